@@ -1,0 +1,18 @@
+# mayfly: `make demo` shows it, `make test` proves it, `make help` lists the rest.
+
+MODE ?= release
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+PREFIX ?= /usr/local
+T ?= 20
+
+B := build/$(notdir $(CC))-$(MODE)
+Q := $(if $(V),,@)
+
+include mk/flags.mk
+include mk/build.mk
+include mk/test.mk
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.PHONY: all
+all: $(PROGRAMS)

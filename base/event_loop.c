@@ -1,0 +1,301 @@
+#include "base/event_loop.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/log.h"
+#include "base/loop_backend.h"
+
+/* A loop's thread touches little: 64 KiB is several times what the deepest callback needs, and it
+ * is the monitor's own memory that thousands of instances multiply. */
+#define LOOP_STACK_SIZE KIB(64)
+
+/* Calls ----------------------------------------------------------------------------------------*/
+
+static void run_calls(struct loop_watch *wake)
+{
+	struct event_loop *loop = container_of(wake, struct event_loop, wake);
+	struct loop_call *call, *next;
+
+	pthread_mutex_lock(&loop->call_lock);
+	call = loop->calls;
+	loop->calls = NULL;
+	loop->calls_tail = &loop->calls;
+	pthread_mutex_unlock(&loop->call_lock);
+
+	for (; call; call = next) {
+		next = call->next; /* the caller's stack: gone once it is woken */
+		call->ret = call->fn(call->arg);
+		sem_post(&call->done);
+	}
+}
+
+static bool on_loop_thread(const struct event_loop *loop)
+{
+	return !atomic_load_explicit(&loop->started, memory_order_acquire) ||
+	       pthread_equal(pthread_self(), loop->thread);
+}
+
+int event_loop_call(struct event_loop *loop, int (*fn)(void *arg), void *arg)
+{
+	struct loop_call call = { .fn = fn, .arg = arg };
+	const uint64_t one = 1;
+
+	if (on_loop_thread(loop))
+		return fn(arg);
+
+	sem_init(&call.done, 0, 0);
+	pthread_mutex_lock(&loop->call_lock);
+	*loop->calls_tail = &call;
+	loop->calls_tail = &call.next;
+	pthread_mutex_unlock(&loop->call_lock);
+	/* Cannot fail: the counter would need 2^64 - 1 unread calls. */
+	if (write(loop->wake.fd, &one, sizeof(one)) < 0)
+		log_error("loop %s: cannot wake it", loop->name);
+	while (sem_wait(&call.done) < 0)
+		; /* EINTR: a kick meant for the vCPU that is calling */
+	sem_destroy(&call.done);
+	return call.ret;
+}
+
+/* Defers ---------------------------------------------------------------------------------------*/
+
+void event_loop_defer(struct event_loop *loop, struct loop_defer *defer)
+{
+	if (defer->queued)
+		return;
+	defer->queued = true;
+	defer->next = NULL;
+	*loop->defer_tail = defer;
+	loop->defer_tail = &defer->next;
+}
+
+void event_loop_undefer(struct event_loop *loop, struct loop_defer *defer)
+{
+	if (!defer->queued)
+		return;
+	for (struct loop_defer **at = &loop->defer_head; *at; at = &(*at)->next) {
+		if (*at != defer)
+			continue;
+		*at = defer->next;
+		if (loop->defer_tail == &defer->next)
+			loop->defer_tail = at;
+		break;
+	}
+	defer->queued = false;
+}
+
+/* A run() may defer again, itself or another: that is part of this batch too. */
+static void run_defers(struct event_loop *loop)
+{
+	while (loop->defer_head) {
+		struct loop_defer *defer = loop->defer_head;
+
+		loop->defer_head = defer->next;
+		if (!loop->defer_head)
+			loop->defer_tail = &loop->defer_head;
+		defer->queued = false;
+		defer->run(defer);
+	}
+}
+
+/* Watches --------------------------------------------------------------------------------------*/
+
+int event_loop_watch(struct event_loop *loop, struct loop_watch *watch)
+{
+	struct watch_node *node = calloc(1, sizeof(*node));
+	int ret;
+
+	if (!node)
+		return -ENOMEM;
+	node->watch = watch;
+	node->loop = loop;
+	ret = loop->backend->watch(loop, node);
+	if (ret < 0) {
+		free(node);
+		return ret;
+	}
+	watch->node = node;
+	return 0;
+}
+
+void event_loop_unwatch(struct event_loop *loop, struct loop_watch *watch)
+{
+	if (!watch->node)
+		return;
+	watch->node->watch = NULL;
+	loop->backend->unwatch(loop, watch->node, watch->fd);
+	watch->node = NULL;
+}
+
+/* Life -----------------------------------------------------------------------------------------*/
+
+static int init_wake(struct event_loop *loop, struct error *err)
+{
+	loop->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->wake.fd < 0)
+		return error_set_errno(err, errno, "loop %s: cannot make an eventfd", loop->name);
+	loop->wake.ready = run_calls;
+	return 0;
+}
+
+static int init_backend(struct event_loop *loop, enum event_loop_kind kind, struct error *err)
+{
+	if (kind == EVENT_LOOP_URING) {
+		int ret = loop_uring_init(loop);
+
+		if (ret == 0)
+			return 0;
+		log_warn("loop %s: no io_uring (%s); using epoll and worker threads", loop->name,
+			 strerrordesc_np(-ret));
+	}
+	return loop_epoll_init(loop, err);
+}
+
+int event_loop_create(struct event_loop **out, enum event_loop_kind kind, const char *name,
+		      struct error *err)
+{
+	struct event_loop *loop = calloc(1, sizeof(*loop));
+	int ret;
+
+	if (!loop)
+		return error_set(err, ENOMEM, "loop %s: out of memory", name);
+	snprintf(loop->name, sizeof(loop->name), "%s", name);
+	loop->defer_tail = &loop->defer_head;
+	loop->calls_tail = &loop->calls;
+	pthread_mutex_init(&loop->call_lock, NULL);
+	sem_init(&loop->enabled, 0, 0);
+
+	ret = init_wake(loop, err);
+	if (ret < 0)
+		goto err_free;
+	ret = init_backend(loop, kind, err);
+	if (ret < 0)
+		goto err_close_wake;
+	*out = loop;
+	return 0;
+
+err_close_wake:
+	close_fd(&loop->wake.fd);
+err_free:
+	free(loop);
+	return ret;
+}
+
+/* A ring that is SINGLE_ISSUER belongs to the thread that enables it, hence here and not in
+ * create; the wake watch is a submission, so it comes after that. */
+static int enable(struct event_loop *loop)
+{
+	int ret = loop->backend->enable(loop);
+
+	return ret < 0 ? ret : event_loop_watch(loop, &loop->wake);
+}
+
+void event_loop_run_once(struct event_loop *loop, bool wait)
+{
+	run_defers(loop);
+	loop->backend->turn(loop, wait);
+	run_defers(loop);
+}
+
+static void run_until_quit(struct event_loop *loop)
+{
+	while (!loop->quit)
+		event_loop_run_once(loop, true);
+}
+
+static void *loop_thread(void *arg)
+{
+	struct event_loop *loop = arg;
+
+	loop->enable_result = enable(loop);
+	sem_post(&loop->enabled);
+	if (loop->enable_result == 0) {
+		run_until_quit(loop);
+		/* Here and not in destroy: only this thread may submit to the ring. */
+		event_loop_unwatch(loop, &loop->wake);
+	}
+	return NULL;
+}
+
+/* Signals are the control thread's business: a loop's thread starts with all of them blocked. */
+static int spawn_thread(struct event_loop *loop)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	int ret;
+
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, LOOP_STACK_SIZE);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = pthread_create(&loop->thread, &attr, loop_thread, loop);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return -ret;
+}
+
+int event_loop_start(struct event_loop *loop, struct error *err)
+{
+	int ret = spawn_thread(loop);
+
+	if (ret < 0)
+		return error_set_errno(err, ret, "loop %s: cannot start its thread", loop->name);
+	while (sem_wait(&loop->enabled) < 0)
+		;
+	if (loop->enable_result < 0) {
+		pthread_join(loop->thread, NULL);
+		return error_set_errno(err, loop->enable_result, "loop %s: cannot start",
+				       loop->name);
+	}
+	pthread_setname_np(loop->thread, loop->name);
+	loop->has_thread = true;
+	atomic_store_explicit(&loop->started, true, memory_order_release);
+	return 0;
+}
+
+void event_loop_run(struct event_loop *loop)
+{
+	int ret;
+
+	loop->thread = pthread_self();
+	atomic_store_explicit(&loop->started, true, memory_order_release);
+	if (!loop->wake.node) {
+		ret = enable(loop);
+		if (ret < 0) {
+			log_error("loop %s: cannot start: %s", loop->name, strerrordesc_np(-ret));
+			return;
+		}
+	}
+	run_until_quit(loop);
+	loop->quit = false;
+}
+
+void event_loop_quit(struct event_loop *loop)
+{
+	loop->quit = true;
+}
+
+static int quit_call(void *arg)
+{
+	event_loop_quit(arg);
+	return 0;
+}
+
+void event_loop_destroy(struct event_loop *loop)
+{
+	if (!loop)
+		return;
+	if (loop->has_thread) {
+		event_loop_call(loop, quit_call, loop);
+		pthread_join(loop->thread, NULL);
+		atomic_store_explicit(&loop->started, false, memory_order_release);
+	}
+	event_loop_unwatch(loop, &loop->wake);
+	loop->backend->fini(loop);
+	close_fd(&loop->wake.fd);
+	pthread_mutex_destroy(&loop->call_lock);
+	free(loop);
+}

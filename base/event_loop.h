@@ -1,0 +1,104 @@
+/*
+ * An event loop: one thread that waits for descriptors and for io_uring completions, and runs the
+ * callbacks of whoever asked. It waits on its io_uring, or on epoll where io_uring is forbidden or
+ * not wanted; watches and calls look the same on both.
+ *
+ * Every callback runs on the loop's thread, one at a time. Everything here but event_loop_call(),
+ * event_loop_start() and event_loop_destroy() may be used only on that thread (before the start:
+ * by the creator). A callback must not block, and must never wait for a vCPU.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct event_loop;
+struct io_uring;
+struct io_uring_sqe;
+
+enum event_loop_kind {
+	EVENT_LOOP_EPOLL, /* for control: cheap to make, no ring */
+	EVENT_LOOP_URING, /* for I/O: falls back to epoll where the kernel refuses a ring */
+};
+
+/* The name (at most 15 bytes) is the thread's. -errno and *err when neither way is to be had. */
+must_check int event_loop_create(struct event_loop **out, enum event_loop_kind kind,
+				 const char *name, struct error *err);
+
+/* Runs the loop in a thread of its own; returns when that thread is ready to be called. */
+must_check int event_loop_start(struct event_loop *loop, struct error *err);
+
+/* Runs the loop in the calling thread until event_loop_quit(). */
+void event_loop_run(struct event_loop *loop);
+
+/* Ends event_loop_run() after the current batch. Loop thread only. */
+void event_loop_quit(struct event_loop *loop);
+
+/* Ends the loop's thread if it has one and frees everything. No watch's callback runs afterwards;
+ * what it was watching stays its owner's. */
+void event_loop_destroy(struct event_loop *loop);
+
+/*
+ * Runs fn(arg) on the loop's thread and returns what it returned; on that thread, at once. Any
+ * thread. The caller sleeps meanwhile: never hold a lock that a callback of the loop may want.
+ */
+int event_loop_call(struct event_loop *loop, int (*fn)(void *arg), void *arg);
+
+/*
+ * A descriptor to be told of. Edge-triggered: ready() runs after the descriptor has become
+ * readable (or hung up), maybe spuriously; the next call comes only after something new arrived,
+ * so drain it. An eventfd need not be read at all: each signal is an edge.
+ */
+struct loop_watch {
+	int fd;
+	void (*ready)(struct loop_watch *watch);
+	struct watch_node *node; /* the loop's; NULL when not armed */
+};
+
+must_check int event_loop_watch(struct event_loop *loop, struct loop_watch *watch);
+
+/* After it returns ready() is not called again and fd may be closed. No-op when not armed. */
+void event_loop_unwatch(struct event_loop *loop, struct loop_watch *watch);
+
+/*
+ * Work for the end of the current batch: run() is called once after all that is ready now has
+ * been handled, and before the loop submits and sleeps. Deferring twice in a batch runs it once.
+ * This is how a device publishes a batch of completions with one index write and one interrupt.
+ */
+struct loop_defer {
+	void (*run)(struct loop_defer *defer);
+	struct loop_defer *next;
+	bool queued;
+};
+
+void event_loop_defer(struct event_loop *loop, struct loop_defer *defer);
+
+/* Takes it out again if it is queued. */
+void event_loop_undefer(struct event_loop *loop, struct loop_defer *defer);
+
+/* True when the loop has an io_uring; the three below may be used only then. */
+bool event_loop_has_ring(const struct event_loop *loop);
+
+/* One operation in flight on the ring; embedded in its request, alive until done() has run. */
+struct loop_op {
+	/* res: the completion's result, a negative errno on failure; flags: IORING_CQE_F_* */
+	void (*done)(struct loop_op *op, int32_t res, uint32_t flags);
+};
+
+/*
+ * A free submission entry; a full queue is submitted first, so NULL means that the kernel has no
+ * memory for more just now (-EAGAIN for the request). The caller fills it with an io_uring_prep_*()
+ * and then calls event_loop_submit_op(), which directs its completion to op (prep clears the user
+ * data). It is sent with the batch; nothing to flush.
+ */
+struct io_uring_sqe *event_loop_sqe(struct event_loop *loop);
+void event_loop_submit_op(struct io_uring_sqe *sqe, struct loop_op *op);
+
+/* The ring itself, to register files, buffers or restrictions. Loop thread only. */
+struct io_uring *event_loop_ring(struct event_loop *loop);
+
+/* Handles whatever is ready now and returns; when nothing is, waits for something if `wait`.
+ * For drains and tests that drive a loop by hand. Loop thread only. */
+void event_loop_run_once(struct event_loop *loop, bool wait);

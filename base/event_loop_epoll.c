@@ -1,0 +1,100 @@
+/* The epoll way of waiting: for control loops, and for I/O where io_uring is forbidden. */
+#include <sys/epoll.h>
+
+#include "base/log.h"
+#include "base/loop_backend.h"
+
+#define EVENTS_PER_TURN 32
+
+struct epoll_state {
+	int fd;
+	bool in_turn;
+	struct watch_node *dead; /* unwatched during a turn whose events may still name them */
+};
+
+static int epoll_enable(struct event_loop *loop)
+{
+	(void)loop;
+	return 0;
+}
+
+static int epoll_watch(struct event_loop *loop, struct watch_node *node)
+{
+	struct epoll_state *state = loop->backend_state;
+	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = node };
+
+	return epoll_ctl(state->fd, EPOLL_CTL_ADD, node->watch->fd, &event) < 0 ? -errno : 0;
+}
+
+static void epoll_free_dead(struct epoll_state *state)
+{
+	while (state->dead) {
+		struct watch_node *node = state->dead;
+
+		state->dead = node->next;
+		free(node);
+	}
+}
+
+static void epoll_unwatch(struct event_loop *loop, struct watch_node *node, int fd)
+{
+	struct epoll_state *state = loop->backend_state;
+
+	epoll_ctl(state->fd, EPOLL_CTL_DEL, fd, NULL);
+	node->next = state->dead;
+	state->dead = node;
+	if (!state->in_turn)
+		epoll_free_dead(state);
+}
+
+static void epoll_turn(struct event_loop *loop, bool wait)
+{
+	struct epoll_state *state = loop->backend_state;
+	struct epoll_event events[EVENTS_PER_TURN];
+	int count = epoll_wait(state->fd, events, EVENTS_PER_TURN, wait ? -1 : 0);
+
+	if (count < 0 && errno != EINTR)
+		log_error("loop %s: epoll_wait: %s", loop->name, strerrordesc_np(errno));
+	state->in_turn = true;
+	for (int i = 0; i < count; i++) {
+		struct watch_node *node = events[i].data.ptr;
+
+		if (node->watch)
+			node->watch->ready(node->watch);
+	}
+	state->in_turn = false;
+	epoll_free_dead(state);
+}
+
+static void epoll_fini(struct event_loop *loop)
+{
+	struct epoll_state *state = loop->backend_state;
+
+	epoll_free_dead(state);
+	close_fd(&state->fd);
+	free(state);
+}
+
+static const struct loop_backend epoll_backend = {
+	.enable = epoll_enable,
+	.watch = epoll_watch,
+	.unwatch = epoll_unwatch,
+	.turn = epoll_turn,
+	.fini = epoll_fini,
+};
+
+int loop_epoll_init(struct event_loop *loop, struct error *err)
+{
+	struct epoll_state *state = calloc(1, sizeof(*state));
+
+	if (!state)
+		return error_set(err, ENOMEM, "loop %s: out of memory", loop->name);
+	state->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (state->fd < 0) {
+		free(state);
+		return error_set_errno(err, errno, "loop %s: cannot make an epoll", loop->name);
+	}
+	loop->backend = &epoll_backend;
+	loop->backend_state = state;
+	return 0;
+}

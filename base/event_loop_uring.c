@@ -1,0 +1,259 @@
+/* The io_uring way of waiting: descriptors by multishot poll, block I/O by submissions. */
+#include <liburing.h>
+#include <poll.h>
+
+#include "base/log.h"
+#include "base/loop_backend.h"
+
+/*
+ * 128 entries take 8 KiB of kernel memory and hold a full batch of a 128-deep queue; a longer
+ * batch is submitted in parts. Completions get four times that, so a burst of poll events beside
+ * a full queue does not overflow.
+ */
+#define RING_ENTRIES 128
+#define RING_COMPLETIONS 512
+
+struct uring_state {
+	struct io_uring ring;
+	struct watch_node *nodes; /* every one the kernel may still name in a completion */
+};
+
+/* Set-up ---------------------------------------------------------------------------------------*/
+
+/*
+ * SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1): completions are worked off by this thread when it
+ * enters the kernel anyway, never by interrupting it. R_DISABLED because the issuer must be the
+ * loop's thread, not the one that creates the ring.
+ */
+static const unsigned int setup_flags[] = {
+	IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
+		IORING_SETUP_DEFER_TASKRUN,
+	IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE, /* Linux 5.13 to 6.0 */
+};
+
+/*
+ * A ring is a way around seccomp: its operations pass no filter. So it is limited, for good, to
+ * those that the loop and the devices use, before the first one is possible.
+ */
+static int restrict_ring(struct io_uring *ring)
+{
+	static const uint8_t ops[] = {
+		IORING_OP_POLL_ADD,   IORING_OP_POLL_REMOVE, IORING_OP_READ,
+		IORING_OP_WRITE,      IORING_OP_READV,	     IORING_OP_WRITEV,
+		IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,
+		IORING_OP_FALLOCATE,
+	};
+	struct io_uring_restriction rules[ARRAY_SIZE(ops) + 3] = { 0 };
+	unsigned int n = 0;
+
+	for (; n < ARRAY_SIZE(ops); n++) {
+		rules[n].opcode = IORING_RESTRICTION_SQE_OP;
+		rules[n].sqe_op = ops[n];
+	}
+	rules[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	rules[n++].sqe_flags = IOSQE_FIXED_FILE | IOSQE_ASYNC;
+	rules[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+	rules[n++].register_op = IORING_REGISTER_ENABLE_RINGS;
+	rules[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+	rules[n++].register_op = IORING_REGISTER_FILES_UPDATE;
+	return io_uring_register_restrictions(ring, rules, n);
+}
+
+static int init_ring(struct io_uring *ring)
+{
+	int ret = -EINVAL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(setup_flags) && ret == -EINVAL; i++) {
+		struct io_uring_params params = { .flags = setup_flags[i],
+						  .cq_entries = RING_COMPLETIONS };
+
+		ret = io_uring_queue_init_params(RING_ENTRIES, ring, &params);
+	}
+	if (ret < 0)
+		return ret;
+	ret = restrict_ring(ring);
+	if (ret < 0)
+		io_uring_queue_exit(ring);
+	return ret;
+}
+
+static struct uring_state *state_of(struct event_loop *loop)
+{
+	return loop->backend_state;
+}
+
+static int uring_enable(struct event_loop *loop)
+{
+	return io_uring_enable_rings(&state_of(loop)->ring);
+}
+
+/* Submitting -----------------------------------------------------------------------------------*/
+
+bool event_loop_has_ring(const struct event_loop *loop)
+{
+	return loop->is_uring;
+}
+
+struct io_uring *event_loop_ring(struct event_loop *loop)
+{
+	return &state_of(loop)->ring;
+}
+
+struct io_uring_sqe *event_loop_sqe(struct event_loop *loop)
+{
+	struct io_uring *ring = &state_of(loop)->ring;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+
+	if (sqe)
+		return sqe;
+	io_uring_submit(ring);
+	return io_uring_get_sqe(ring);
+}
+
+void event_loop_submit_op(struct io_uring_sqe *sqe, struct loop_op *op)
+{
+	io_uring_sqe_set_data(sqe, op);
+}
+
+/* Watches --------------------------------------------------------------------------------------*/
+
+static void forget_node(struct watch_node *node)
+{
+	*node->prev = node->next;
+	if (node->next)
+		node->next->prev = node->prev;
+	free(node);
+}
+
+static int arm_poll(struct watch_node *node)
+{
+	struct io_uring_sqe *sqe = event_loop_sqe(node->loop);
+
+	if (!sqe)
+		return -EAGAIN;
+	io_uring_prep_poll_multishot(sqe, node->watch->fd, POLLIN | POLLRDHUP);
+	event_loop_submit_op(sqe, &node->op);
+	return 0;
+}
+
+/* One edge, or the end of the poll: after an unwatch, or because the completion queue was full. */
+static void poll_done(struct loop_op *op, int32_t res, uint32_t flags)
+{
+	struct watch_node *node = container_of(op, struct watch_node, op);
+	bool ended = !(flags & IORING_CQE_F_MORE);
+
+	if (!node->watch) {
+		if (ended)
+			forget_node(node);
+		return;
+	}
+	if (ended && (res < 0 || arm_poll(node) < 0))
+		log_error("loop %s: lost the watch of descriptor %d: %s", node->loop->name,
+			  node->watch->fd, strerrordesc_np(res < 0 ? -res : EAGAIN));
+	if (res >= 0)
+		node->watch->ready(node->watch);
+}
+
+static int uring_watch(struct event_loop *loop, struct watch_node *node)
+{
+	struct uring_state *state = state_of(loop);
+	int ret;
+
+	node->op.done = poll_done;
+	ret = arm_poll(node);
+	if (ret < 0)
+		return ret;
+
+	node->next = state->nodes;
+	node->prev = &state->nodes;
+	if (node->next)
+		node->next->prev = &node->next;
+	state->nodes = node;
+	return 0;
+}
+
+/* The node stays until the poll's last completion. The poll holds the file, so the descriptor may
+ * be closed at once, but it is submitted here so that the file does not live on until the next
+ * batch. */
+static void uring_unwatch(struct event_loop *loop, struct watch_node *node, int fd)
+{
+	struct io_uring_sqe *sqe = event_loop_sqe(loop);
+
+	(void)fd;
+	if (!sqe)
+		return; /* it stays armed and silent until the ring is closed */
+	io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)&node->op);
+	io_uring_sqe_set_data(sqe, NULL);
+	io_uring_submit(&state_of(loop)->ring);
+}
+
+/* Turning --------------------------------------------------------------------------------------*/
+
+static void uring_reap(struct io_uring *ring)
+{
+	while (io_uring_cq_ready(ring)) {
+		struct io_uring_cqe *cqe;
+		struct loop_op *op;
+		int32_t res;
+		uint32_t flags;
+
+		if (io_uring_peek_cqe(ring, &cqe) < 0)
+			break;
+		op = io_uring_cqe_get_data(cqe);
+		res = cqe->res;
+		flags = cqe->flags;
+		/* Given back first: done() may submit, and its completion may need the place. */
+		io_uring_cqe_seen(ring, cqe);
+		if (op)
+			op->done(op, res, flags);
+	}
+}
+
+/* One system call submits the batch and waits; with a completion already there it returns at once,
+ * so what completes inline is reaped without a wake-up. */
+static void uring_turn(struct event_loop *loop, bool wait)
+{
+	struct io_uring *ring = &state_of(loop)->ring;
+	int ret = wait ? io_uring_submit_and_wait(ring, 1) : io_uring_submit_and_get_events(ring);
+
+	/* EBUSY and EAGAIN: the completion queue is full or memory short; reaping helps both. */
+	if (ret < 0 && ret != -EINTR && ret != -EBUSY && ret != -EAGAIN)
+		log_error("loop %s: io_uring_enter: %s", loop->name, strerrordesc_np(-ret));
+	uring_reap(ring);
+}
+
+static void uring_fini(struct event_loop *loop)
+{
+	struct uring_state *state = state_of(loop);
+
+	io_uring_queue_exit(&state->ring);
+	while (state->nodes)
+		forget_node(state->nodes);
+	free(state);
+}
+
+static const struct loop_backend uring_backend = {
+	.enable = uring_enable,
+	.watch = uring_watch,
+	.unwatch = uring_unwatch,
+	.turn = uring_turn,
+	.fini = uring_fini,
+};
+
+int loop_uring_init(struct event_loop *loop)
+{
+	struct uring_state *state = calloc(1, sizeof(*state));
+	int ret;
+
+	if (!state)
+		return -ENOMEM;
+	ret = init_ring(&state->ring);
+	if (ret < 0) {
+		free(state);
+		return ret;
+	}
+	loop->backend = &uring_backend;
+	loop->backend_state = state;
+	loop->is_uring = true;
+	return 0;
+}

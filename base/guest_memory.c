@@ -1,0 +1,85 @@
+#include "base/guest_memory.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+static bool region_is_valid(const struct guest_memory *mem, uint64_t gpa, uint64_t size)
+{
+	const struct guest_region *last = mem->count ? &mem->regions[mem->count - 1] : NULL;
+
+	if (size == 0 || !is_aligned(gpa | size, PAGE_SIZE) || gpa + size < gpa)
+		return false;
+	return !last || gpa >= last->gpa + last->size;
+}
+
+int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, struct error *err)
+{
+	void *host;
+
+	if (mem->count == GUEST_REGIONS_MAX)
+		return error_set(err, ENOSPC, "guest memory: more than %u regions",
+				 GUEST_REGIONS_MAX);
+	if (!region_is_valid(mem, gpa, size))
+		return error_set(err, EINVAL,
+				 "guest memory: impossible region of %#lx bytes at %#lx", size,
+				 gpa);
+	/* NORESERVE: a host runs more guests than it has memory; what is not touched costs nothing. */
+	host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
+	if (host == MAP_FAILED)
+		return error_set_errno(err, errno, "guest memory: cannot map %lu MiB", size >> 20);
+	mem->regions[mem->count++] = (struct guest_region){ gpa, size, host };
+	return 0;
+}
+
+void guest_memory_fini(struct guest_memory *mem)
+{
+	for (unsigned int i = 0; i < mem->count; i++)
+		munmap(mem->regions[i].host, mem->regions[i].size);
+	mem->count = 0;
+}
+
+uint64_t guest_memory_size(const struct guest_memory *mem)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < mem->count; i++)
+		sum += mem->regions[i].size;
+	return sum;
+}
+
+void *guest_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len)
+{
+	for (unsigned int i = 0; i < mem->count; i++) {
+		const struct guest_region *region = &mem->regions[i];
+		uint64_t offset = gpa - region->gpa;
+
+		/* Subtractions only: gpa + len could wrap around. */
+		if (gpa >= region->gpa && offset < region->size && len <= region->size - offset)
+			return region->host + offset;
+	}
+	return NULL;
+}
+
+int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *data, uint64_t len)
+{
+	void *to = guest_ptr(mem, gpa, len);
+
+	if (!to)
+		return -EFAULT;
+	memcpy(to, data, len);
+	return 0;
+}
+
+int guest_memory_map_file(struct guest_memory *mem, uint64_t gpa, int fd, uint64_t offset,
+			  uint64_t len)
+{
+	void *at = guest_ptr(mem, gpa, len);
+
+	if (!at || !is_aligned(gpa | offset | len, PAGE_SIZE))
+		return -EFAULT;
+	if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+		 (off_t)offset) == MAP_FAILED)
+		return -errno;
+	return 0;
+}

@@ -1,0 +1,60 @@
+/*
+ * Guest memory: a few regions of the guest's physical address space, each mapped once into ours.
+ *
+ * The table is built before any thread starts and does not change while a vCPU or a loop runs, so
+ * it needs no lock. The bytes behind it change at any moment under us: a vCPU is writing. Read a
+ * guest field once into a local, check the local, use the local.
+ *
+ * guest_ptr() is the only way from a guest address to a pointer.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define GUEST_REGIONS_MAX 16
+
+struct guest_region {
+	uint64_t gpa;  /* first guest physical address; page-aligned */
+	uint64_t size; /* bytes, a multiple of the page size, not 0 */
+	uint8_t *host; /* where it is mapped */
+};
+
+struct guest_memory {
+	struct guest_region regions[GUEST_REGIONS_MAX]; /* ascending, never overlapping */
+	unsigned int count;
+};
+
+/*
+ * Adds `size` bytes of zeroed private memory at gpa. Nothing is touched: pages appear when used.
+ * Regions must be added in ascending order. -EINVAL on overlap or misalignment, -ENOSPC when the
+ * table is full, -ENOMEM where the host refuses the mapping.
+ */
+must_check int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size,
+				struct error *err);
+
+/* Unmaps every region. Nothing may hold a pointer into guest memory any more. */
+void guest_memory_fini(struct guest_memory *mem);
+
+/* Sum of all regions, bytes. */
+uint64_t guest_memory_size(const struct guest_memory *mem);
+
+/*
+ * The host address of [gpa, gpa + len), or NULL when any byte of it is outside one region (a
+ * range across two adjacent regions is outside: the regions need not be adjacent in ours). A
+ * length of 0 is valid anywhere inside a region.
+ */
+void *guest_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len);
+
+/* Copies into guest memory; -EFAULT when the range is not all inside a region. */
+must_check int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *data,
+			   uint64_t len);
+
+/*
+ * Maps `len` bytes of fd at `offset` over guest memory, private: the guest reads the file's pages
+ * and writes to copies. All three are multiples of the page size. Only before vCPUs run.
+ * -EFAULT when the range is not inside a region, else mmap's errno.
+ */
+must_check int guest_memory_map_file(struct guest_memory *mem, uint64_t gpa, int fd,
+				     uint64_t offset, uint64_t len);

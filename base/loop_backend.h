@@ -1,0 +1,63 @@
+/* Private to base/event_loop*.c: what the two ways of waiting have in common. */
+#pragma once
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "base/event_loop.h"
+
+/* The loop's side of a watch. It outlives event_loop_unwatch() until the kernel has let go of it;
+ * from then on `watch` is NULL and an event that was under way is dropped. */
+struct watch_node {
+	struct loop_watch *watch;
+	struct event_loop *loop;
+	struct watch_node *next;  /* epoll: the dead ones; uring: all of them */
+	struct watch_node **prev; /* uring */
+	struct loop_op op;	  /* uring */
+};
+
+struct loop_backend {
+	int (*enable)(struct event_loop *loop); /* on the loop's thread, before its first turn */
+	int (*watch)(struct event_loop *loop, struct watch_node *node);
+	void (*unwatch)(struct event_loop *loop, struct watch_node *node, int fd);
+	/* Handles what is ready; sleeps first if `wait` and nothing is. */
+	void (*turn)(struct event_loop *loop, bool wait);
+	void (*fini)(struct event_loop *loop);
+};
+
+struct loop_call {
+	int (*fn)(void *arg);
+	void *arg;
+	int ret;
+	sem_t done;
+	struct loop_call *next;
+};
+
+struct event_loop {
+	const struct loop_backend *backend;
+	void *backend_state;
+	bool is_uring;
+	char name[16];
+
+	bool quit;
+	bool has_thread;
+	pthread_t thread; /* the loop's thread: written before `started` */
+	atomic_bool started;
+	sem_t enabled; /* posted by the new thread when it can take calls */
+	int enable_result;
+
+	struct loop_defer *defer_head;
+	struct loop_defer **defer_tail;
+
+	/* The only things other threads touch. */
+	pthread_mutex_t call_lock;
+	struct loop_call *calls;
+	struct loop_call **calls_tail;
+	struct loop_watch wake; /* an eventfd that event_loop_call() writes */
+};
+
+int loop_epoll_init(struct event_loop *loop, struct error *err);
+
+/* -errno when the kernel refuses a ring (disabled, forbidden, too old, out of memory). */
+int loop_uring_init(struct event_loop *loop);

@@ -1,0 +1,28 @@
+# Unit tests: one Criterion program of every tests/unit/*.c.
+
+UNIT_SRCS := $(wildcard tests/unit/*.c)
+UNIT_OBJS := $(UNIT_SRCS:%.c=$B/%.o)
+
+# Criterion is a shared library: the test program is dynamic whatever the mode.
+$B/unit-tests: $(UNIT_OBJS) $B/libmayfly.a
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) $(ALL_CFLAGS) $(filter-out -static-pie,$(ALL_LDFLAGS)) -pie $^ -lcriterion $(LIBS) \
+		-o $@.tmp && mv $@.tmp $@
+
+.PHONY: check
+check: $B/unit-tests
+	$(Q)$B/unit-tests --jobs 2 --timeout 60
+
+# Fuzzers: tests/fuzz/fuzz_NAME.c each, with its corpus in tests/fuzz/corpus/NAME/.
+FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_PROGRAMS := $(FUZZ_SRCS:tests/fuzz/%.c=$B/%)
+
+$B/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/libmayfly.a
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
+
+.PHONY: fuzz fuzz-run
+fuzz:
+	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-run
+fuzz-run: $(FUZZ_PROGRAMS)
+	$(Q)tests/fuzz/run $(T) $(FUZZ_PROGRAMS)

@@ -1,0 +1,50 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "base/guest_memory.h"
+
+static struct guest_memory two_regions(void)
+{
+	struct guest_memory mem = { 0 };
+
+	cr_assert_eq(guest_memory_add(&mem, 0x1000, 0x2000, NULL), 0);
+	cr_assert_eq(guest_memory_add(&mem, 0x3000, 0x1000, NULL), 0);
+	return mem;
+}
+
+Test(guest_memory, pointer_only_inside_one_region)
+{
+	struct guest_memory mem = two_regions();
+
+	cr_expect_null(guest_ptr(&mem, 0xfff, 1));
+	cr_expect_eq(guest_ptr(&mem, 0x1000, 0x2000), mem.regions[0].host);
+	cr_expect_null(guest_ptr(&mem, 0x1000, 0x2001));
+	cr_expect_null(guest_ptr(&mem, 0x2fff, 2), "a range across two regions");
+	cr_expect_eq(guest_ptr(&mem, 0x3fff, 1), mem.regions[1].host + 0xfff);
+	cr_expect_null(guest_ptr(&mem, 0x4000, 0));
+	guest_memory_fini(&mem);
+}
+
+Test(guest_memory, lengths_that_wrap_around_are_outside)
+{
+	struct guest_memory mem = two_regions();
+
+	cr_expect_null(guest_ptr(&mem, 0x1000, UINT64_MAX));
+	cr_expect_null(guest_ptr(&mem, UINT64_MAX, 2));
+	cr_expect_null(guest_ptr(&mem, 0x2000, UINT64_MAX - 0x1fff));
+	guest_memory_fini(&mem);
+}
+
+Test(guest_memory, refuses_overlap_and_misalignment)
+{
+	struct guest_memory mem = two_regions();
+	struct error err = { 0 };
+
+	cr_expect_eq(guest_memory_add(&mem, 0x3000, 0x1000, &err), -EINVAL);
+	cr_expect_eq(guest_memory_add(&mem, 0x4800, 0x1000, &err), -EINVAL);
+	cr_expect_eq(guest_memory_add(&mem, 0x5000, 0, &err), -EINVAL);
+	cr_expect_eq(guest_memory_add(&mem, 0x5000, 0xfffffffffffff000, &err), -EINVAL);
+	cr_expect(strstr(err.text, "0x5000") != NULL, "%s", err.text);
+	cr_expect_eq(mem.count, 2);
+	guest_memory_fini(&mem);
+}
