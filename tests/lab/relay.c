@@ -1,0 +1,199 @@
+/* The host's end of the lab: relay RUN-DIR START-SECONDS COMMAND-SECONDS QEMU [ARG...]
+ *
+ * Starts QEMU with one end of a socket pair as fd 3, hands the guest the time and our stdin, writes what
+ * comes back to our stdout and stderr, and ends with the command's status: 124 after COMMAND-SECONDS
+ * (0: no limit), 125 when the lab failed. RUN-DIR/console and RUN-DIR/qemu are read to say why. */
+#include "frame.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { EXIT_TIMEOUT = 124, EXIT_LAB = 125, QEMU_FD = 3 };
+
+static const char *run_dir;
+
+/* The end of a log file, to stderr. */
+static void show_tail(const char *name)
+{
+	char path[4096], text[3000];
+	snprintf(path, sizeof(path), "%s/%s", run_dir, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st) || !st.st_size)
+		return;
+	off_t from = st.st_size > (off_t)sizeof(text) ? st.st_size - (off_t)sizeof(text) : 0;
+	ssize_t n = pread(fd, text, sizeof(text), from);
+	close(fd);
+	if (n <= 0)
+		return;
+	fprintf(stderr, "lab: the end of its %s log:\n", name);
+	fwrite(text, 1, (size_t)n, stderr);
+	if (text[n - 1] != '\n')
+		fputc('\n', stderr);
+}
+
+static _Noreturn void fail(const char *what)
+{
+	fprintf(stderr, "lab: %s\n", what);
+	show_tail("qemu");
+	show_tail("console");
+	exit(EXIT_LAB);
+}
+
+/* In the handler, because the program may be blocked on a reader of our output that does not read. */
+static void start_timed_out(int sig)
+{
+	(void)sig;
+	fail("the emulated host was not ready in time (is this machine very busy?)");
+}
+
+static void command_timed_out(int sig)
+{
+	(void)sig;
+	static const char text[] = "lab: timed out: the command was still running at the limit given with -t\n";
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) {
+	}
+	_exit(EXIT_TIMEOUT);
+}
+
+static pid_t start_qemu(char **argv, int *sock)
+{
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		fail("cannot make a socket pair");
+	pid_t pid = fork();
+	if (pid < 0)
+		fail("cannot fork");
+	if (!pid) {
+		char log[4096];
+		snprintf(log, sizeof(log), "%s/qemu", run_dir);
+		int out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		/* Above every fd we give away, so that dup2 cannot tread on it. */
+		int end = fcntl(pair[1], F_DUPFD_CLOEXEC, QEMU_FD + 1);
+		dup2(in, STDIN_FILENO);
+		dup2(out, STDOUT_FILENO);
+		dup2(out, STDERR_FILENO);
+		dup2(end, QEMU_FD);
+		execvp(argv[0], argv);
+		perror(argv[0]);
+		_exit(EXIT_LAB);
+	}
+	close(pair[1]);
+	*sock = pair[0];
+	return pid;
+}
+
+static bool has_stdin(void)
+{
+	struct stat st;
+	if (fstat(STDIN_FILENO, &st) || isatty(STDIN_FILENO))
+		return false;
+	return !(S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
+}
+
+static bool one_output(void)
+{
+	struct stat out, err;
+	return !fstat(STDOUT_FILENO, &out) && !fstat(STDERR_FILENO, &err) && out.st_dev == err.st_dev &&
+	       out.st_ino == err.st_ino;
+}
+
+static bool send_start(int sock)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	struct frame_start start = {
+		.sec = now.tv_sec,
+		.nsec = now.tv_nsec,
+		.has_stdin = has_stdin(),
+		.one_output = one_output(),
+	};
+	struct frame f = { .type = FRAME_START, .len = sizeof(start) };
+	memcpy(f.data, &start, sizeof(start));
+	return frame_send(sock, &f);
+}
+
+/* A process of its own, because the command may write before it reads, or never read. */
+static void feed_stdin(int sock)
+{
+	if (!has_stdin() || fork())
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	struct frame f = { .type = FRAME_IN };
+	ssize_t n;
+	do {
+		n = read(STDIN_FILENO, f.data, sizeof(f.data));
+		f.len = n > 0 ? (uint32_t)n : 0;
+	} while (frame_send(sock, &f) && n > 0);
+	_exit(0);
+}
+
+static _Noreturn void relay_failed(struct frame *f)
+{
+	fprintf(stderr, "lab: %.*s\n", (int)f->len, f->data);
+	show_tail("console");
+	exit(EXIT_LAB);
+}
+
+/* Until the status arrives. A reader of ours that has gone away ends us with SIGPIPE, as it would end
+ * the command. */
+static int relay_output(int sock, struct frame *f)
+{
+	int32_t status;
+
+	while (frame_receive(sock, f)) {
+		switch (f->type) {
+		case FRAME_OUT:
+		case FRAME_ERR:
+			/* A full disk is not a reason to stop: the command's status counts. */
+			write_all(f->type == FRAME_OUT ? STDOUT_FILENO : STDERR_FILENO, f->data, f->len);
+			break;
+		case FRAME_STATUS:
+			memcpy(&status, f->data, sizeof(status));
+			return status;
+		case FRAME_FAILED:
+			relay_failed(f);
+		}
+	}
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	static struct frame f;
+	int sock;
+
+	if (argc < 5)
+		return EXIT_LAB;
+	run_dir = argv[1];
+	signal(SIGALRM, start_timed_out);
+	alarm((unsigned int)atoi(argv[2]));
+	pid_t qemu = start_qemu(argv + 4, &sock);
+
+	if (!frame_receive(sock, &f))
+		fail("the emulated host died while starting");
+	if (f.type == FRAME_FAILED)
+		relay_failed(&f);
+	alarm(0);
+	signal(SIGALRM, command_timed_out);
+	alarm((unsigned int)atoi(argv[3]));
+	if (!send_start(sock))
+		fail("the emulated host died while starting");
+	feed_stdin(sock);
+
+	int status = relay_output(sock, &f);
+	if (status < 0) {
+		waitpid(qemu, NULL, 0); /* its logs are complete only now */
+		fail("the emulated host died while the command was running");
+	}
+	return status;
+}
