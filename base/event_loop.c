@@ -1,16 +1,12 @@
 #include "base/event_loop.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
 #include "base/log.h"
 #include "base/loop_backend.h"
-
-/* A loop's thread touches little: 64 KiB is several times what the deepest callback needs, and it
- * is the monitor's own memory that thousands of instances multiply. */
-#define LOOP_STACK_SIZE KIB(64)
+#include "base/thread.h"
 
 /* Calls ----------------------------------------------------------------------------------------*/
 
@@ -220,26 +216,9 @@ static void *loop_thread(void *arg)
 	return NULL;
 }
 
-/* Signals are the control thread's business: a loop's thread starts with all of them blocked. */
-static int spawn_thread(struct event_loop *loop)
-{
-	sigset_t all, old;
-	pthread_attr_t attr;
-	int ret;
-
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, LOOP_STACK_SIZE);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&loop->thread, &attr, loop_thread, loop);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	return -ret;
-}
-
 int event_loop_start(struct event_loop *loop, struct error *err)
 {
-	int ret = spawn_thread(loop);
+	int ret = thread_start(&loop->thread, loop->name, loop_thread, loop);
 
 	if (ret < 0)
 		return error_set_errno(err, ret, "loop %s: cannot start its thread", loop->name);
@@ -250,7 +229,6 @@ int event_loop_start(struct event_loop *loop, struct error *err)
 		return error_set_errno(err, loop->enable_result, "loop %s: cannot start",
 				       loop->name);
 	}
-	pthread_setname_np(loop->thread, loop->name);
 	loop->has_thread = true;
 	atomic_store_explicit(&loop->started, true, memory_order_release);
 	return 0;

@@ -1,0 +1,48 @@
+#include "base/thread.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+/* Several times what the deepest path, printing a register dump, needs. Sanitizers want more. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STACK_SIZE KIB(1024)
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define STACK_SIZE KIB(1024)
+#endif
+#endif
+#ifndef STACK_SIZE
+#define STACK_SIZE KIB(64)
+#endif
+
+static void crash_signals_only(sigset_t *old)
+{
+	static const int crash[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP };
+	sigset_t mask;
+
+	sigfillset(&mask);
+	for (size_t i = 0; i < ARRAY_SIZE(crash); i++)
+		sigdelset(&mask, crash[i]);
+	pthread_sigmask(SIG_SETMASK, &mask, old);
+}
+
+int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	sigset_t old;
+	char cut[16];
+	int ret;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	/* A thread inherits its creator's mask: changed around the creation, no signal slips in. */
+	crash_signals_only(&old);
+	ret = pthread_create(thread, &attr, run, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (ret)
+		return -ret;
+	snprintf(cut, sizeof(cut), "%s", name);
+	pthread_setname_np(*thread, cut);
+	return 0;
+}

@@ -1,0 +1,29 @@
+/*
+ * The guest's CPUID: what KVM supports here, minus what a guest of ours must not have, plus its
+ * own topology: N cores of one thread in one package, the APIC id being the vCPU's number.
+ */
+#pragma once
+
+#include <linux/kvm.h>
+
+#include "base/error.h"
+
+#define CPUID_ENTRIES_MAX 128
+
+struct cpuid {
+	uint32_t nent;
+	uint32_t padding;
+	struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX]; /* laid out as struct kvm_cpuid2 */
+};
+
+/* Reads what KVM supports; kvm is /dev/kvm's descriptor. */
+must_check int cpuid_read_supported(int kvm, struct cpuid *cpuid, struct error *err);
+
+/*
+ * Removes performance counters, nested virtualization, power and debug facilities, and every
+ * feature with state that is not saved; sets the topology of vcpu_count cores. Once per machine.
+ */
+void cpuid_filter(struct cpuid *cpuid, unsigned int vcpu_count, bool tsc_deadline);
+
+/* Sets the fields that differ from vCPU to vCPU. */
+void cpuid_set_vcpu(struct cpuid *cpuid, unsigned int index);

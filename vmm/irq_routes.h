@@ -1,0 +1,38 @@
+/*
+ * From a device's interrupt line to a vCPU: each line is an eventfd bound to a GSI (irqfd), and
+ * each GSI has a message in KVM's routing table, which the guest sets through the IOAPIC. A raise
+ * is one write() in any thread; no thread of ours takes part in the delivery.
+ */
+#pragma once
+
+#include <linux/kvm.h>
+
+#include "base/irq_line.h"
+#include "vmm/kvm.h"
+#include "vmm/legacy/ioapic.h"
+
+struct irqfd_line {
+	struct irq_line line;
+	int fd;
+};
+
+struct irq_routes {
+	struct kvm *kvm;
+	struct ioapic ioapic;
+	struct irqfd_line lines[LAYOUT_IOAPIC_PINS];
+
+	/* KVM takes the whole table at each change. Under the IOAPIC's lock. */
+	struct {
+		struct kvm_irq_routing header;
+		struct kvm_irq_routing_entry entries[LAYOUT_IOAPIC_PINS];
+	} table;
+};
+
+/* After kvm_create_irqchip(). */
+void irq_routes_init(struct irq_routes *routes, struct kvm *kvm);
+void irq_routes_fini(struct irq_routes *routes);
+
+/* Makes the line of a GSI, which must be below LAYOUT_IOAPIC_PINS and not in use. It lives as long
+ * as the routes. */
+must_check int irq_routes_line(struct irq_routes *routes, unsigned int gsi, struct irq_line **out,
+			       struct error *err);

@@ -1,0 +1,39 @@
+/*
+ * /dev/kvm and one virtual machine on it: thin wrappers with errors for people. See the kernel's
+ * Documentation/virt/kvm/api.rst for each call.
+ */
+#pragma once
+
+#include <linux/kvm.h>
+
+#include "base/error.h"
+#include "base/guest_memory.h"
+
+struct kvm {
+	int fd;		 /* /dev/kvm */
+	int vm;		 /* the machine */
+	size_t run_size; /* bytes of a vCPU's struct kvm_run mapping */
+};
+
+/* Opens /dev/kvm, checks its version and the capabilities without which nothing works, makes a VM. */
+must_check int kvm_open(struct kvm *kvm, struct error *err);
+void kvm_close(struct kvm *kvm);
+
+/*
+ * Registers all of guest memory, a slot for each region, numbered as they are. Before
+ * kvm_create_irqchip(): afterwards each slot waits for a grace period (milliseconds).
+ */
+must_check int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err);
+
+/* Local APICs in the kernel, `pins` GSIs for an IOAPIC of ours, x2APIC ids of 32 bits. */
+must_check int kvm_create_irqchip(struct kvm *kvm, unsigned int pins, struct error *err);
+
+/* What KVM_CHECK_EXTENSION says of the VM; 0 when it does not know the capability. */
+int kvm_check_extension(const struct kvm *kvm, int capability);
+
+/* The eventfd is signalled when the guest writes `value` (`len` bytes, 0: any) at addr. */
+must_check int kvm_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value,
+			     uint32_t len);
+
+/* A signal of the eventfd delivers the GSI's route. */
+must_check int kvm_irqfd(const struct kvm *kvm, int eventfd, uint32_t gsi);

@@ -1,0 +1,183 @@
+#include "vmm/legacy/console_sink.h"
+
+#include <sys/uio.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/thread.h"
+
+#define UART_FIFO_SIZE 16u
+
+static uint32_t used(const struct console_sink *sink)
+{
+	return sink->tail - sink->head;
+}
+
+bool console_sink_has_room(struct console_sink *sink)
+{
+	bool room;
+
+	pthread_mutex_lock(&sink->lock);
+	room = sink->broken || CONSOLE_SINK_SIZE - used(sink) >= UART_FIFO_SIZE;
+	pthread_mutex_unlock(&sink->lock);
+	return room;
+}
+
+/* The writer's own copy of the oldest bytes, so that write() runs without the lock. */
+static uint32_t copy_out(struct console_sink *sink, uint8_t *to, uint32_t max)
+{
+	uint32_t count = MIN(used(sink), max);
+
+	for (uint32_t i = 0; i < count; i++)
+		to[i] = sink->buffer[(sink->head + i) % CONSOLE_SINK_SIZE];
+	return count;
+}
+
+/* With the lock held on entry and exit. */
+static void write_some(struct console_sink *sink)
+{
+	bool was_full = CONSOLE_SINK_SIZE - used(sink) < UART_FIFO_SIZE;
+	uint8_t chunk[1024];
+	uint32_t count = copy_out(sink, chunk, sizeof(chunk));
+	ssize_t written;
+
+	pthread_mutex_unlock(&sink->lock);
+	written = retry_eintr(write(sink->fd, chunk, count));
+	/* A non-blocking descriptor inherited from somebody: wait a little and try again. */
+	if (written < 0 && errno == EAGAIN) {
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		written = 0;
+	}
+	pthread_mutex_lock(&sink->lock);
+	if (written < 0) {
+		log_error("console: cannot write the guest's output: %s", strerrordesc_np(errno));
+		sink->broken = true;
+		sink->head = sink->tail;
+	} else {
+		sink->head += (uint32_t)written;
+	}
+	pthread_cond_broadcast(&sink->changed);
+	if (!was_full || !sink->room)
+		return;
+	/* The port's lock comes before ours everywhere, and room() takes it. */
+	pthread_mutex_unlock(&sink->lock);
+	sink->room(sink->opaque);
+	pthread_mutex_lock(&sink->lock);
+}
+
+static void *writer_thread(void *arg)
+{
+	struct console_sink *sink = arg;
+
+	pthread_mutex_lock(&sink->lock);
+	for (;;) {
+		while (used(sink) == 0 && !sink->ending)
+			pthread_cond_wait(&sink->changed, &sink->lock);
+		if (used(sink) == 0)
+			break;
+		write_some(sink);
+	}
+	pthread_mutex_unlock(&sink->lock);
+	return NULL;
+}
+
+static void start_writer(struct console_sink *sink)
+{
+	int ret = thread_start(&sink->writer, "console", writer_thread, sink);
+
+	sink->has_writer = ret == 0;
+	if (ret == 0)
+		return;
+	log_error("console: cannot start a thread for the guest's output: %s",
+		  strerrordesc_np(-ret));
+	sink->broken = true;
+}
+
+/* RWF_NOWAIT instead of O_NONBLOCK: the flag would change the descriptor for the shell too.
+ * What does not know it (a terminal) says so once, and the writer does all the work from then. */
+static bool put_directly(struct console_sink *sink, uint8_t byte)
+{
+	struct iovec iov = { &byte, 1 };
+
+	if (!sink->direct || used(sink))
+		return false;
+	if (pwritev2(sink->fd, &iov, 1, -1, RWF_NOWAIT) == 1)
+		return true;
+	if (errno != EAGAIN)
+		sink->direct = false;
+	return false;
+}
+
+static void put_locked(struct console_sink *sink, uint8_t byte)
+{
+	if (put_directly(sink, byte))
+		return;
+	if (!sink->has_writer)
+		start_writer(sink);
+	if (sink->broken || used(sink) == CONSOLE_SINK_SIZE) {
+		sink->dropped++;
+		return;
+	}
+	sink->buffer[sink->tail++ % CONSOLE_SINK_SIZE] = byte;
+	if (used(sink) == 1)
+		pthread_cond_broadcast(&sink->changed);
+}
+
+void console_sink_put(struct console_sink *sink, uint8_t byte)
+{
+	if (sink->fd < 0)
+		return;
+	pthread_mutex_lock(&sink->lock);
+	put_locked(sink, byte);
+	pthread_mutex_unlock(&sink->lock);
+}
+
+void console_sink_init(struct console_sink *sink, int fd, void (*room)(void *), void *opaque)
+{
+	pthread_condattr_t attr;
+
+	sink->fd = fd;
+	sink->direct = true;
+	sink->room = room;
+	sink->opaque = opaque;
+	pthread_mutex_init(&sink->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&sink->changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+/* True when all is written; false when the reader did not take it in time. */
+static bool wait_until_empty(struct console_sink *sink, unsigned int patience_ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += (long)(patience_ms % 1000) * 1000000;
+	until.tv_sec += patience_ms / 1000 + until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	while (used(sink) > 0)
+		if (pthread_cond_timedwait(&sink->changed, &sink->lock, &until) == ETIMEDOUT)
+			return used(sink) == 0;
+	return true;
+}
+
+void console_sink_fini(struct console_sink *sink, unsigned int patience_ms)
+{
+	uint64_t lost;
+	bool empty;
+
+	pthread_mutex_lock(&sink->lock);
+	sink->room = NULL;
+	empty = !sink->has_writer || wait_until_empty(sink, patience_ms);
+	sink->ending = true;
+	lost = sink->dropped + used(sink);
+	pthread_cond_broadcast(&sink->changed);
+	pthread_mutex_unlock(&sink->lock);
+	if (lost)
+		log_warn("console: %lu bytes of the guest's output were lost: nobody read them",
+			 lost);
+	/* A writer stuck in write() cannot be joined; it ends with the process. */
+	if (sink->has_writer && empty)
+		pthread_join(sink->writer, NULL);
+}

@@ -1,0 +1,33 @@
+/*
+ * The i8042 keyboard controller: enough for the guest's reset line (command 0xfe, the way
+ * `reboot=k` restarts a PC) and for Linux to find a controller and a keyboard that says nothing
+ * by itself. Registers are used by vCPU threads, under the device's lock.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/irq_line.h"
+#include "base/util.h"
+
+struct bus_ops;
+
+struct i8042 {
+	struct irq_line *irq; /* line 1 */
+	void (*reset)(
+		void *opaque); /* the guest pulled the reset line; vCPU thread, no lock held */
+	void *opaque;
+
+	pthread_mutex_t lock;
+	uint8_t control;	 /* the controller's command byte */
+	uint8_t pending_command; /* waits for its byte on the data port; 0: none */
+	uint8_t keyboard_wants;	 /* the keyboard waits for an argument of this command */
+	uint8_t output[16];	 /* bytes for the guest to read, oldest first */
+	unsigned int output_len;
+};
+
+/* At LAYOUT_PORT_I8042_DATA; the range covers ports 0x60 to 0x64. */
+extern const struct bus_ops i8042_ops;
+#define I8042_PORTS 5
+
+void i8042_init(struct i8042 *i8042, struct irq_line *irq, void (*reset)(void *), void *opaque);

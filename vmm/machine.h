@@ -1,0 +1,40 @@
+/*
+ * The machine: guest memory, KVM, vCPUs, interrupt routes, legacy and virtio devices, put together
+ * in one place and in one order. Owned by the control thread, which builds, starts, stops and
+ * destroys it; vCPU threads and the I/O loop run in between.
+ */
+#pragma once
+
+#include "vmm/timeline.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm_config.h"
+
+struct machine;
+struct serial;
+
+/*
+ * Opens and creates everything; nothing runs yet. On failure everything is undone. The timeline
+ * is the caller's and outlives the machine.
+ */
+must_check int machine_build(struct machine **out, const struct vm_config *config,
+			     struct timeline *timeline, struct error *err);
+
+must_check int machine_start(struct machine *machine, struct error *err);
+
+/* Becomes readable when the machine has ended by itself. */
+int machine_end_fd(const struct machine *machine);
+
+/* How it ended, and *text what happened, for people. MACHINE_RUNNING: it has not. */
+enum machine_end machine_end(struct machine *machine, const char **text);
+
+/* Takes the vCPUs out of the guest and drains the devices. */
+void machine_stop(struct machine *machine);
+
+/* Stops it if need be and frees everything. */
+void machine_destroy(struct machine *machine);
+
+/* The serial port, for input. */
+struct serial *machine_serial(struct machine *machine);
+
+/* Called on a vCPU thread when the serial port has room for input again. Before machine_start(). */
+void machine_on_serial_room(struct machine *machine, void (*room)(void *), void *opaque);

@@ -1,0 +1,42 @@
+/*
+ * When things happened, for `--timings`: CLOCK_MONOTONIC nanoseconds, 0 for what has not. Each
+ * moment is written once, by whichever thread it happens on; read by the control thread.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+enum moment {
+	MOMENT_PROCESS_START, /* exec, as far as the process can tell */
+	MOMENT_CONFIGURED,    /* options read and checked */
+	MOMENT_VM_CREATED,    /* KVM VM, memory and interrupt controllers exist */
+	MOMENT_KERNEL_LOADED, /* kernel, initrd and boot parameters are in guest memory */
+	MOMENT_DEVICES_READY,
+	MOMENT_FIRST_RUN,    /* the first KVM_RUN is next */
+	MOMENT_FIRST_OUTPUT, /* the guest's first byte on the serial port */
+	MOMENT_INIT,	     /* init told the boot timer */
+	MOMENT_END,
+	MOMENT_COUNT,
+};
+
+struct timeline {
+	_Atomic uint64_t at[MOMENT_COUNT];
+};
+
+static inline uint64_t clock_now_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static inline void timeline_mark(struct timeline *timeline, enum moment moment)
+{
+	uint64_t never = 0;
+
+	atomic_compare_exchange_strong(&timeline->at[moment], &never,
+				       clock_now_ns(CLOCK_MONOTONIC));
+}

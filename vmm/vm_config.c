@@ -1,0 +1,55 @@
+#include "vmm/vm_config.h"
+
+#include "vmm/layout.h"
+
+const char *drive_name(unsigned int index)
+{
+	static const char names[VM_DRIVES_MAX][4] = {
+		"vda", "vdb", "vdc", "vdd", "vde", "vdf", "vdg", "vdh",
+		"vdi", "vdj", "vdk", "vdl", "vdm", "vdn", "vdo", "vdp",
+	};
+
+	return index < VM_DRIVES_MAX ? names[index] : "vd?";
+}
+
+static int check_memory(uint64_t memory, struct error *err)
+{
+	if (memory < VM_MEMORY_MIN || memory > VM_MEMORY_MAX)
+		return error_set(err, EINVAL, "memory: %lu KiB is not between %lu MiB and %lu GiB",
+				 memory >> 10, VM_MEMORY_MIN >> 20, VM_MEMORY_MAX >> 30);
+	if (!is_aligned(memory, PAGE_SIZE))
+		return error_set(err, EINVAL, "memory: %lu bytes is not a multiple of %u", memory,
+				 PAGE_SIZE);
+	return 0;
+}
+
+static int check_drives(const struct vm_config *config, struct error *err)
+{
+	if (config->drive_count > VM_DRIVES_MAX)
+		return error_set(err, EINVAL, "drives: %u are more than the %u a machine can have",
+				 config->drive_count, VM_DRIVES_MAX);
+	for (unsigned int i = 0; i < config->drive_count; i++) {
+		const struct drive_config *drive = &config->drives[i];
+
+		if (!drive->path == (drive->fd < 0))
+			return error_set(err, EINVAL,
+					 "drive %s: give it a path or a descriptor, one of the two",
+					 drive_name(i));
+	}
+	return 0;
+}
+
+int vm_config_check(const struct vm_config *config, struct error *err)
+{
+	int ret;
+
+	if (!config->kernel_path)
+		return error_set(err, EINVAL, "no kernel is given");
+	if (config->vcpus < 1 || config->vcpus > LAYOUT_VCPUS_MAX)
+		return error_set(err, EINVAL, "vCPUs: %u is not between 1 and %u", config->vcpus,
+				 LAYOUT_VCPUS_MAX);
+	ret = check_memory(config->memory, err);
+	if (ret < 0)
+		return ret;
+	return check_drives(config, err);
+}
