@@ -14,6 +14,8 @@ job=
 say() { echo "guest: $name: $*" >&2; }
 die() { say "$@"; exit 1; }
 
+trap 'say "stopped at line $LINENO: $BASH_COMMAND"' ERR
+
 need_tools() {
 	local tool
 	for tool; do
@@ -22,8 +24,8 @@ need_tools() {
 	done
 }
 
-# The hash of files, as part of a key.
-hash_of() { cat "$0" "$here/lib.sh" "$@" | sha256sum | cut -c1-32; }
+# The hash of the calling script and of files, as part of a key.
+hash_of() { cat "$0" "$@" | sha256sum | cut -c1-32; }
 
 # is_made KEY FILE...: were these files made with this key?
 is_made() {
@@ -70,7 +72,7 @@ publish() {
 # step LABEL STEPS COMMAND...: runs it with its output in $tmp/log; shows the seconds, and if STEPS
 # is not 0 how many of about that many "  CC file.o" lines have come. A failure shows the log's end.
 step() {
-	local label=$1 steps=$2 shown=-1 text status=0
+	local label=$1 steps=$2 shown=-1 text done status=0
 	shift 2
 	: >"$tmp/log"
 	"$@" >"$tmp/log" 2>&1 9>&- </dev/null &
@@ -78,8 +80,8 @@ step() {
 	while kill -0 "$job" 2>/dev/null; do
 		text="guest: $name: $label"
 		if [ "$steps" != 0 ]; then
-			text+=" $(($(grep -c '^  [A-Z]' "$tmp/log") * 99 / steps))%"
-			text=${text/ 1[0-9][0-9]%/ 99%}
+			done=$(grep -c '^  [A-Z]' "$tmp/log" || true)
+			text+=" $((done < steps ? done * 100 / steps : 99))%"
 		fi
 		if [ -t 2 ]; then
 			printf '\r%s (%d s)\033[K' "$text" "$SECONDS" >&2
