@@ -1,0 +1,244 @@
+/*
+ * Block I/O on worker threads, where io_uring is forbidden. Requests go out by a list under a
+ * lock, completions come back by another and an eventfd that the loop watches.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+
+#include "base/log.h"
+#include "virtio/blk_backend.h"
+
+/* Two keep a disk busy while one waits for a flush; more would cost memory in every instance. */
+#define WORKERS 2
+#define WORKER_STACK_SIZE KIB(64)
+
+struct io_list {
+	struct blk_io *head;
+	struct blk_io **tail;
+};
+
+struct blk_threads {
+	struct blk_backend backend;
+	struct loop_watch completed; /* its fd: written when `finished` becomes non-empty */
+	pthread_t workers[WORKERS];
+	unsigned int worker_count;
+
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	/* Under the lock. */
+	struct io_list waiting;
+	struct io_list finished;
+	bool quit;
+};
+
+static void list_init(struct io_list *list)
+{
+	list->head = NULL;
+	list->tail = &list->head;
+}
+
+static void list_add(struct io_list *list, struct blk_io *io)
+{
+	io->next = NULL;
+	*list->tail = io;
+	list->tail = &io->next;
+}
+
+static struct blk_io *list_take(struct io_list *list)
+{
+	struct blk_io *io = list->head;
+
+	list->head = io->next;
+	if (!list->head)
+		list->tail = &list->head;
+	return io;
+}
+
+/* Workers ----------------------------------------------------------------------------------------*/
+
+static int64_t transfer(const struct blk_io *io, int fd)
+{
+	const int flags = io->durable ? RWF_DSYNC : 0;
+	int64_t ret;
+
+	switch (io->kind) {
+	case BLK_READ:
+		ret = preadv2(fd, io->iov, (int)io->iov_count, (off_t)io->offset, 0);
+		break;
+	case BLK_WRITE:
+		ret = pwritev2(fd, io->iov, (int)io->iov_count, (off_t)io->offset, flags);
+		break;
+	default:
+		ret = fdatasync(fd);
+		break;
+	}
+	return ret < 0 ? -errno : ret;
+}
+
+/* The whole request, short transfers and all. */
+static int perform(struct blk_io *io, int fd)
+{
+	int ret;
+
+	while (!blk_io_progress(io, transfer(io, fd), &ret))
+		;
+	return ret;
+}
+
+static void report(struct blk_threads *threads)
+{
+	const uint64_t one = 1;
+
+	if (write(threads->completed.fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_error("block workers: cannot wake the loop");
+}
+
+static void *worker(void *arg)
+{
+	struct blk_threads *threads = arg;
+
+	pthread_mutex_lock(&threads->lock);
+	for (;;) {
+		struct blk_io *io;
+		bool first;
+
+		while (!threads->waiting.head && !threads->quit)
+			pthread_cond_wait(&threads->work, &threads->lock);
+		if (threads->quit)
+			break;
+		io = list_take(&threads->waiting);
+		pthread_mutex_unlock(&threads->lock);
+		io->result = perform(io, threads->backend.file.fd);
+		pthread_mutex_lock(&threads->lock);
+		first = !threads->finished.head;
+		list_add(&threads->finished, io);
+		if (first)
+			report(threads);
+	}
+	pthread_mutex_unlock(&threads->lock);
+	return NULL;
+}
+
+/* The loop's side --------------------------------------------------------------------------------*/
+
+static struct blk_threads *threads_of(struct blk_backend *backend)
+{
+	return container_of(backend, struct blk_threads, backend);
+}
+
+static void completed(struct loop_watch *watch)
+{
+	struct blk_threads *threads = container_of(watch, struct blk_threads, completed);
+	struct blk_io *io, *next;
+
+	pthread_mutex_lock(&threads->lock);
+	io = threads->finished.head;
+	list_init(&threads->finished);
+	pthread_mutex_unlock(&threads->lock);
+	for (; io; io = next) {
+		next = io->next; /* done() may use it again at once */
+		io->done(io, (int)io->result);
+	}
+}
+
+static int start(struct blk_backend *backend)
+{
+	return event_loop_watch(backend->loop, &threads_of(backend)->completed);
+}
+
+static void stop(struct blk_backend *backend)
+{
+	event_loop_unwatch(backend->loop, &threads_of(backend)->completed);
+}
+
+static void submit(struct blk_backend *backend, struct blk_io *io)
+{
+	struct blk_threads *threads = threads_of(backend);
+
+	pthread_mutex_lock(&threads->lock);
+	list_add(&threads->waiting, io);
+	pthread_cond_signal(&threads->work);
+	pthread_mutex_unlock(&threads->lock);
+}
+
+/* Life -------------------------------------------------------------------------------------------*/
+
+static void join_workers(struct blk_threads *threads)
+{
+	pthread_mutex_lock(&threads->lock);
+	threads->quit = true;
+	pthread_cond_broadcast(&threads->work);
+	pthread_mutex_unlock(&threads->lock);
+	while (threads->worker_count > 0)
+		pthread_join(threads->workers[--threads->worker_count], NULL);
+}
+
+static void destroy(struct blk_backend *backend)
+{
+	struct blk_threads *threads = threads_of(backend);
+
+	join_workers(threads);
+	close_fd(&threads->completed.fd);
+	blk_file_close(&backend->file);
+	pthread_cond_destroy(&threads->work);
+	pthread_mutex_destroy(&threads->lock);
+	free(threads);
+}
+
+static const struct blk_backend_ops ops = {
+	.name = "worker threads",
+	.start = start,
+	.stop = stop,
+	.submit = submit,
+	.destroy = destroy,
+};
+
+/* With all signals blocked: they are the control thread's business. */
+static int spawn_workers(struct blk_threads *threads)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	int ret = 0;
+
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, WORKER_STACK_SIZE);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (ret == 0 && threads->worker_count < WORKERS) {
+		ret = pthread_create(&threads->workers[threads->worker_count], &attr, worker,
+				     threads);
+		if (ret == 0)
+			threads->worker_count++;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return -ret;
+}
+
+int blk_threads_create(struct blk_backend **out, struct blk_file *file, struct event_loop *loop,
+		       struct error *err)
+{
+	struct blk_threads *threads = calloc(1, sizeof(*threads));
+	int ret;
+
+	if (!threads)
+		return error_set(err, ENOMEM, "out of memory");
+	threads->backend = (struct blk_backend){ .ops = &ops, .file = *file, .loop = loop };
+	pthread_mutex_init(&threads->lock, NULL);
+	pthread_cond_init(&threads->work, NULL);
+	list_init(&threads->waiting);
+	list_init(&threads->finished);
+	threads->completed.ready = completed;
+	threads->completed.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ret = threads->completed.fd < 0 ? -errno : spawn_workers(threads);
+	if (ret < 0) {
+		threads->backend.file.fd = -1; /* still the caller's */
+		destroy(&threads->backend);
+		return error_set_errno(err, ret, "cannot start block I/O threads");
+	}
+	file->fd = -1;
+	*out = &threads->backend;
+	return 0;
+}

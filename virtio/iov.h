@@ -1,0 +1,30 @@
+/*
+ * Iovecs over guest memory. The bytes may change while we look, so each is read or written once;
+ * that race is the guest's with itself, hence no thread sanitizer. Pure functions, any thread.
+ */
+#pragma once
+
+#include <sys/uio.h>
+
+#include "base/util.h"
+
+#define guest_races __attribute__((no_sanitize("thread")))
+
+/* Sum of the lengths, bytes. */
+static inline uint64_t iov_bytes(const struct iovec *iov, unsigned int count)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		sum += iov[i].iov_len;
+	return sum;
+}
+
+/* Copies the first `len` bytes out; returns how many there were, at most `len`. */
+size_t iov_read(const struct iovec *iov, unsigned int count, void *to, size_t len);
+
+/* Copies `len` bytes in from the start; returns how many fitted. */
+size_t iov_write(const struct iovec *iov, unsigned int count, const void *from, size_t len);
+
+/* Moves *iov and *count past the first `len` bytes, changing the entry that is cut. */
+void iov_advance(struct iovec **iov, unsigned int *count, size_t len);

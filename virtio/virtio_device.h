@@ -1,0 +1,173 @@
+/*
+ * The core of a virtio device: what every device has and no transport and no device does itself.
+ *
+ *   vCPU threads -> transport -> register file (dev->lock)
+ *                                     | DRIVER_OK: start       | reset: stop
+ *   loop thread                  queues, requests in flight, watches: no lock
+ *
+ * A start or a stop is a transition: the vCPU marks it, lets go of the lock, runs it on the loop
+ * and waits. Whoever else wants the register file meanwhile waits for the transition, not for
+ * the lock, so the loop (which takes the lock for moments, to say "needs reset") never waits for
+ * a vCPU, and two vCPUs that race on the registers are served one after the other.
+ *
+ * A device is a constant `struct virtio_ops` and a struct with a `struct virtio_device` in it.
+ */
+#pragma once
+
+#include <linux/virtio_config.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/event_loop.h"
+#include "base/irq_line.h"
+#include "base/log.h"
+#include "virtio/virtqueue.h"
+
+struct virtio_device;
+
+/* One queue of a device: the ring and how it is woken. Loop thread only, but for notify_fd. */
+struct virtio_queue {
+	struct virtqueue ring;
+	struct virtio_device *dev;
+	unsigned int index;
+	struct loop_watch
+		notified; /* its fd: an eventfd that each notification of the guest writes */
+	struct loop_defer publish; /* shows a batch of pushed chains at the end of the turn */
+};
+
+struct virtio_ops {
+	uint32_t id; /* VIRTIO_ID_* */
+
+	/* Everything here runs on the device's loop, and not at the same time as anything else. */
+
+	/* The driver is ready and the rings are enabled. May be NULL. -errno: the device will need
+	 * a reset. */
+	int (*start)(struct virtio_device *dev);
+	/* There may be chains in this queue. Bounded work: virtio_queue_serve() does it right. */
+	void (*notify)(struct virtio_queue *queue);
+	/* No notify() will come. Returns when nothing is in flight and no watch of the device's
+	 * own is armed: waits by event_loop_run_once(). What completes is pushed as ever. May be
+	 * NULL where notify() leaves nothing behind. */
+	void (*stop)(struct virtio_device *dev);
+
+	/* Frees the device: stopped and fini'd by now. Control thread. */
+	void (*free)(struct virtio_device *dev);
+};
+
+/* The register file, and what a saved device consists of beside its queues. */
+struct virtio_registers {
+	uint64_t driver_features; /* what the driver accepted; fixed once FEATURES_OK is set */
+	uint32_t features_beyond; /* what it accepted past bit 63, where nothing is offered */
+	uint32_t device_features_sel;
+	uint32_t driver_features_sel;
+	uint32_t queue_sel;
+	uint32_t status;	    /* VIRTIO_CONFIG_S_* */
+	uint32_t config_generation; /* changes with each change of the configuration space */
+};
+
+struct virtio_device {
+	/* Fixed at creation. */
+	const struct virtio_ops *ops;
+	char name[32]; /* for messages: "vda" */
+	const struct guest_memory *mem;
+	struct event_loop *loop;
+	struct irq_line *irq;
+	uint64_t features; /* offered */
+	unsigned int queue_count;
+	uint16_t queue_size_max;
+	const void *config; /* the device's configuration space, in itself */
+	size_t config_size; /* bytes */
+
+	/* Under the lock. */
+	pthread_mutex_t lock;
+	pthread_cond_t settled; /* no transition is in progress any more */
+	bool in_transition;
+	bool paused; /* by virtio_device_pause() */
+	struct virtio_registers regs;
+	struct virtqueue_layout *layouts; /* [queue_count] */
+
+	atomic_uint interrupt_status; /* VIRTIO_MMIO_INT_* */
+	struct log_limit warnings;
+
+	/* The loop's. */
+	struct virtio_queue *queues; /* [queue_count] */
+	uint64_t active_features;    /* negotiated, while running */
+	bool running; /* changes in transitions only, so under the lock it may be read */
+	bool broken;  /* needs a reset: serve nothing */
+};
+
+/* What virtio_device_init() wants to know. */
+struct virtio_device_params {
+	const struct virtio_ops *ops;
+	const char *name;
+	uint64_t features; /* VERSION_1 and the ring features are added by the core */
+	unsigned int queue_count;
+	uint16_t queue_size_max; /* power of 2, at most VIRTQUEUE_SIZE_MAX */
+	const void *config;	 /* lives as long as the device */
+	size_t config_size;
+	const struct guest_memory *mem;
+	struct event_loop *loop;
+	struct irq_line *irq;
+};
+
+/* For the monitor: control thread ----------------------------------------------------------------*/
+
+/* Stops the device, however busy, and frees it. No vCPU may be inside it. NULL is fine. */
+void virtio_device_destroy(struct virtio_device *dev);
+
+/* Stops a running device with its state intact, until virtio_device_resume(); vCPUs are paused. */
+void virtio_device_pause(struct virtio_device *dev);
+void virtio_device_resume(struct virtio_device *dev);
+
+/* Any thread; fixed at creation. The eventfd is the device's: whatever writes it notifies. */
+unsigned int virtio_device_queue_count(const struct virtio_device *dev);
+int virtio_device_notify_fd(const struct virtio_device *dev, unsigned int queue);
+
+/* For devices ------------------------------------------------------------------------------------*/
+
+/* Control thread. On failure nothing is left to undo. */
+must_check int virtio_device_init(struct virtio_device *dev,
+				  const struct virtio_device_params *params, struct error *err);
+/* Undoes it; for creations that failed later, and for virtio_device_destroy(). */
+void virtio_device_fini(struct virtio_device *dev);
+
+/* Loop thread, while running: was this feature (a bit number) negotiated? */
+bool virtio_device_has(const struct virtio_device *dev, unsigned int feature);
+
+/* Loop thread. The configuration space is about to be changed by change(dev, arg), which runs
+ * under the lock; the driver is told. */
+void virtio_device_change_config(struct virtio_device *dev,
+				 void (*change)(struct virtio_device *dev, const void *arg),
+				 const void *arg);
+
+/* Loop thread. The driver broke the protocol (or we cannot go on): status NEEDS_RESET, a
+ * configuration interrupt, a warning; no queue is served until the driver resets us. */
+void virtio_device_break(struct virtio_device *dev, const char *why);
+
+/*
+ * Loop thread; the body of most notify()s. Calls serve() until it finds no chain (0), the ring is
+ * broken (negative: the device then is), or `budget` chains were taken; then the others have
+ * their turn and notify() is called again in the next. serve() returns 1 for a chain.
+ */
+void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_queue *queue),
+			unsigned int budget);
+
+/* Loop thread. Hands a chain back; published, with one interrupt a batch, at the turn's end. */
+void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written);
+
+/* For transports: vCPU threads -------------------------------------------------------------------*/
+
+/* Takes the lock when no transition is in progress. */
+void virtio_device_lock(struct virtio_device *dev);
+void virtio_device_unlock(struct virtio_device *dev);
+
+/* These three are called with it held, and let go of it while the loop works. */
+
+/* The driver writes the status register. 0: reset, nothing is in flight when it returns. */
+void virtio_device_set_status(struct virtio_device *dev, uint32_t status);
+/* The driver says that its ring is ready (refused unless it is sound) or resets a live one. */
+void virtio_device_enable_queue(struct virtio_device *dev, unsigned int queue);
+void virtio_device_reset_queue(struct virtio_device *dev, unsigned int queue);
+
+/* With the lock held: may the driver change this queue's registers now? */
+bool virtio_device_queue_is_open(const struct virtio_device *dev, unsigned int queue);

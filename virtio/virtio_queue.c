@@ -1,0 +1,118 @@
+/* The loop's half of the device core: serving, publishing, interrupts, breaking. */
+#include <linux/virtio_mmio.h>
+
+#include "virtio/virtio_device_priv.h"
+
+/* The status bit first: the guest's handler reads it when the interrupt arrives. Acknowledging
+ * clears the bit, so the line is raised each time, whether the bit was set already or not. */
+static void interrupt(struct virtio_device *dev, unsigned int cause)
+{
+	atomic_fetch_or(&dev->interrupt_status, cause);
+	irq_line_raise(dev->irq);
+}
+
+static void publish(struct loop_defer *defer)
+{
+	struct virtio_queue *queue = container_of(defer, struct virtio_queue, publish);
+
+	if (virtqueue_publish(&queue->ring))
+		interrupt(queue->dev, VIRTIO_MMIO_INT_VRING);
+}
+
+static void notified(struct loop_watch *watch)
+{
+	struct virtio_queue *queue = container_of(watch, struct virtio_queue, notified);
+
+	if (!queue->dev->broken)
+		queue->dev->ops->notify(queue);
+}
+
+void virtio_queue_init(struct virtio_queue *queue)
+{
+	queue->notified.ready = notified;
+	queue->publish.run = publish;
+}
+
+void virtio_queue_close(struct virtio_queue *queue)
+{
+	if (queue->publish.queued) {
+		event_loop_undefer(queue->dev->loop, &queue->publish);
+		publish(&queue->publish);
+	}
+	virtqueue_disable(&queue->ring);
+}
+
+void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written)
+{
+	virtqueue_push(&queue->ring, head, written);
+	event_loop_defer(queue->dev->loop, &queue->publish);
+}
+
+/* A notification to ourselves: arrives with the loop's next turn, after everyone else's. */
+static void serve_later(struct virtio_queue *queue)
+{
+	const uint64_t one = 1;
+
+	if (write(queue->notified.fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_error("%s: cannot wake queue %u", queue->dev->name, queue->index);
+}
+
+void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_queue *queue),
+			unsigned int budget)
+{
+	int ret;
+
+	if (!queue->ring.desc)
+		return;
+	do {
+		virtqueue_disable_notify(&queue->ring);
+		do {
+			if (budget-- == 0) {
+				serve_later(queue);
+				return;
+			}
+			ret = serve(queue);
+		} while (ret > 0);
+		if (ret < 0) {
+			virtio_device_break(queue->dev, queue->ring.broken);
+			return;
+		}
+	} while (virtqueue_enable_notify(&queue->ring));
+}
+
+bool virtio_device_has(const struct virtio_device *dev, unsigned int feature)
+{
+	return dev->active_features & 1ull << feature;
+}
+
+void virtio_device_change_config(struct virtio_device *dev,
+				 void (*change)(struct virtio_device *dev, const void *arg),
+				 const void *arg)
+{
+	bool live;
+
+	pthread_mutex_lock(&dev->lock);
+	change(dev, arg);
+	dev->regs.config_generation++;
+	live = dev->regs.status & VIRTIO_CONFIG_S_DRIVER_OK;
+	pthread_mutex_unlock(&dev->lock);
+	if (live)
+		interrupt(dev, VIRTIO_MMIO_INT_CONFIG);
+}
+
+void virtio_device_break(struct virtio_device *dev, const char *why)
+{
+	bool live;
+
+	if (dev->broken)
+		return;
+	dev->broken = true;
+	pthread_mutex_lock(&dev->lock);
+	dev->regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	live = dev->regs.status & VIRTIO_CONFIG_S_DRIVER_OK;
+	pthread_mutex_unlock(&dev->lock);
+	log_limited(&dev->warnings, LOG_WARN, "%s: needs a reset by its driver: %s", dev->name,
+		    why ? why : "broken ring");
+	if (live) /* 2.1.2: only a driver that is there is told */
+		interrupt(dev, VIRTIO_MMIO_INT_CONFIG);
+}

@@ -1,0 +1,11 @@
+/*
+ * virtio-rng (VIRTIO 1.2 section 5.4): the host kernel's random bytes for the guest.
+ */
+#pragma once
+
+#include "virtio/virtio_device.h"
+
+/* Control thread. `name` is for messages; everything it is given outlives the device. */
+must_check int virtio_rng_create(struct virtio_device **out, const char *name,
+				 struct guest_memory *mem, struct event_loop *loop,
+				 struct irq_line *irq, struct error *err);
