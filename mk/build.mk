@@ -1,10 +1,11 @@
-# Objects, one library of everything below cmd/, and the programs.
+# Objects, one library of everything but the programs' main files, and the programs.
 
 LIB_DIRS := base virtio vmm vmm/boot vmm/legacy
-LIB_SRCS := $(wildcard $(addsuffix /*.c,$(LIB_DIRS)))
+MAIN_SRCS := $(wildcard $(addprefix cmd/,mayfly.c mayfly-jailer.c mayctl.c mayflyd.c))
+# What a main shares with tests is in the library too: an archive gives each program only what it calls.
+LIB_SRCS := $(wildcard $(addsuffix /*.c,$(LIB_DIRS))) $(filter-out $(MAIN_SRCS),$(wildcard cmd/*.c))
 LIB_OBJS := $(LIB_SRCS:%.c=$B/%.o)
-PROGRAM_SRCS := $(filter-out cmd/%_priv.c,$(wildcard cmd/*.c))
-MAYFLY_OBJS := $(patsubst %.c,$B/%.o,$(wildcard cmd/mayfly*.c))
+MAYFLY_OBJS := $B/cmd/mayfly.o
 PROGRAMS := $B/mayfly
 
 # A change of compiler or flags rebuilds everything that was made with the old ones.

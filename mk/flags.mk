@@ -45,4 +45,4 @@ endif
 
 ALL_CFLAGS := $(CFLAGS_base) $(CFLAGS_$(MODE)) $(CFLAGS)
 ALL_LDFLAGS := $(LDFLAGS_$(MODE)) $(LDFLAGS)
-LIBS := -luring -lpthread
+LIBS := -luring -ljansson -lpthread
