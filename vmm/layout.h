@@ -4,7 +4,8 @@
  *   0x0000_0500  GDT                       0x0009_fc00  end of usable low memory
  *   0x0000_6000  PVH start info            0x000e_0000  ACPI RSDP, then the tables
  *   0x0000_7000  zero page (boot_params)   0x000f_0000  MP floating pointer and table
- *   0x0000_9000  page tables (PML4, ...)   0x0010_0000  RAM: kernel and, at its top, the initrd
+ *   0x0000_8000  boot stack                0x0010_0000  RAM: kernel and, at its top, the initrd
+ *   0x0000_9000  page tables (PML4, ...)
  *   0x0002_0000  kernel command line
  *
  *   0xc000_0000  end of low RAM; boot timer; one page per virtio-mmio device from 0xc000_1000
@@ -18,6 +19,7 @@
 #define LAYOUT_GDT 0x500ul
 #define LAYOUT_PVH_START_INFO 0x6000ul
 #define LAYOUT_ZERO_PAGE 0x7000ul
+#define LAYOUT_BOOT_STACK 0x8ff0ul /* top of a page for payloads that need one */
 #define LAYOUT_PAGE_TABLES 0x9000ul
 #define LAYOUT_CMDLINE 0x20000ul
 #define LAYOUT_CMDLINE_MAX 2048u /* bytes, the terminating zero included */
