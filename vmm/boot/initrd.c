@@ -1,0 +1,60 @@
+#include "vmm/boot/loader.h"
+#include "vmm/layout.h"
+
+/* Highest address of an initrd where the kernel file does not say: its own default (boot.rst). */
+#define INITRD_ADDR_MAX_DEFAULT 0x7fffffffu
+
+static int place(const struct guest_memory *mem, const struct boot_kernel *kernel, uint64_t size,
+		 uint64_t *gpa, struct error *err)
+{
+	uint64_t bottom = align_up(kernel->load_end, PAGE_SIZE);
+	uint64_t limit = INITRD_ADDR_MAX_DEFAULT;
+	uint64_t top;
+
+	if (kernel->is_bzimage && kernel->setup.initrd_addr_max)
+		limit = kernel->setup.initrd_addr_max;
+	top = align_down(MIN(limit + 1, boot_low_ram_end(mem)), PAGE_SIZE);
+	/* In this order nothing wraps: size may be anything. */
+	if (top <= bottom || size > top - bottom)
+		return error_set(err, ENOMEM,
+				 "its %lu MiB do not fit into the %lu MiB that the kernel leaves; "
+				 "raise --mem",
+				 (size >> 20) + 1, top > bottom ? (top - bottom) >> 20 : 0);
+	*gpa = align_down(top - size, PAGE_SIZE);
+	return 0;
+}
+
+/* Its last page too is mapped: beyond the file's end it reads as zeroes. */
+static int load(struct guest_memory *mem, const struct boot_file *file, struct boot_initrd *out,
+		struct error *err)
+{
+	uint64_t pages = align_up(file->size, PAGE_SIZE);
+	int ret = guest_memory_map_file(mem, out->gpa, file->fd, 0, pages);
+
+	if (!ret) {
+		out->is_mapped = true;
+		return 0;
+	}
+	if (ret != -ENODEV)
+		return error_set_errno(err, ret, "cannot map %lu bytes", pages);
+	return boot_file_load(file, mem, 0, out->gpa, file->size, NULL, err);
+}
+
+int initrd_load(struct guest_memory *mem, int fd, const char *path,
+		const struct boot_kernel *kernel, struct boot_initrd *out, struct error *err)
+{
+	struct boot_file file;
+	int ret;
+
+	memset(out, 0, sizeof(*out));
+	ret = boot_file_init(&file, fd, err);
+	if (!ret)
+		ret = place(mem, kernel, file.size, &out->gpa, err);
+	if (!ret) {
+		out->size = file.size;
+		ret = load(mem, &file, out, err);
+	}
+	if (ret)
+		error_prefix(err, "initrd %.300s", path);
+	return ret;
+}
