@@ -1,4 +1,77 @@
-int main(void)
+/* mayfly: a microVM monitor. One process is one microVM. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "base/version.h"
+#if __has_include("cmd/check_host.h")
+#include "cmd/check_host.h"
+#else
+static int check_host_main(int c, char **v) { (void)c; (void)v; return 1; }
+#endif
+#include "cmd/exit_codes.h"
+#include "cmd/run.h"
+#include "cmd/run_options.h"
+
+static void help(void)
 {
-	return 0;
+	printf("mayfly " MAYFLY_VERSION ": a lightweight KVM microVM monitor\n"
+	       "\n"
+	       "Usage: mayfly COMMAND [OPTION]...\n"
+	       "\n"
+	       "  run          start a microVM in the foreground\n"
+	       "  check-host   what this host has and lacks for running microVMs\n"
+	       "  help [run]   this text, or a command's\n"
+	       "\n"
+	       "  --version    print the version\n"
+	       "  --help       this text\n"
+	       "\n"
+	       "Example: mayfly run --kernel vmlinux --rootfs debian.ext4\n");
+}
+
+/* exec was as long ago as the process has used the CPU: nothing before main() waits. */
+static void mark_process_start(struct timeline *timeline)
+{
+	timeline->at[MOMENT_PROCESS_START] = clock_now_ns(CLOCK_MONOTONIC) -
+					     clock_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+static int help_main(int argc, char **argv)
+{
+	if (argc < 2) {
+		help();
+		return EXIT_OK;
+	}
+	if (strcmp(argv[1], "run") == 0) {
+		run_options_help();
+		return EXIT_OK;
+	}
+	if (strcmp(argv[1], "check-host") == 0)
+		return check_host_main(2, (char *[]){ argv[1], (char[]){ "--help" }, NULL });
+	fprintf(stderr, "mayfly: error: no help on '%s'; there is `mayfly help run`\n", argv[1]);
+	return EXIT_BAD_ARGUMENTS;
+}
+
+int main(int argc, char **argv)
+{
+	static struct timeline timeline;
+	const char *command = argc > 1 ? argv[1] : "";
+
+	mark_process_start(&timeline);
+	if (strcmp(command, "run") == 0)
+		return run_main(argc - 1, argv + 1, &timeline);
+	if (strcmp(command, "check-host") == 0)
+		return check_host_main(argc - 1, argv + 1);
+	if (strcmp(command, "help") == 0)
+		return help_main(argc - 1, argv + 1);
+	if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
+		return help_main(1, argv);
+	if (strcmp(command, "--version") == 0) {
+		printf("mayfly v" MAYFLY_VERSION "\n");
+		return EXIT_OK;
+	}
+	fprintf(stderr, "mayfly: error: %s%s%s; try `mayfly --help`\n",
+		*command ? "unknown command '" : "no command is given", command,
+		*command ? "'" : "");
+	return EXIT_BAD_ARGUMENTS;
 }

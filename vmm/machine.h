@@ -27,6 +27,20 @@ int machine_end_fd(const struct machine *machine);
 /* How it ended, and *text what happened, for people. MACHINE_RUNNING: it has not. */
 enum machine_end machine_end(struct machine *machine, const char **text);
 
+/* Ends the machine, unless it has ended already; text is for people. Any thread. */
+void machine_set_end(struct machine *machine, enum machine_end end, const char *text);
+
+/*
+ * Files that guest memory is mapped from: a descriptor that becomes readable when one was changed
+ * (-errno where the host has none), and the look at whether one got too short, which ends the
+ * machine.
+ */
+int machine_watch_files(const struct machine *machine);
+void machine_check_files(struct machine *machine);
+
+/* The path of the file behind an address of ours, or NULL. Async-signal-safe. */
+const char *machine_file_at(const struct machine *machine, const void *addr);
+
 /* Takes the vCPUs out of the guest and drains the devices. */
 void machine_stop(struct machine *machine);
 

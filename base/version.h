@@ -1,0 +1,4 @@
+/* The version, as `mayfly --version` says it. */
+#pragma once
+
+#define MAYFLY_VERSION "0.1.0"

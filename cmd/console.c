@@ -1,0 +1,149 @@
+#include "cmd/console.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "cmd/terminal.h"
+#include "vmm/legacy/serial.h"
+
+#define KEY_ESCAPE 0x01 /* Ctrl-A */
+
+static void say(const char *text)
+{
+	if (write(STDERR_FILENO, text, strlen(text)) < 0)
+		return;
+}
+
+static void show_keys(void)
+{
+	say("\r\n  Ctrl-A x       end the microVM\r\n"
+	    "  Ctrl-A h       this help\r\n"
+	    "  Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n");
+}
+
+/* The key after Ctrl-A. Returns true when the byte itself is for the guest. */
+static bool escape_key(struct console *console, uint8_t key)
+{
+	switch (key) {
+	case 'x':
+		console->quit(console->opaque);
+		return false;
+	case 'h':
+	case '?':
+		show_keys();
+		return false;
+	default:
+		return key == KEY_ESCAPE;
+	}
+}
+
+/* Takes the escape sequences out of what was typed; returns how many bytes are left. */
+static size_t filter_keys(struct console *console, uint8_t *bytes, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		bool for_guest = true;
+
+		if (console->escape) {
+			console->escape = false;
+			for_guest = escape_key(console, bytes[i]);
+		} else if (bytes[i] == KEY_ESCAPE) {
+			console->escape = true;
+			for_guest = false;
+		}
+		if (for_guest)
+			bytes[kept++] = bytes[i];
+	}
+	return kept;
+}
+
+/* Standard input may be shared with the shell, so it is not made non-blocking: it is asked first. */
+static bool read_more(struct console *console)
+{
+	struct pollfd ready = { .fd = STDIN_FILENO, .events = POLLIN };
+	ssize_t count;
+
+	if (console->at_end || poll(&ready, 1, 0) <= 0)
+		return false;
+	count = read(STDIN_FILENO, console->pending, sizeof(console->pending));
+	if (count <= 0) {
+		/* EIO: a terminal that is another program's just now, or is gone. */
+		console->at_end = count == 0;
+		return false;
+	}
+	console->pending_len = (size_t)count;
+	if (console->is_terminal)
+		console->pending_len = filter_keys(console, console->pending, (size_t)count);
+	return true;
+}
+
+static void pump(struct console *console)
+{
+	do {
+		size_t taken = serial_receive(console->serial, console->pending,
+					      console->pending_len);
+
+		console->pending_len -= taken;
+		memmove(console->pending, console->pending + taken, console->pending_len);
+		if (console->pending_len)
+			return; /* the port is full; console->room will say when it is not */
+	} while (read_more(console));
+}
+
+static void on_input(struct loop_watch *watch)
+{
+	pump(container_of(watch, struct console, input));
+}
+
+static void on_room(struct loop_watch *watch)
+{
+	pump(container_of(watch, struct console, room));
+}
+
+static void signal_room(void *opaque)
+{
+	const struct console *console = opaque;
+	const uint64_t one = 1;
+
+	if (write(console->room.fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+int console_start(struct console *console, struct event_loop *loop, struct machine *machine,
+		  struct error *err)
+{
+	int ret;
+
+	console->loop = loop;
+	console->serial = machine_serial(machine);
+	console->is_terminal = isatty(STDIN_FILENO);
+	console->input = (struct loop_watch){ .fd = STDIN_FILENO, .ready = on_input };
+	console->room = (struct loop_watch){ .ready = on_room };
+	console->room.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (console->room.fd < 0)
+		return error_set_errno(err, errno, "console: cannot make an eventfd");
+	machine_on_serial_room(machine, signal_room, console);
+	ret = event_loop_watch(loop, &console->room);
+	if (ret < 0)
+		return error_set_errno(err, ret, "console: cannot watch an eventfd");
+	ret = event_loop_watch(loop, &console->input);
+	/* EPERM: a regular file or /dev/null, which is always ready; EBADF: closed. */
+	if (ret < 0 && ret != -EPERM && ret != -EBADF)
+		return error_set_errno(err, ret, "console: cannot watch standard input");
+	console->at_end = ret == -EBADF;
+	terminal_make_raw(STDIN_FILENO);
+	pump(console);
+	return 0;
+}
+
+void console_stop(struct console *console)
+{
+	terminal_restore();
+	if (!console->loop)
+		return;
+	event_loop_unwatch(console->loop, &console->input);
+	event_loop_unwatch(console->loop, &console->room);
+	close_fd(&console->room.fd);
+}

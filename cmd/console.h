@@ -1,0 +1,28 @@
+/*
+ * Standard input to the guest's serial port, with the escape keys when it is a terminal. Runs on
+ * the control loop; a full port stops the reading until the guest has taken some.
+ */
+#pragma once
+
+#include "base/event_loop.h"
+#include "vmm/machine.h"
+
+struct console {
+	struct event_loop *loop;
+	struct serial *serial;
+	struct loop_watch input; /* standard input */
+	struct loop_watch room;	 /* an eventfd: the port has room again */
+	bool is_terminal;
+	bool escape;	     /* the last key was Ctrl-A */
+	bool at_end;	     /* end of input */
+	uint8_t pending[64]; /* read, not yet taken by the port */
+	size_t pending_len;
+	void (*quit)(void *opaque); /* Ctrl-A x */
+	void *opaque;
+};
+
+/* Starts reading standard input. The machine must outlive the console. */
+must_check int console_start(struct console *console, struct event_loop *loop,
+			     struct machine *machine, struct error *err);
+
+void console_stop(struct console *console);

@@ -1,0 +1,18 @@
+/* Pieces that option parsers share. Every refusal is a sentence that quotes what was given. */
+#pragma once
+
+#include "vmm/vm_config.h"
+
+/* Decimal, no sign, no rest; between min and max. name is the option's, for the sentence. */
+must_check int parse_number(const char *name, const char *text, unsigned long min,
+			    unsigned long max, unsigned long *out, struct error *err);
+
+/* A size in bytes: a number of MiB, or a number with K, M, G or T (binary, "iB" may follow). */
+must_check int parse_size(const char *name, const char *text, uint64_t *out, struct error *err);
+
+/*
+ * A drive: PATH|fd=N[:ro][,KEY=VALUE]... `text` is changed: the parts are ended in place and stay
+ * in use. A path that has a comma writes it twice.
+ */
+must_check int parse_drive(const char *name, char *text, struct drive_config *out,
+			   struct error *err);

@@ -1,0 +1,209 @@
+#include "cmd/run_options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/options.h"
+#include "vmm/boot/cmdline.h"
+#include "vmm/layout.h"
+
+enum option_id {
+	OPTION_KERNEL = 1,
+	OPTION_INITRD,
+	OPTION_ROOTFS,
+	OPTION_DRIVE,
+	OPTION_CPUS,
+	OPTION_MEM,
+	OPTION_CMDLINE,
+	OPTION_CONSOLE,
+	OPTION_TIMINGS,
+	OPTION_HELP,
+};
+
+static const struct option long_options[] = {
+	{ "kernel", required_argument, NULL, OPTION_KERNEL },
+	{ "initrd", required_argument, NULL, OPTION_INITRD },
+	{ "rootfs", required_argument, NULL, OPTION_ROOTFS },
+	{ "drive", required_argument, NULL, OPTION_DRIVE },
+	{ "cpus", required_argument, NULL, OPTION_CPUS },
+	{ "mem", required_argument, NULL, OPTION_MEM },
+	{ "cmdline", required_argument, NULL, OPTION_CMDLINE },
+	{ "console", required_argument, NULL, OPTION_CONSOLE },
+	{ "timings", no_argument, NULL, OPTION_TIMINGS },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ 0 },
+};
+
+void run_options_help(void)
+{
+	printf("Usage: mayfly run --kernel PATH [OPTION]... [-- ARG...]\n"
+	       "\n"
+	       "Starts a microVM in the foreground, with its serial port on this terminal.\n"
+	       "\n"
+	       "  --kernel PATH        the guest's kernel: an x86-64 ELF vmlinux or a bzImage\n"
+	       "  --initrd PATH        its initial RAM disk\n"
+	       "  --rootfs DRIVE       the root filesystem; always vda\n"
+	       "  --drive DRIVE        a further disk: vdb, vdc, ... in the order given, up to %u in\n"
+	       "                       all; without --rootfs the first one is vda\n"
+	       "  --cpus N             vCPUs, 1 to %u (default 1)\n"
+	       "  --mem MIB            memory in MiB, or with a suffix: 512M, 4G (default %lu)\n"
+	       "  --cmdline STRING     the kernel's command line, instead of\n"
+	       "                         %s\n"
+	       "                       console=ttyS0 and root=/dev/vda ro|rw are added unless STRING\n"
+	       "                       names its own\n"
+	       "  --console stdio|none|PATH\n"
+	       "                       where the serial port is (default stdio). A PATH gets the\n"
+	       "                       guest's output, added at its end; none discards it\n"
+	       "  --timings            at the end, print where the time went\n"
+	       "  --help               this text\n"
+	       "  -- ARG...            arguments for the guest's init, at most %u\n"
+	       "\n"
+	       "A DRIVE is PATH or fd=N (an open descriptor), then :ro for read-only, then settings\n"
+	       "as ,KEY=VALUE. A comma that is part of the path is written twice.\n"
+	       "\n"
+	       "On a terminal: Ctrl-A x ends the microVM, Ctrl-A h lists the other keys.\n"
+	       "\n"
+	       "Exit status: 0 when the guest powered off or restarted, or after Ctrl-A x;\n"
+	       "1 failure, or KVM could not go on; 149 a file the guest ran from was cut short, or\n"
+	       "SIGBUS; 150 SIGSEGV; 152 a kernel, image or value that cannot work; 153 bad command\n"
+	       "line; 154 SIGXCPU; 156 SIGHUP; 157 SIGILL; 160 the guest's CPU triple-faulted;\n"
+	       "128+N any other signal N.\n"
+	       "\n"
+	       "Example:\n"
+	       "  mayfly run --kernel vmlinux --rootfs debian.ext4:ro --mem 512 -- /bin/echo hello\n",
+	       VM_DRIVES_MAX, LAYOUT_VCPUS_MAX, VM_MEMORY_DEFAULT >> 20, CMDLINE_DEFAULT,
+	       CMDLINE_INIT_ARGS_MAX);
+}
+
+static int set_once(const char **field, const char *name, const char *value, struct error *err)
+{
+	if (*field)
+		return error_set(err, EINVAL, "--%s is given twice: '%s' and '%s'", name, *field,
+				 value);
+	*field = value;
+	return 0;
+}
+
+static int add_rootfs(struct vm_config *vm, char *text, struct error *err)
+{
+	struct drive_config drive;
+	int ret;
+
+	if (vm->has_rootfs)
+		return error_set(err, EINVAL,
+				 "a second --rootfs, '%s': a guest has one; add other disks with "
+				 "--drive",
+				 text);
+	if (vm->drive_count == VM_DRIVES_MAX)
+		return error_set(err, EINVAL, "--rootfs '%s': more than %u drives", text,
+				 VM_DRIVES_MAX);
+	ret = parse_drive("--rootfs", text, &drive, err);
+	if (ret < 0)
+		return ret;
+	/* vda, wherever on the command line it stood. */
+	memmove(vm->drives + 1, vm->drives, vm->drive_count * sizeof(vm->drives[0]));
+	vm->drives[0] = drive;
+	vm->drive_count++;
+	vm->has_rootfs = true;
+	return 0;
+}
+
+static int add_drive(struct vm_config *vm, char *text, struct error *err)
+{
+	if (vm->drive_count == VM_DRIVES_MAX)
+		return error_set(err, EINVAL, "--drive '%s': more than %u drives", text,
+				 VM_DRIVES_MAX);
+	return parse_drive("--drive", text, &vm->drives[vm->drive_count++], err);
+}
+
+static int parse_cpus(struct vm_config *vm, const char *text, struct error *err)
+{
+	unsigned long count;
+	int ret = parse_number("--cpus", text, 1, LAYOUT_VCPUS_MAX, &count, err);
+
+	if (ret == 0)
+		vm->vcpus = (unsigned int)count;
+	return ret;
+}
+
+static int apply(struct run_options *options, int id, char *value, struct error *err)
+{
+	switch (id) {
+	case OPTION_KERNEL:
+		return set_once(&options->vm.kernel_path, "kernel", value, err);
+	case OPTION_INITRD:
+		return set_once(&options->vm.initrd_path, "initrd", value, err);
+	case OPTION_ROOTFS:
+		return add_rootfs(&options->vm, value, err);
+	case OPTION_DRIVE:
+		return add_drive(&options->vm, value, err);
+	case OPTION_CPUS:
+		return parse_cpus(&options->vm, value, err);
+	case OPTION_MEM:
+		return parse_size("--mem", value, &options->vm.memory, err);
+	case OPTION_CMDLINE:
+		return set_once(&options->vm.cmdline, "cmdline", value, err);
+	case OPTION_CONSOLE:
+		return set_once(&options->console, "console", value, err);
+	case OPTION_TIMINGS:
+		options->timings = true;
+		return 0;
+	default:
+		options->help = true;
+		return 0;
+	}
+}
+
+static int unknown_option(int argc, char **argv, int at, struct error *err)
+{
+	const char *name = at < argc ? argv[at] : argv[argc - 1];
+
+	for (const struct option *known = long_options; known->name; known++)
+		if (strcmp(name + 2, known->name) == 0 && known->has_arg == required_argument)
+			return error_set(err, EINVAL, "%s wants a value (see `mayfly help run`)",
+					 name);
+	return error_set(err, EINVAL, "unknown option '%s' (see `mayfly help run`)", name);
+}
+
+static int parse_all(struct run_options *options, int argc, char **argv, struct error *err)
+{
+	opterr = 0;
+	optind = 1;
+	for (;;) {
+		int at = optind;
+		int id = getopt_long(argc, argv, "+", long_options, NULL);
+		int ret;
+
+		if (id == -1)
+			break;
+		ret = id == '?' ? unknown_option(argc, argv, at, err)
+				: apply(options, id, optarg, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int run_options_parse(struct run_options *options, int argc, char **argv, struct error *err)
+{
+	int ret;
+
+	*options = (struct run_options){ .vm = { .vcpus = 1, .memory = VM_MEMORY_DEFAULT } };
+	ret = parse_all(options, argc, argv, err);
+	if (ret < 0 || options->help)
+		return ret;
+	if (optind < argc && strcmp(argv[optind - 1], "--") != 0)
+		return error_set(err, EINVAL,
+				 "unexpected argument '%s'; what is meant for the guest's init "
+				 "follows a --",
+				 argv[optind]);
+	options->vm.init_args = (const char *const *)(argv + optind);
+	options->vm.init_arg_count = (unsigned int)(argc - optind);
+	if (!options->vm.kernel_path)
+		return error_set(err, EINVAL,
+				 "no --kernel: name the guest's kernel (see `mayfly help run`)");
+	if (!options->console)
+		options->console = "stdio";
+	return 0;
+}

@@ -1,0 +1,43 @@
+#include "cmd/timings.h"
+
+#include "base/util.h"
+
+static const struct {
+	enum moment moment;
+	const char *text, *missing;
+} rows[] = {
+	{ MOMENT_PROCESS_START, "process start", NULL },
+	{ MOMENT_CONFIGURED, "configuration read", NULL },
+	{ MOMENT_VM_CREATED, "KVM VM and memory", NULL },
+	{ MOMENT_DEVICES_READY, "vCPUs and devices", NULL },
+	{ MOMENT_KERNEL_LOADED, "kernel load", NULL },
+	{ MOMENT_FIRST_RUN, "first KVM_RUN", NULL },
+	{ MOMENT_FIRST_OUTPUT, "first guest console byte", "the guest wrote nothing" },
+	{ MOMENT_INIT, "init", "the guest's init does not use the boot timer" },
+	{ MOMENT_END, "end", NULL },
+};
+
+static double ms(uint64_t from, uint64_t to)
+{
+	return to > from ? (double)(to - from) / 1e6 : 0;
+}
+
+void timings_print(const struct timeline *timeline, FILE *out)
+{
+	uint64_t start = timeline->at[MOMENT_PROCESS_START];
+	uint64_t before = start;
+
+	fprintf(out, "\n  %-26s %10s %10s\n", "what", "at ms", "took ms");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint64_t at = timeline->at[rows[i].moment];
+
+		if (at) {
+			fprintf(out, "  %-26s %10.3f %10.3f\n", rows[i].text, ms(start, at),
+				ms(before, at));
+			before = at;
+		} else if (rows[i].missing) {
+			fprintf(out, "  %-26s %10s %10s  %s\n", rows[i].text, "-", "-",
+				rows[i].missing);
+		}
+	}
+}

@@ -1,0 +1,84 @@
+/* The machine's kernel: files opened, command line composed, all of it put into guest memory. */
+#include "vmm/boot/cmdline.h"
+#include "vmm/machine_priv.h"
+
+static int compose_cmdline(const struct machine *machine, char *out, struct error *err)
+{
+	const struct vm_config *config = machine->config;
+	struct cmdline_config cmdline = {
+		.text = config->cmdline ? config->cmdline : CMDLINE_DEFAULT,
+		.console = config->has_console,
+		.rootfs = config->has_rootfs,
+		.rootfs_read_only = config->has_rootfs && config->drives[0].read_only,
+		.devices = machine->addresses,
+		.device_count = machine->device_count,
+		.init_args = config->init_args,
+		.init_arg_count = config->init_arg_count,
+	};
+
+	return cmdline_build(out, &cmdline, err);
+}
+
+static int remember_mapping(struct machine *machine, uint64_t gpa, uint64_t len, uint64_t file_end,
+			    int fd, const char *path, struct error *err)
+{
+	const void *host = guest_ptr(&machine->memory, gpa, len);
+
+	return file_backings_add(&machine->backings, host, len, file_end, fd, path, err);
+}
+
+static int remember_mappings(struct machine *machine, const struct boot_config *config,
+			     const struct boot_result *result, struct error *err)
+{
+	const struct boot_kernel *kernel = &result->kernel;
+	int ret = 0;
+
+	for (unsigned int i = 0; i < kernel->map_count && ret == 0; i++)
+		ret = remember_mapping(machine, kernel->maps[i].gpa, kernel->maps[i].len,
+				       UINT64_MAX, config->kernel_fd,
+				       config->kernel_path, err);
+	if (ret == 0 && result->initrd.is_mapped)
+		ret = remember_mapping(
+			machine, result->initrd.gpa, align_up(result->initrd.size, PAGE_SIZE),
+			result->initrd.size, config->initrd_fd, config->initrd_path, err);
+	return ret;
+}
+
+int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu, struct error *err)
+{
+	const struct vm_config *config = machine->config;
+	char cmdline[LAYOUT_CMDLINE_MAX];
+	cleanup_fd int kernel = -1;
+	cleanup_fd int initrd = -1;
+	struct boot_result result;
+	struct boot_config boot;
+	int ret;
+
+	ret = compose_cmdline(machine, cmdline, err);
+	if (ret < 0)
+		return ret;
+	kernel = boot_open("kernel", config->kernel_path, err);
+	if (kernel < 0)
+		return kernel;
+	if (config->initrd_path) {
+		initrd = boot_open("initrd", config->initrd_path, err);
+		if (initrd < 0)
+			return initrd;
+	}
+	boot = (struct boot_config){
+		.kernel_fd = kernel,
+		.kernel_path = config->kernel_path,
+		.initrd_fd = initrd,
+		.initrd_path = config->initrd_path,
+		.cmdline = cmdline,
+		.vcpus = config->vcpus,
+		.acpi = !cmdline_has_word(cmdline, "acpi=off"),
+		.devices = machine->addresses,
+		.device_count = machine->device_count,
+	};
+	ret = boot_prepare(&machine->memory, &boot, &result, err);
+	if (ret < 0)
+		return ret;
+	*cpu = result.cpu;
+	return remember_mappings(machine, &boot, &result, err);
+}

@@ -1,0 +1,53 @@
+/* Private to vmm/machine*.c: the whole machine in one structure. */
+#pragma once
+
+#include "base/event_loop.h"
+#include "vmm/boot/boot.h"
+#include "vmm/file_backing.h"
+#include "vmm/irq_routes.h"
+#include "vmm/legacy/i8042.h"
+#include "vmm/legacy/serial.h"
+#include "vmm/machine.h"
+
+struct virtio_device;
+
+struct machine {
+	const struct vm_config *config;
+	struct timeline *timeline;
+
+	struct guest_memory memory;
+	struct file_backings backings; /* which files' pages are in it */
+	struct kvm kvm;
+	struct irq_routes routes;
+	struct bus pio, mmio;
+	struct event_loop *io; /* devices' loop, a thread of its own */
+
+	struct console_sink sink;
+	struct serial serial;
+	struct i8042 i8042;
+	void (*serial_room)(void *opaque);
+	void *serial_room_opaque;
+
+	struct virtio_device *devices[LAYOUT_VIRTIO_DEVICES_MAX];
+	struct boot_device addresses[LAYOUT_VIRTIO_DEVICES_MAX]; /* of the same device */
+	unsigned int device_count;
+
+	struct vcpu vcpus[LAYOUT_VCPUS_MAX];
+	unsigned int vcpu_count; /* created so far */
+	struct vcpu_host vcpu_host;
+
+	/* The first end wins; written by a vCPU or the control thread, under the lock. */
+	pthread_mutex_t end_lock;
+	enum machine_end end;
+	char end_text[1536];
+	int end_fd; /* an eventfd */
+};
+
+/* vmm/machine_devices.c: serial port, i8042, power button, boot timer; then rng and drives. */
+must_check int machine_add_legacy(struct machine *machine, struct error *err);
+must_check int machine_add_virtio(struct machine *machine, struct error *err);
+void machine_free_devices(struct machine *machine);
+
+/* vmm/machine_boot.c: kernel, command line and tables into memory, registers into vCPU 0. */
+must_check int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu,
+				   struct error *err);
