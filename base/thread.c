@@ -26,23 +26,41 @@ static void crash_signals_only(sigset_t *old)
 	pthread_sigmask(SIG_SETMASK, &mask, old);
 }
 
+struct start {
+	char name[16];
+	void *(*run)(void *);
+	void *arg;
+};
+
+/* The thread names itself: from outside that goes through /proc, which a jail does not have. */
+static void *named_thread(void *arg)
+{
+	struct start start = *(struct start *)arg;
+
+	free(arg);
+	pthread_setname_np(pthread_self(), start.name);
+	return start.run(start.arg);
+}
+
 int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
 {
+	struct start *start = malloc(sizeof(*start));
 	pthread_attr_t attr;
 	sigset_t old;
-	char cut[16];
 	int ret;
 
+	if (!start)
+		return -ENOMEM;
+	*start = (struct start){ .run = run, .arg = arg };
+	snprintf(start->name, sizeof(start->name), "%s", name);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	/* A thread inherits its creator's mask: changed around the creation, no signal slips in. */
 	crash_signals_only(&old);
-	ret = pthread_create(thread, &attr, run, arg);
+	ret = pthread_create(thread, &attr, named_thread, start);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	if (ret)
-		return -ret;
-	snprintf(cut, sizeof(cut), "%s", name);
-	pthread_setname_np(*thread, cut);
-	return 0;
+		free(start);
+	return -ret;
 }

@@ -1,4 +1,5 @@
 /* mayfly: a microVM monitor. One process is one microVM. */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,6 +59,8 @@ int main(int argc, char **argv)
 	const char *command = argc > 1 ? argv[1] : "";
 
 	mark_process_start(&timeline);
+	/* One arena: each further one costs a thread 64 MiB of address space and its first pages. */
+	mallopt(M_ARENA_MAX, 1);
 	if (strcmp(command, "run") == 0)
 		return run_main(argc - 1, argv + 1, &timeline);
 	if (strcmp(command, "check-host") == 0)

@@ -21,6 +21,9 @@ void machine_set_end(struct machine *machine, enum machine_end end, const char *
 		timeline_mark(machine->timeline, MOMENT_END);
 	}
 	pthread_mutex_unlock(&machine->end_lock);
+	/* The guest runs no further than the exit that ended it; machine_stop() fetches the rest. */
+	for (unsigned int i = 0; i < machine->vcpu_count; i++)
+		atomic_store_explicit(&machine->vcpus[i].stop, true, memory_order_release);
 	if (write(machine->end_fd, &one, sizeof(one)) < 0)
 		log_error("cannot signal the end of the machine");
 }

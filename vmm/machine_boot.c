@@ -35,7 +35,7 @@ static int remember_mappings(struct machine *machine, const struct boot_config *
 
 	for (unsigned int i = 0; i < kernel->map_count && ret == 0; i++)
 		ret = remember_mapping(machine, kernel->maps[i].gpa, kernel->maps[i].len,
-				       UINT64_MAX, config->kernel_fd,
+				       kernel->maps[i].file_end, config->kernel_fd,
 				       config->kernel_path, err);
 	if (ret == 0 && result->initrd.is_mapped)
 		ret = remember_mapping(

@@ -107,6 +107,7 @@ int boot_file_load(const struct boot_file *file, struct guest_memory *mem, uint6
 			return error_set_errno(err, ret, "cannot map %lu bytes at guest %#lx",
 					       map.len, map.gpa);
 	}
+	map.file_end = offset + (map.gpa - gpa) + map.len;
 	if (mapped)
 		*mapped = map;
 	if (!map.len)

@@ -23,6 +23,7 @@ enum boot_protocol {
 struct boot_mapping {
 	uint64_t gpa; /* bytes, page-aligned */
 	uint64_t len;
+	uint64_t file_end; /* the file must stay at least this long, bytes */
 };
 
 #define BOOT_KERNEL_MAPPINGS_MAX 16u /* further segments are read instead */
