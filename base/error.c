@@ -12,7 +12,8 @@ static void make_printable(char *text)
 			*c = '?';
 }
 
-static void format_text(struct error *err, int code, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void format_text(struct error *err, int code,
+							      const char *fmt, va_list args)
 {
 	err->code = -abs(code);
 	vsnprintf(err->text, sizeof(err->text), fmt, args);

@@ -186,11 +186,19 @@ static int enable(struct event_loop *loop)
 {
 	int ret = loop->backend->enable(loop);
 
-	return ret < 0 ? ret : event_loop_watch(loop, &loop->wake);
+	if (ret == 0)
+		ret = event_loop_watch(loop, &loop->wake);
+	loop->enabled_once = ret == 0;
+	return ret;
 }
 
 void event_loop_run_once(struct event_loop *loop, bool wait)
 {
+	/* A loop that is driven by hand: the first turn makes this thread its own. */
+	if (!loop->enabled_once && enable(loop) < 0) {
+		log_error("loop %s: cannot start", loop->name);
+		return;
+	}
 	run_defers(loop);
 	loop->backend->turn(loop, wait);
 	run_defers(loop);
@@ -240,7 +248,7 @@ void event_loop_run(struct event_loop *loop)
 
 	loop->thread = pthread_self();
 	atomic_store_explicit(&loop->started, true, memory_order_release);
-	if (!loop->wake.node) {
+	if (!loop->enabled_once) {
 		ret = enable(loop);
 		if (ret < 0) {
 			log_error("loop %s: cannot start: %s", loop->name, strerrordesc_np(-ret));

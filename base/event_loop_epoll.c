@@ -8,8 +8,9 @@
 
 struct epoll_state {
 	int fd;
-	bool in_turn;
-	struct watch_node *dead; /* unwatched during a turn whose events may still name them */
+	unsigned int turns;	  /* one inside another: a callback may wait by run_once() */
+	struct watch_node *nodes; /* those that are armed */
+	struct watch_node *dead;  /* unwatched during a turn whose events may still name them */
 };
 
 static int epoll_enable(struct event_loop *loop)
@@ -23,15 +24,22 @@ static int epoll_watch(struct event_loop *loop, struct watch_node *node)
 	struct epoll_state *state = loop->backend_state;
 	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = node };
 
-	return epoll_ctl(state->fd, EPOLL_CTL_ADD, node->watch->fd, &event) < 0 ? -errno : 0;
+	if (epoll_ctl(state->fd, EPOLL_CTL_ADD, node->watch->fd, &event) < 0)
+		return -errno;
+	node->next = state->nodes;
+	node->prev = &state->nodes;
+	if (node->next)
+		node->next->prev = &node->next;
+	state->nodes = node;
+	return 0;
 }
 
-static void epoll_free_dead(struct epoll_state *state)
+static void free_nodes(struct watch_node **list)
 {
-	while (state->dead) {
-		struct watch_node *node = state->dead;
+	while (*list) {
+		struct watch_node *node = *list;
 
-		state->dead = node->next;
+		*list = node->next;
 		free(node);
 	}
 }
@@ -41,10 +49,13 @@ static void epoll_unwatch(struct event_loop *loop, struct watch_node *node, int 
 	struct epoll_state *state = loop->backend_state;
 
 	epoll_ctl(state->fd, EPOLL_CTL_DEL, fd, NULL);
+	*node->prev = node->next;
+	if (node->next)
+		node->next->prev = node->prev;
 	node->next = state->dead;
 	state->dead = node;
-	if (!state->in_turn)
-		epoll_free_dead(state);
+	if (state->turns == 0)
+		free_nodes(&state->dead);
 }
 
 static void epoll_turn(struct event_loop *loop, bool wait)
@@ -55,22 +66,23 @@ static void epoll_turn(struct event_loop *loop, bool wait)
 
 	if (count < 0 && errno != EINTR)
 		log_error("loop %s: epoll_wait: %s", loop->name, strerrordesc_np(errno));
-	state->in_turn = true;
+	state->turns++;
 	for (int i = 0; i < count; i++) {
 		struct watch_node *node = events[i].data.ptr;
 
 		if (node->watch)
 			node->watch->ready(node->watch);
 	}
-	state->in_turn = false;
-	epoll_free_dead(state);
+	if (--state->turns == 0)
+		free_nodes(&state->dead);
 }
 
 static void epoll_fini(struct event_loop *loop)
 {
 	struct epoll_state *state = loop->backend_state;
 
-	epoll_free_dead(state);
+	free_nodes(&state->nodes);
+	free_nodes(&state->dead);
 	close_fd(&state->fd);
 	free(state);
 }

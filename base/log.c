@@ -13,7 +13,9 @@ void log_set_level(enum log_level level)
 	current_level = level;
 }
 
-static void write_line(enum log_level level, const char *suffix, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void write_line(enum log_level level,
+							     const char *suffix, const char *fmt,
+							     va_list args)
 {
 	static const char *const names[] = { "error", "warning", "info", "debug" };
 	char line[768];

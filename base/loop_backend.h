@@ -12,9 +12,9 @@
 struct watch_node {
 	struct loop_watch *watch;
 	struct event_loop *loop;
-	struct watch_node *next;  /* epoll: the dead ones; uring: all of them */
-	struct watch_node **prev; /* uring */
-	struct loop_op op;	  /* uring */
+	struct watch_node *next; /* all that the kernel may still name; epoll: or the dead ones */
+	struct watch_node **prev;
+	struct loop_op op; /* uring */
 };
 
 struct loop_backend {
@@ -46,6 +46,7 @@ struct event_loop {
 	atomic_bool started;
 	sem_t enabled; /* posted by the new thread when it can take calls */
 	int enable_result;
+	bool enabled_once; /* it has had its first turn, or is about to */
 
 	struct loop_defer *defer_head;
 	struct loop_defer **defer_tail;
