@@ -11,6 +11,8 @@ Q := $(if $(V),,@)
 include mk/flags.mk
 include mk/build.mk
 include mk/test.mk
+include mk/setup.mk
+include mk/lint.mk
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:

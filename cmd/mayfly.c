@@ -5,11 +5,7 @@
 
 #include "base/util.h"
 #include "base/version.h"
-#if __has_include("cmd/check_host.h")
 #include "cmd/check_host.h"
-#else
-static int check_host_main(int c, char **v) { (void)c; (void)v; return 1; }
-#endif
 #include "cmd/exit_codes.h"
 #include "cmd/run.h"
 #include "cmd/run_options.h"

@@ -5,7 +5,7 @@ MAIN_SRCS := $(wildcard $(addprefix cmd/,mayfly.c mayfly-jailer.c mayctl.c mayfl
 # What a main shares with tests is in the library too: an archive gives each program only what it calls.
 LIB_SRCS := $(wildcard $(addsuffix /*.c,$(LIB_DIRS))) $(filter-out $(MAIN_SRCS),$(wildcard cmd/*.c))
 LIB_OBJS := $(LIB_SRCS:%.c=$B/%.o)
-MAYFLY_OBJS := $(patsubst %.c,$B/%.o,$(wildcard cmd/*.c))
+MAYFLY_OBJS := $B/cmd/mayfly.o
 PROGRAMS := $B/mayfly
 
 # A change of compiler or flags rebuilds everything that was made with the old ones.

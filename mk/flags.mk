@@ -15,7 +15,7 @@ CFLAGS_base := -std=gnu17 -g $(warnings) -fno-common -fno-strict-aliasing
 
 # What every build of a program that faces hostile bytes gets; FORTIFY needs optimisation.
 hardening := -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
-	-D_FORTIFY_SOURCE=2 -ftrivial-auto-var-init=zero
+	-D_FORTIFY_SOURCE=3 -ftrivial-auto-var-init=zero
 hardening_ld := -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
 ifneq ($(is_clang),)
 # clang 14 offers zero initialisation only behind a second flag that says one knows.
@@ -45,4 +45,5 @@ endif
 
 ALL_CFLAGS := $(CFLAGS_base) $(CFLAGS_$(MODE)) $(CFLAGS)
 ALL_LDFLAGS := $(LDFLAGS_$(MODE)) $(LDFLAGS)
-LIBS := -luring -ljansson -lpthread
+# Debian 12's liburing.so lacks io_uring_register_restrictions(); its archive has it.
+LIBS := -l:liburing.a -ljansson -lpthread

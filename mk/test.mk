@@ -11,7 +11,7 @@ $B/unit-tests: $(UNIT_OBJS) $B/libmayfly.a
 
 .PHONY: check
 check: $B/unit-tests
-	$(Q)$B/unit-tests --jobs 2 --timeout 60
+	$(Q)tests/unit/run $B/unit-tests
 
 # Fuzzers: tests/fuzz/fuzz_NAME.c each, with its corpus in tests/fuzz/corpus/NAME/.
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)

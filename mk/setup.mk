@@ -1,0 +1,48 @@
+# What a fresh machine needs: Debian packages, then guest kernels and images. Both steps look first
+# and do nothing the second time.
+
+.PHONY: setup packages guests
+setup: packages guests
+
+packages:
+	$(Q).ci/install-packages
+
+guests: packages
+	$(Q)tests/guest/all
+
+# The demo and the tests need the packages before make looks for a compiler, hence a make of its own.
+.PHONY: demo test
+demo: packages
+	$(Q)$(MAKE) --no-print-directory all guests
+	$(Q)tests/demo $B/mayfly
+
+test: packages
+	$(Q)$(MAKE) --no-print-directory all $B/unit-tests guests
+	$(Q)tests/run $B
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	$(if $(DESTDIR),,@echo "installed to $(PREFIX)/bin; see what this host offers: mayfly check-host")
+
+.PHONY: clean
+clean:
+	$(Q)rm -rf build/gcc-* build/clang-*
+
+define HELP
+  make demo            set everything up, boot a Debian guest and run a command in it
+  make test            set everything up, run every test
+  make check           unit tests only, in seconds
+  make                 build the programs      (V=1 shows the commands; MODE=release|debug|asan|tsan; CC=)
+  make install         DESTDIR= PREFIX=
+  make lint            format, static analysis, sizes, who may include whom
+  make fuzz T=seconds  each fuzzer for so long
+  make bench           the README's figures
+  make setup           the packages and guest artefacts alone
+  make clean           remove what was compiled; guest artefacts stay
+endef
+export HELP
+.PHONY: help
+help:
+	@echo "$$HELP"
