@@ -8,7 +8,7 @@ static bool ends_word(char c)
 	return c == '\0' || c == ',' || isspace((unsigned char)c);
 }
 
-bool parse_has_word(const char *line, const char *word)
+bool check_parse_has_word(const char *line, const char *word)
 {
 	size_t len = strlen(word);
 
@@ -18,7 +18,7 @@ bool parse_has_word(const char *line, const char *word)
 	return false;
 }
 
-int parse_number(const char *text, long long *value)
+int check_parse_number(const char *text, long long *value)
 {
 	char *end;
 	long long number;
@@ -35,7 +35,7 @@ int parse_number(const char *text, long long *value)
 	return 0;
 }
 
-int parse_bool(const char *text)
+int check_parse_bool(const char *text)
 {
 	if (text[0] && !ends_word(text[1]))
 		return -EINVAL;
@@ -53,7 +53,7 @@ int parse_bool(const char *text)
 	}
 }
 
-unsigned int parse_kernel_version(const char *release)
+unsigned int check_parse_kernel_version(const char *release)
 {
 	char *end;
 	unsigned long major, minor;
@@ -79,7 +79,7 @@ static int copy_part(char *out, size_t size, const char *from, const char *end)
 	return 0;
 }
 
-int parse_chosen(const char *text, char *out, size_t size)
+int check_parse_chosen(const char *text, char *out, size_t size)
 {
 	const char *open = strchr(text, '[');
 	const char *close = open ? strchr(open, ']') : NULL;
@@ -94,7 +94,7 @@ static const char *next_line(const char *line)
 	return end ? end + 1 : line + strlen(line);
 }
 
-int parse_cpuinfo(const char *text, const char *name, char *out, size_t size)
+int check_parse_cpuinfo(const char *text, const char *name, char *out, size_t size)
 {
 	size_t len = strlen(name);
 
@@ -112,7 +112,7 @@ int parse_cpuinfo(const char *text, const char *name, char *out, size_t size)
 	return -ENOENT;
 }
 
-bool parse_group_line(const char *line, unsigned int gid, char *name, size_t size)
+bool check_parse_group_line(const char *line, unsigned int gid, char *name, size_t size)
 {
 	const char *password = strchr(line, ':');
 	const char *number = password ? strchr(password + 1, ':') : NULL;
@@ -125,16 +125,16 @@ bool parse_group_line(const char *line, unsigned int gid, char *name, size_t siz
 }
 
 static const char *const v1_controllers[] = {
-	"cpu",	   "cpuacct", "cpuset",	    "memory",	"devices", "freezer", "blkio",
-	"pids",	   "net_cls", "perf_event", "net_prio", "hugetlb", "rdma",    "misc",
+	"cpu",	"cpuacct", "cpuset",	 "memory",   "devices", "freezer", "blkio",
+	"pids", "net_cls", "perf_event", "net_prio", "hugetlb", "rdma",	   "misc",
 };
 
 static void add_v1(struct cgroup_mounts *mounts, const char *options)
 {
-	bool fast = parse_has_word(options, "favordynmods");
+	bool fast = check_parse_has_word(options, "favordynmods");
 
 	for (size_t i = 0; i < ARRAY_SIZE(v1_controllers); i++) {
-		if (!parse_has_word(options, v1_controllers[i]))
+		if (!check_parse_has_word(options, v1_controllers[i]))
 			continue;
 		mounts->favordynmods = fast && (mounts->favordynmods || mounts->v1 == 0);
 		mounts->v1++;

@@ -21,8 +21,8 @@ enum check_state {
 
 /* What all checks look at. */
 struct host {
-	int root;	/* directory in which proc, sys and dev lie: "/", or a test's made-up one */
-	int kvm;	/* /dev/kvm, or -errno */
+	int root; /* directory in which proc, sys and dev lie: "/", or a test's made-up one */
+	int kvm;  /* /dev/kvm, or -errno */
 	unsigned int kernel; /* KERNEL(major, minor), 0 when unknown */
 	enum kvm_quality quality;
 	struct error kvm_error; /* why quality is not better */
@@ -42,10 +42,10 @@ struct host_check {
 	const char *title; /* for people: at most 20 characters */
 	void (*run)(const struct host *host, const struct host_check *check,
 		    struct check_result *result);
-	const char *cost;   /* of a lack, unless run() says better */
-	const char *advice; /* likewise */
-	int arg;	    /* run()'s: a capability's number */
-	int min;	    /* run()'s: the least value that will do */
+	const char *cost;      /* of a lack, unless run() says better */
+	const char *advice;    /* likewise */
+	int arg;	       /* run()'s: a capability's number */
+	int min;	       /* run()'s: the least value that will do */
 	enum check_state lack; /* run()'s: what it means not to have it */
 };
 
@@ -94,6 +94,9 @@ void check_set(struct check_result *result, enum check_state state, const char *
 /* "unknown", for a file of the host that cannot be read (ret: the errno) or makes no sense. */
 void check_unknown(struct check_result *result, const char *path, int ret);
 
+/* Adds a word to a list of words, cut off where the list is full. */
+void check_append_word(char *list, size_t size, const char *separator, const char *word);
+
 /* The first bytes of a file under host->root (path without the first slash), always terminated.
  * Returns their number or -errno. Never blocks, whatever the file is. */
 int host_read(const struct host *host, const char *path, char *buf, size_t size);
@@ -110,30 +113,30 @@ enum kvm_quality kvm_probe_fd(int kvm, struct error *err);
 /* Pure readers of what the files hold; any input will do. */
 
 /* Is `word` one of the words, separated by white space or commas, of the line? */
-bool parse_has_word(const char *line, const char *word);
+bool check_parse_has_word(const char *line, const char *word);
 
 /* A decimal number and nothing else but white space around it. 0 or -EINVAL. */
-must_check int parse_number(const char *text, long long *value);
+must_check int check_parse_number(const char *text, long long *value);
 
 /* Y, y, 1: 1. N, n, 0: 0. Anything else: -EINVAL. */
-int parse_bool(const char *text);
+int check_parse_bool(const char *text);
 
 /* "6.12.5-cloud": KERNEL(6, 12). 0 when it makes no sense. */
-unsigned int parse_kernel_version(const char *release);
+unsigned int check_parse_kernel_version(const char *release);
 
 /* The chosen one of "always [madvise] never". -EINVAL when none is or it does not fit. */
-must_check int parse_chosen(const char *text, char *out, size_t size);
+must_check int check_parse_chosen(const char *text, char *out, size_t size);
 
 /* Copies the value of the first "name : value" line of /proc/cpuinfo. -ENOENT without one. */
-must_check int parse_cpuinfo(const char *text, const char *name, char *out, size_t size);
+must_check int check_parse_cpuinfo(const char *text, const char *name, char *out, size_t size);
 
 /* A line of /etc/group: true, and the name, if it is that group's. */
-bool parse_group_line(const char *line, unsigned int gid, char *name, size_t size);
+bool check_parse_group_line(const char *line, unsigned int gid, char *name, size_t size);
 
 /* What /proc/mounts says of cgroups; feed it line by line. */
 struct cgroup_mounts {
-	char v2[128]; /* where version 2 is mounted, "" if nowhere */
-	unsigned int v1; /* hierarchies with a controller */
+	char v2[128];	   /* where version 2 is mounted, "" if nowhere */
+	unsigned int v1;   /* hierarchies with a controller */
 	bool favordynmods; /* on all of those */
 };
 

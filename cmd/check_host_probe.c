@@ -29,6 +29,8 @@ enum {
 #define GUEST_PORT 0x10
 #define OUT_PORT "\xe6\x10" /* out %al, $GUEST_PORT */
 
+#define CPUID_ENTRIES 256 /* the kernel's own limit */
+
 /* Enough for a loaded lab; the guest takes microseconds, and an unknown KVM may never come back. */
 #define PROBE_SECONDS 1
 
@@ -102,12 +104,34 @@ static int make_vcpu(struct probe *probe, int kvm, struct error *err)
 	return 0;
 }
 
+/* The host's own: without a CPUID of its own a real KVM's guest knows no long mode. */
+static int set_cpuid(struct probe *probe, int kvm, struct error *err)
+{
+	cleanup_free struct kvm_cpuid2 *cpuid =
+		calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
+
+	if (!cpuid)
+		return error_set(err, ENOMEM, "out of memory");
+	cpuid->nent = CPUID_ENTRIES;
+	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid))
+		return error_set_errno(err, errno, "KVM_GET_SUPPORTED_CPUID");
+	if (ioctl(probe->vcpu, KVM_SET_CPUID2, cpuid))
+		return error_set_errno(err, errno, "KVM_SET_CPUID2");
+	return 0;
+}
+
 static int set_registers(struct probe *probe, struct error *err)
 {
-	struct kvm_segment code = { .limit = UINT32_MAX, .selector = 8, .type = 11, .present = 1,
-				    .s = 1, .l = 1, .g = 1 };
-	struct kvm_segment data = { .limit = UINT32_MAX, .selector = 16, .type = 3, .present = 1,
-				    .s = 1, .db = 1, .g = 1 };
+	struct kvm_segment code = {
+		.limit = UINT32_MAX, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
+	};
+	struct kvm_segment data = { .limit = UINT32_MAX,
+				    .selector = 16,
+				    .type = 3,
+				    .present = 1,
+				    .s = 1,
+				    .db = 1,
+				    .g = 1 };
 	struct kvm_regs regs = { .rip = GUEST_CODE, .rsp = GUEST_STACK, .rflags = 2 };
 	struct kvm_sregs sregs;
 
@@ -187,7 +211,8 @@ static enum kvm_quality judge(struct probe *probe, struct error *err)
 
 	if (reason != KVM_EXIT_IO) {
 		error_set(err, ENOTSUP, "a guest of one instruction does not run (%s %d)",
-			  reason < 0 ? "KVM_RUN: error" : "KVM exit", reason < 0 ? -reason : reason);
+			  reason < 0 ? "KVM_RUN: error" : "KVM exit",
+			  reason < 0 ? -reason : reason);
 		return KVM_QUALITY_NONE;
 	}
 	reason = run_guest(probe);
@@ -208,8 +233,8 @@ static void interrupt(int signo)
 static enum kvm_quality judge_in_time(struct probe *probe, struct error *err)
 {
 	struct sigaction action = { .sa_handler = interrupt }, old_action;
-	struct itimerval alarm = { .it_value.tv_sec = PROBE_SECONDS,
-				   .it_interval.tv_usec = 50000 }, old_alarm;
+	struct itimerval alarm = { .it_value.tv_sec = PROBE_SECONDS, .it_interval.tv_usec = 50000 },
+			 old_alarm;
 	sigset_t set, old_set;
 	enum kvm_quality quality;
 
@@ -234,7 +259,8 @@ enum kvm_quality kvm_probe_fd(int kvm, struct error *err)
 		error_set_errno(err, errno, "KVM_CREATE_VM");
 		return KVM_QUALITY_NONE;
 	}
-	if (make_memory(&probe, err) || make_vcpu(&probe, kvm, err) || set_registers(&probe, err))
+	if (make_memory(&probe, err) || make_vcpu(&probe, kvm, err) ||
+	    set_cpuid(&probe, kvm, err) || set_registers(&probe, err))
 		return KVM_QUALITY_NONE;
 	write_guest(&probe);
 	return judge_in_time(&probe, err);
