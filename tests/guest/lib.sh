@@ -10,6 +10,7 @@ guest=$(cd "$here/../.." && pwd)/build/guest
 state=$guest/.state
 tmp=
 job=
+hint= # what to do if the next step fails
 
 say() { echo "guest: $name: $*" >&2; }
 die() { say "$@"; exit 1; }
@@ -46,8 +47,8 @@ begin() {
 	rm -rf "$state/$name".tmp.* # left by a run that was killed
 	tmp=$(mktemp -d "$state/$name.tmp.XXXXXX")
 	trap clean_up EXIT
-	trap 'exit 130' INT
-	trap 'exit 143' TERM HUP
+	trap 'trap - ERR; exit 130' INT
+	trap 'trap - ERR; exit 143' TERM HUP
 	SECONDS=0
 }
 
@@ -96,7 +97,7 @@ step() {
 	job=
 	[ "$status" = 0 ] && return
 	tail -n 25 "$tmp/log" >&2
-	die "failed: $label (its last lines are above)"
+	die "failed: $label (its last lines are above)${hint:+: $hint}"
 }
 
 # What apt would install of a package today; empty if apt knows no such package.
