@@ -114,7 +114,7 @@ static int print(const struct report *report, const struct options *options)
 	else
 		report_print(report, stdout, terminal_width(), want_colour());
 	if (fflush(stdout) || ferror(stdout))
-		ret = -EIO;
+		ret = errno ? -errno : -EIO;
 	return ret;
 }
 

@@ -10,47 +10,57 @@
 /* More than this for an empty VM is more than mayfly needs for all the rest. */
 #define CREATE_VM_SLOW_US 5000
 
-/* Names the group that owns /dev/kvm; its number where /etc/group does not know it. getgrgid() would
- * load shared libraries, which a static program must not. */
-static void group_of_kvm(const struct host *host, char *name, size_t size)
+/* The group's name; its number where /etc/group does not know it. getgrgid() would load shared
+ * libraries, which a static program must not. */
+static void group_name(const struct host *host, unsigned int gid, char *name, size_t size)
 {
 	char groups[16384];
-	struct stat st;
 
-	snprintf(name, size, "kvm");
-	if (fstatat(host->root, "dev/kvm", &st, 0))
-		return;
-	snprintf(name, size, "%u", st.st_gid);
+	snprintf(name, size, "%u", gid);
 	if (host_read(host, "etc/group", groups, sizeof(groups)) < 0)
 		return;
 	for (char *line = groups, *end; *line; line = end) {
 		end = line + strcspn(line, "\n");
 		if (*end)
 			*end++ = '\0';
-		if (check_parse_group_line(line, st.st_gid, name, size))
+		if (check_parse_group_line(line, gid, name, size))
 			return;
 	}
+}
+
+/* Who may open it? The owner's group, usually "kvm", or root alone. */
+static void no_right(const struct host *host, const struct host_check *check,
+		     struct check_result *result)
+{
+	char group[32];
+	struct stat st;
+
+	if (fstatat(host->root, "dev/kvm", &st, 0) || (st.st_mode & 0060) != 0060) {
+		check_set(result, check->lack, "no right to open /dev/kvm; only its owner has it");
+		result->advice = "run as root, or chgrp kvm /dev/kvm, chmod 660 /dev/kvm and join "
+				 "that group; in a container, allow the device";
+		return;
+	}
+	group_name(host, st.st_gid, group, sizeof(group));
+	check_set(result, check->lack, "no right to open /dev/kvm; group %s has it", group);
+	result->advice =
+		"run as root, or join that group (usermod -aG GROUP USER) and log in again; "
+		"in a container, allow the device";
 }
 
 static void run_device(const struct host *host, const struct host_check *check,
 		       struct check_result *result)
 {
-	char group[32];
-
 	if (host->kvm >= 0) {
 		check_set(result, CHECK_OK, "/dev/kvm opens");
 		return;
 	}
 	check_set(result, check->lack, "/dev/kvm: %s", strerror(-host->kvm));
-	if (host->kvm == -EACCES || host->kvm == -EPERM) {
-		group_of_kvm(host, group, sizeof(group));
-		check_set(result, check->lack, "no right to open /dev/kvm; its group is %s", group);
-		result->advice = "run as root, or join that group (usermod -aG GROUP USER) and log "
-				 "in again; in a container, allow the device";
-	} else if (host->kvm == -ENODEV || host->kvm == -ENXIO) {
+	if (host->kvm == -EACCES || host->kvm == -EPERM)
+		no_right(host, check, result);
+	else if (host->kvm == -ENODEV || host->kvm == -ENXIO)
 		result->advice = "switch on VT-x or AMD-V in the firmware, then load kvm_intel or "
 				 "kvm_amd; dmesg says why one refused";
-	}
 }
 
 static void run_api(const struct host *host, const struct host_check *check,

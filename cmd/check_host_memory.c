@@ -28,7 +28,7 @@ static void run_thp(const struct host *host, const struct host_check *check,
 static void run_hugetlb(const struct host *host, const struct host_check *check,
 			struct check_result *result)
 {
-	long long total, available;
+	long long total = 0, available = 0;
 	int ret = host_read_number(host, HUGETLB "nr_hugepages", &total);
 
 	if (ret == 0)
