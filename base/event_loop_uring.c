@@ -227,8 +227,10 @@ static void uring_fini(struct event_loop *loop)
 	struct uring_state *state = state_of(loop);
 
 	io_uring_queue_exit(&state->ring);
-	while (state->nodes)
-		forget_node(state->nodes);
+	for (struct watch_node *node = state->nodes, *next; node; node = next) {
+		next = node->next;
+		free(node);
+	}
 	free(state);
 }
 

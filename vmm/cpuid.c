@@ -36,7 +36,8 @@ static const struct {
 	{ 0xd, 1, EDX, ~0u },
 	/* SVM, IBS, SKINIT, WDT, LWP, node id, performance counter extensions */
 	{ 0x80000001, 0, ECX,
-	  BIT(2) | BIT(10) | BIT(12) | BIT(13) | BIT(15) | BIT(19) | BIT(23) | BIT(24) | BIT(28) },
+	  BIT(2) | BIT(10) | BIT(12) | BIT(13) | BIT(15) | BIT(19) | BIT(23) | BIT(24) | BIT(27) |
+		  BIT(28) },
 	/* Nested virtualization's hint for asynchronous page faults */
 	{ KVM_CPUID_FEATURES, 0, EAX, BIT(KVM_FEATURE_ASYNC_PF_VMEXIT) },
 };
