@@ -1,0 +1,254 @@
+"""What every test is written with, and what runs them: each in a process of its own, with a time limit."""
+
+import ctypes
+import fnmatch
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+GUEST = os.path.join(ROOT, "build/guest")
+OUT = os.path.join(ROOT, "build/e2e")  # logs; also what the lab can write to
+MAYFLY = os.path.abspath(os.environ.get("MAYFLY", os.path.join(ROOT, "build/gcc-release/mayfly")))
+
+LIMITS = {"native": 60, "lab": 300}  # seconds; several times what the slowest test needs on a busy machine
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+
+class Failure(Exception):
+    def __init__(self, expected, came):
+        super().__init__(f"expected {expected}, came {came}")
+
+
+class Skip(Exception):
+    pass
+
+
+class TimeOut(Exception):
+    pass
+
+
+# Tests -----------------------------------------------------------------------------------------------
+
+TESTS = []
+
+
+class Test:
+    def __init__(self, name, group, function, limit, alone):
+        self.name, self.group, self.function = name, group, function
+        self.limit = limit or LIMITS[group]
+        self.alone = alone
+
+
+def test(group, name=None, /, limit=None, alone=False, **values):
+    """Registers a function of a Context as a test. May stand several times above one function, with
+    other names and values for its further arguments. `alone`: nothing runs beside it."""
+
+    def register(function):
+        def call(t):
+            return function(t, **values)
+
+        TESTS.append(Test(name or function.__name__.replace("_", "-"), group, call, limit, alone))
+        return function
+
+    return register
+
+
+class Context:
+    """What a test is given: a folder of its own, a log, and an end for everything it starts."""
+
+    def __init__(self, test_name):
+        self.dir = tempfile.mkdtemp(prefix="mayfly-e2e-")
+        self.log_file = open(log_path(test_name), "w", errors="replace")
+        self.cleanups = []
+
+    def log(self, text):
+        print(text, file=self.log_file, flush=True)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def file(self, name, content=b"", size=None):
+        """A file of the test's own; beyond its content it is a hole, up to `size`."""
+        with open(self.path(name), "wb") as file:
+            file.write(content)
+            if size is not None:
+                file.truncate(size)
+        return self.path(name)
+
+    def clean_up(self):
+        for cleanup in reversed(self.cleanups):
+            cleanup()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def log_path(test_name):
+    return os.path.join(OUT, "log", test_name)
+
+
+def artefact(name):
+    path = os.path.join(GUEST, name)
+    if not os.path.exists(path):
+        raise Skip(f"there is no build/guest/{name}; tests/guest/all makes it")
+    return path
+
+
+# Expectations ----------------------------------------------------------------------------------------
+
+
+def short(value):
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 1200 else f"{text[:300]} ... {text[-850:]}"
+
+
+def equal(what, came, wanted):
+    if came != wanted:
+        raise Failure(f"{what} {short(wanted)}", short(came))
+
+
+def contains(what, text, *parts):
+    for part in parts:
+        if part not in text:
+            raise Failure(f"{what} with {short(part)}", short(text))
+
+
+def lacks(what, text, *parts):
+    for part in parts:
+        if part in text:
+            raise Failure(f"{what} without {short(part)}", short(text))
+
+
+def holds(what, condition, came=""):
+    if not condition:
+        raise Failure(what, short(came) if came != "" else "nothing of the kind")
+
+
+def becomes(what, function, limit=10):
+    """Waits until function() is true."""
+    until = time.monotonic() + limit
+    while not function():
+        if time.monotonic() > until:
+            raise Failure(f"{what} within {limit} s", "no such thing")
+        time.sleep(0.02)
+
+
+# Running ---------------------------------------------------------------------------------------------
+
+
+def on_time_out(number, frame):
+    raise TimeOut
+
+
+def run_in_child(test_, report):
+    """In the child: runs the test and writes how it went to the descriptor `report`."""
+    os.setsid()
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a monitor leaves behind becomes this process's child
+    signal.signal(signal.SIGTERM, on_time_out)
+    context = Context(test_.name)
+    result, text = "ok", ""
+    try:
+        test_.function(context)
+    except Skip as reason:
+        result, text = "skip", str(reason)
+    except TimeOut:
+        result, text = "FAIL", f"expected an end within {test_.limit} s, came none"
+        context.log(traceback.format_exc())
+    except Failure as failure:
+        result, text = "FAIL", str(failure)
+        context.log(traceback.format_exc())
+    except Exception as problem:  # a test that is wrong itself
+        result, text = "FAIL", f"the test stopped: {type(problem).__name__}: {problem}"
+        context.log(traceback.format_exc())
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        context.clean_up()
+    os.write(report, json.dumps([result, text]).encode())
+
+
+class Running:
+    def __init__(self, test_):
+        self.test, self.start = test_, time.monotonic()
+        self.report, write_end = os.pipe()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.report)
+            status = 1
+            try:
+                run_in_child(test_, write_end)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(write_end)
+        self.deadline = self.start + test_.limit
+        self.told = False
+
+    def check_deadline(self):
+        """First it is told, so that it can say where it was; then there is no more time."""
+        if time.monotonic() > self.deadline:
+            os.kill(self.pid, signal.SIGKILL if self.told else signal.SIGTERM)
+            self.told, self.deadline = True, time.monotonic() + 15
+
+    def finish(self):
+        data = b""
+        while chunk := os.read(self.report, 65536):
+            data += chunk
+        os.close(self.report)
+        os.waitpid(self.pid, 0)
+        return json.loads(data) if data else ["FAIL", "expected a result, came the end of the test's process"]
+
+
+class Score:
+    def __init__(self):
+        self.counts = {"ok": 0, "FAIL": 0, "skip": 0}
+        self.skips = []
+
+    def add(self, name, result, text, seconds):
+        self.counts[result] += 1
+        if result == "ok":
+            print(f"ok {name} ({seconds:.1f} s)", flush=True)
+        else:
+            text = " ".join(text.split("\n"))
+            more = f"; more in {os.path.relpath(log_path(name), ROOT)}" if result == "FAIL" else ""
+            print(f"{result} {name}: {text}{more}", flush=True)
+
+    def print(self):
+        counts = self.counts
+        print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped", flush=True)
+        return 1 if counts["FAIL"] else 0
+
+
+def run_tests(tests, score, at_once):
+    """Tests that want to be alone come last."""
+    waiting = sorted(tests, key=lambda test_: test_.alone)
+    running = []
+    os.makedirs(os.path.join(OUT, "log"), exist_ok=True)
+    while waiting or running:
+        while waiting and len(running) < (1 if waiting[0].alone else at_once):
+            running.append(Running(waiting.pop(0)))
+        ready, _, _ = select.select([one.report for one in running], [], [], 1)
+        for one in list(running):
+            one.check_deadline()
+            if one.report in ready:
+                running.remove(one)
+                result, text = one.finish()
+                score.add(one.test.name, result, text, time.monotonic() - one.start)
+
+
+def matching(patterns):
+    def wanted(test_):
+        return not patterns or any(fnmatch.fnmatch(test_.name, f"*{pattern}*") for pattern in patterns)
+
+    return [test_ for test_ in TESTS if wanted(test_)]

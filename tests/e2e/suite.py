@@ -1,0 +1,12 @@
+"""All tests: importing a file registers what is in it."""
+
+import native_payloads  # noqa: F401
+import native_refusals  # noqa: F401
+import native_terminal  # noqa: F401
+import lab_boot  # noqa: F401
+import lab_cmdline  # noqa: F401
+import lab_console  # noqa: F401
+import lab_drives  # noqa: F401
+import lab_ends  # noqa: F401
+import lab_host  # noqa: F401
+import lab_machine  # noqa: F401
