@@ -171,7 +171,7 @@ static void run_tun(const struct host *host, const struct host_check *check,
 	cleanup_fd int fd = openat(host->root, "dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd >= 0)
-		check_set(result, CHECK_OK, "/dev/net/tun opens");
+		check_set(result, CHECK_OK, "/dev/net/tun can be opened");
 	else
 		check_set(result, check->lack, "/dev/net/tun: %s", strerror(errno));
 }

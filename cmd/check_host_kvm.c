@@ -36,13 +36,13 @@ static void no_right(const struct host *host, const struct host_check *check,
 	struct stat st;
 
 	if (fstatat(host->root, "dev/kvm", &st, 0) || (st.st_mode & 0060) != 0060) {
-		check_set(result, check->lack, "no right to open /dev/kvm; only its owner has it");
+		check_set(result, check->lack, "no right to open it; only its owner has it");
 		result->advice = "run as root, or chgrp kvm /dev/kvm, chmod 660 /dev/kvm and join "
 				 "that group; in a container, allow the device";
 		return;
 	}
 	group_name(host, st.st_gid, group, sizeof(group));
-	check_set(result, check->lack, "no right to open /dev/kvm; group %s has it", group);
+	check_set(result, check->lack, "no right to open it; group %s has it", group);
 	result->advice =
 		"run as root, or join that group (usermod -aG GROUP USER) and log in again; "
 		"in a container, allow the device";
@@ -52,10 +52,10 @@ static void run_device(const struct host *host, const struct host_check *check,
 		       struct check_result *result)
 {
 	if (host->kvm >= 0) {
-		check_set(result, CHECK_OK, "/dev/kvm opens");
+		check_set(result, CHECK_OK, "can be opened");
 		return;
 	}
-	check_set(result, check->lack, "/dev/kvm: %s", strerror(-host->kvm));
+	check_set(result, check->lack, "cannot be opened: %s", strerror(-host->kvm));
 	if (host->kvm == -EACCES || host->kvm == -EPERM)
 		no_right(host, check, result);
 	else if (host->kvm == -ENODEV || host->kvm == -ENXIO)

@@ -107,17 +107,19 @@ static int make_vcpu(struct probe *probe, int kvm, struct error *err)
 /* The host's own: without a CPUID of its own a real KVM's guest knows no long mode. */
 static int set_cpuid(struct probe *probe, int kvm, struct error *err)
 {
-	cleanup_free struct kvm_cpuid2 *cpuid =
+	struct kvm_cpuid2 *cpuid =
 		calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
+	int ret = 0;
 
 	if (!cpuid)
 		return error_set(err, ENOMEM, "out of memory");
 	cpuid->nent = CPUID_ENTRIES;
 	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid))
-		return error_set_errno(err, errno, "KVM_GET_SUPPORTED_CPUID");
-	if (ioctl(probe->vcpu, KVM_SET_CPUID2, cpuid))
-		return error_set_errno(err, errno, "KVM_SET_CPUID2");
-	return 0;
+		ret = error_set_errno(err, errno, "KVM_GET_SUPPORTED_CPUID");
+	else if (ioctl(probe->vcpu, KVM_SET_CPUID2, cpuid))
+		ret = error_set_errno(err, errno, "KVM_SET_CPUID2");
+	free(cpuid);
+	return ret;
 }
 
 static int set_registers(struct probe *probe, struct error *err)

@@ -76,7 +76,7 @@ static void write_verdict(struct report *report)
 
 int report_make(struct report *report, const struct host *host)
 {
-	size_t count = 0;
+	size_t count = 1; /* one more than there are: calloc(0) may be NULL */
 
 	*report = (struct report){ .quality = host->quality };
 	for (size_t g = 0; check_groups[g]; g++)

@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -178,13 +179,18 @@ static void tree_add(struct tree *tree, const char *path, const char *text, size
 	cr_assert_eq(write(fd, text, len), (ssize_t)len);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
 static void tree_fini(struct tree *tree)
 {
-	char command[96];
-
 	close_fd(&tree->host.root);
-	snprintf(command, sizeof(command), "rm -rf '%s'", tree->path);
-	cr_assert_eq(system(command), 0);
+	cr_assert_eq(nftw(tree->path, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 static const struct check_row *find_row(const struct report *report, const char *id)
