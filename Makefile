@@ -13,6 +13,7 @@ include mk/build.mk
 include mk/test.mk
 include mk/setup.mk
 include mk/lint.mk
+include mk/bench.mk
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:

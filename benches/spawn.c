@@ -1,0 +1,290 @@
+/*
+ * Runs commands in turn (A B C A B C ...) and measures each from just before its spawn to the first
+ * MARKER on its standard output, and to its end. A warm-up comes first and does not count.
+ *
+ *   spawn [-r RUNS] [-w WARM-UP] [-t SECONDS] [-m MARKER] [-e DIR] -- NAME COMMAND... [--- NAME COMMAND...]...
+ *
+ * Standard error of NAME is added to DIR/NAME.err. A run fails when the marker does not come, the
+ * status is not 0 or SECONDS are over (then the command is killed). Prints a line for each command:
+ *   NAME runs=40 failed=0 first_us=P50,P99,MIN end_us=P50,P99,MIN cpu_us=P50 faults=P50
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/util.h"
+#include "benches/stats.h"
+
+#define COMMANDS_MAX 16
+
+struct command {
+	const char *name;
+	char **argv;
+	int error_fd;
+	unsigned int runs, failed;
+	double *first, *end, *cpu, *faults; /* of each good run, us */
+};
+
+struct options {
+	unsigned int runs, warm_up, seconds;
+	const char *marker, *error_dir;
+};
+
+struct run {
+	uint64_t start, first, end; /* ns; first is 0 until the marker has come */
+	struct rusage usage;
+	int status;
+};
+
+static struct command commands[COMMANDS_MAX];
+static unsigned int command_count;
+static volatile sig_atomic_t child, timed_out;
+static char output[65536];
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* One run ---------------------------------------------------------------------------------------*/
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+	timed_out = 1;
+	if (child > 0)
+		kill(child, SIGKILL);
+}
+
+static void set_alarm(unsigned int seconds)
+{
+	struct itimerval timer = { .it_value.tv_sec = seconds };
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* Everything that allocates is done before the clock starts. */
+static void prepare(posix_spawn_file_actions_t *actions, const struct command *command, int out)
+{
+	posix_spawn_file_actions_init(actions);
+	posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(actions, out, STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(actions, command->error_fd, STDERR_FILENO);
+}
+
+/* Reads to the end of the output; notes when the marker was there. */
+static void watch_output(struct run *run, int in, const char *marker)
+{
+	size_t marker_len = strlen(marker), used = 0;
+	ssize_t got;
+
+	while ((got = retry_eintr(read(in, output + used, sizeof(output) - used))) > 0) {
+		uint64_t now = now_ns();
+
+		if (run->first)
+			continue;
+		used += (size_t)got;
+		if (memmem(output, used, marker, marker_len)) {
+			run->first = now;
+			used = 0;
+		} else if (used == sizeof(output)) {
+			/* Keep what may be the beginning of the marker. */
+			memmove(output, output + used - marker_len, marker_len);
+			used = marker_len;
+		}
+	}
+}
+
+/* The child is reaped only after the alarm is off: its number cannot be another's by then. */
+static void wait_for_end(struct run *run)
+{
+	siginfo_t info;
+
+	retry_eintr(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT));
+	run->end = now_ns();
+	set_alarm(0);
+	wait4(child, &run->status, 0, &run->usage);
+	child = 0;
+}
+
+static int run_command(const struct command *command, const struct options *options,
+		       struct run *run)
+{
+	posix_spawn_file_actions_t actions;
+	int fds[2], ret;
+	pid_t pid;
+
+	*run = (struct run){ 0 };
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	prepare(&actions, command, fds[1]);
+	timed_out = 0;
+	run->start = now_ns();
+	ret = posix_spawnp(&pid, command->argv[0], &actions, NULL, command->argv, environ);
+	close(fds[1]);
+	if (ret == 0) {
+		child = pid;
+		set_alarm(options->seconds);
+		watch_output(run, fds[0], options->marker);
+		wait_for_end(run);
+	}
+	close(fds[0]);
+	posix_spawn_file_actions_destroy(&actions);
+	return -ret;
+}
+
+/* All runs --------------------------------------------------------------------------------------*/
+
+static double us(uint64_t from, uint64_t to)
+{
+	return (double)(to - from) / 1e3;
+}
+
+static double timeval_us(struct timeval t)
+{
+	return (double)t.tv_sec * 1e6 + (double)t.tv_usec;
+}
+
+static void keep(struct command *command, const struct run *run)
+{
+	unsigned int n = command->runs++;
+
+	command->first[n] = us(run->start, run->first);
+	command->end[n] = us(run->start, run->end);
+	command->cpu[n] = timeval_us(run->usage.ru_utime) + timeval_us(run->usage.ru_stime);
+	command->faults[n] = (double)(run->usage.ru_minflt + run->usage.ru_majflt);
+}
+
+static void complain(const struct command *command, const struct run *run, int ret)
+{
+	if (ret < 0)
+		fprintf(stderr, "spawn: %s: cannot run %s: %s\n", command->name, command->argv[0],
+			strerror(-ret));
+	else if (timed_out)
+		fprintf(stderr, "spawn: %s: killed, its time was over\n", command->name);
+	else
+		fprintf(stderr, "spawn: %s: %s %d%s\n", command->name,
+			WIFSIGNALED(run->status) ? "signal" : "status",
+			WIFSIGNALED(run->status) ? WTERMSIG(run->status) : WEXITSTATUS(run->status),
+			run->first ? "" : ", the marker did not come");
+}
+
+static void run_once(struct command *command, const struct options *options, bool counts)
+{
+	struct run run;
+	int ret = run_command(command, options, &run);
+
+	if (ret < 0 || timed_out || run.status != 0 || !run.first) {
+		complain(command, &run, ret);
+		command->failed++;
+	} else if (counts) {
+		keep(command, &run);
+	}
+}
+
+static void print_result(struct command *command)
+{
+	struct stats first = stats_of(command->first, command->runs);
+	struct stats end = stats_of(command->end, command->runs);
+	struct stats cpu = stats_of(command->cpu, command->runs);
+	struct stats faults = stats_of(command->faults, command->runs);
+
+	printf("%s runs=%u failed=%u", command->name, command->runs, command->failed);
+	if (command->runs)
+		printf(" first_us=%.1f,%.1f,%.1f end_us=%.1f,%.1f,%.1f cpu_us=%.0f faults=%.0f",
+		       first.p50, first.p99, first.min, end.p50, end.p99, end.min, cpu.p50,
+		       faults.p50);
+	putchar('\n');
+}
+
+/* Set-up ----------------------------------------------------------------------------------------*/
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "spawn: %s\n", what);
+	exit(2);
+}
+
+static void add_command(const struct options *options, char **argv)
+{
+	struct command *command = &commands[command_count];
+	char path[4096];
+
+	if (command_count++ == COMMANDS_MAX || !argv[0] || !argv[1])
+		fail("a command is NAME COMMAND [ARGUMENT]..., and there are at most 16");
+	snprintf(path, sizeof(path), "%s/%s.err", options->error_dir, argv[0]);
+	command->name = argv[0];
+	command->argv = argv + 1;
+	command->error_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (command->error_fd < 0)
+		fail("cannot write standard errors to the folder given by -e");
+	command->first = calloc(4 * (size_t)options->runs, sizeof(double));
+	if (!command->first)
+		fail("out of memory");
+	command->end = command->first + options->runs;
+	command->cpu = command->end + options->runs;
+	command->faults = command->cpu + options->runs;
+}
+
+static void parse_options(struct options *options, int argc, char **argv)
+{
+	int option;
+
+	while ((option = getopt(argc, argv, "+r:w:t:m:e:")) != -1) {
+		if (option == 'r')
+			options->runs = (unsigned int)strtoul(optarg, NULL, 10);
+		else if (option == 'w')
+			options->warm_up = (unsigned int)strtoul(optarg, NULL, 10);
+		else if (option == 't')
+			options->seconds = (unsigned int)strtoul(optarg, NULL, 10);
+		else if (option == 'm')
+			options->marker = optarg;
+		else if (option == 'e')
+			options->error_dir = optarg;
+		else
+			fail("unknown option");
+	}
+	if (!options->runs || !options->seconds || !*options->marker)
+		fail("RUNS, SECONDS and MARKER cannot be nothing");
+}
+
+static void parse_commands(const struct options *options, char **argv)
+{
+	char **start = argv;
+
+	for (char **at = argv;; at++) {
+		bool last = !*at;
+
+		if (!last && strcmp(*at, "---") != 0)
+			continue;
+		*at = NULL;
+		add_command(options, start);
+		start = at + 1;
+		if (last)
+			break;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 40, 2, 60, "M", "." };
+
+	parse_options(&options, argc, argv);
+	parse_commands(&options, argv + optind);
+	signal(SIGALRM, on_alarm);
+	for (unsigned int round = 0; round < options.warm_up + options.runs; round++)
+		for (unsigned int i = 0; i < command_count; i++)
+			run_once(&commands[i], &options, round >= options.warm_up);
+	for (unsigned int i = 0; i < command_count; i++)
+		print_result(&commands[i]);
+	return 0;
+}

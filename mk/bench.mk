@@ -1,0 +1,13 @@
+# make bench: the README's figures. BENCH= takes what benches/run takes: make bench BENCH='start --runs 10'
+
+BENCH_PROGRAMS := $(patsubst benches/%.c,$B/bench-%,$(wildcard benches/*.c))
+
+$(BENCH_PROGRAMS): $B/bench-%: $B/benches/%.o
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@.tmp && mv $@.tmp $@
+
+.PHONY: bench bench-programs
+bench-programs: $(BENCH_PROGRAMS)
+bench: packages
+	$(Q)$(MAKE) --no-print-directory all bench-programs guests
+	$(Q)benches/run --build $B $(BENCH)
