@@ -150,33 +150,53 @@ static int init_backend(struct event_loop *loop, enum event_loop_kind kind, stru
 	return loop_epoll_init(loop, err);
 }
 
-int event_loop_create(struct event_loop **out, enum event_loop_kind kind, const char *name,
-		      struct error *err)
+static struct event_loop *alloc_loop(const char *name, struct error *err)
 {
 	struct event_loop *loop = calloc(1, sizeof(*loop));
-	int ret;
 
-	if (!loop)
-		return error_set(err, ENOMEM, "loop %s: out of memory", name);
+	if (!loop) {
+		error_set(err, ENOMEM, "loop %s: out of memory", name);
+		return NULL;
+	}
 	snprintf(loop->name, sizeof(loop->name), "%s", name);
 	loop->defer_tail = &loop->defer_head;
 	loop->calls_tail = &loop->calls;
 	pthread_mutex_init(&loop->call_lock, NULL);
 	sem_init(&loop->enabled, 0, 0);
+	loop->wake.fd = -1;
+	return loop;
+}
 
-	ret = init_wake(loop, err);
-	if (ret < 0)
-		goto err_free;
-	ret = init_backend(loop, kind, err);
-	if (ret < 0)
-		goto err_close_wake;
-	*out = loop;
-	return 0;
-
-err_close_wake:
+static void free_loop(struct event_loop *loop)
+{
+	if (loop->backend)
+		loop->backend->fini(loop);
 	close_fd(&loop->wake.fd);
-err_free:
+	sem_destroy(&loop->enabled);
+	pthread_mutex_destroy(&loop->call_lock);
 	free(loop);
+}
+
+static int init_loop(struct event_loop *loop, enum event_loop_kind kind, struct error *err)
+{
+	int ret = init_wake(loop, err);
+
+	return ret < 0 ? ret : init_backend(loop, kind, err);
+}
+
+int event_loop_create(struct event_loop **out, enum event_loop_kind kind, const char *name,
+		      struct error *err)
+{
+	struct event_loop *loop = alloc_loop(name, err);
+	int ret;
+
+	if (!loop)
+		return -ENOMEM;
+	ret = init_loop(loop, kind, err);
+	if (ret < 0)
+		free_loop(loop);
+	else
+		*out = loop;
 	return ret;
 }
 
@@ -213,10 +233,16 @@ static void run_until_quit(struct event_loop *loop)
 static void *loop_thread(void *arg)
 {
 	struct event_loop *loop = arg;
+	int ret = init_loop(loop, loop->kind, &loop->start_error);
 
-	loop->enable_result = enable(loop);
+	if (ret == 0) {
+		ret = enable(loop);
+		if (ret < 0)
+			error_set_errno(&loop->start_error, ret, "loop %s: cannot start",
+					loop->name);
+	}
 	sem_post(&loop->enabled);
-	if (loop->enable_result == 0) {
+	if (ret == 0) {
 		run_until_quit(loop);
 		/* Here and not in destroy: only this thread may submit to the ring. */
 		event_loop_unwatch(loop, &loop->wake);
@@ -224,20 +250,35 @@ static void *loop_thread(void *arg)
 	return NULL;
 }
 
-int event_loop_start(struct event_loop *loop, struct error *err)
+int event_loop_start(struct event_loop **out, enum event_loop_kind kind, const char *name,
+		     struct error *err)
 {
-	int ret = thread_start(&loop->thread, loop->name, loop_thread, loop);
+	struct event_loop *loop = alloc_loop(name, err);
+	int ret;
 
-	if (ret < 0)
-		return error_set_errno(err, ret, "loop %s: cannot start its thread", loop->name);
-	while (sem_wait(&loop->enabled) < 0)
-		;
-	if (loop->enable_result < 0) {
-		pthread_join(loop->thread, NULL);
-		return error_set_errno(err, loop->enable_result, "loop %s: cannot start",
-				       loop->name);
+	if (!loop)
+		return -ENOMEM;
+	loop->kind = kind;
+	ret = thread_start(&loop->thread, loop->name, loop_thread, loop);
+	if (ret < 0) {
+		free_loop(loop);
+		return error_set_errno(err, ret, "loop %s: cannot start its thread", name);
 	}
 	loop->has_thread = true;
+	*out = loop;
+	return 0;
+}
+
+int event_loop_wait_started(struct event_loop *loop, struct error *err)
+{
+	if (atomic_load_explicit(&loop->started, memory_order_relaxed))
+		return 0;
+	while (sem_wait(&loop->enabled) < 0)
+		;
+	if (loop->start_error.code < 0) {
+		*err = loop->start_error;
+		return err->code;
+	}
 	atomic_store_explicit(&loop->started, true, memory_order_release);
 	return 0;
 }
@@ -275,13 +316,13 @@ void event_loop_destroy(struct event_loop *loop)
 	if (!loop)
 		return;
 	if (loop->has_thread) {
-		event_loop_call(loop, quit_call, loop);
+		struct error ignored = { 0 };
+
+		if (event_loop_wait_started(loop, &ignored) == 0)
+			event_loop_call(loop, quit_call, loop);
 		pthread_join(loop->thread, NULL);
 		atomic_store_explicit(&loop->started, false, memory_order_release);
 	}
 	event_loop_unwatch(loop, &loop->wake);
-	loop->backend->fini(loop);
-	close_fd(&loop->wake.fd);
-	pthread_mutex_destroy(&loop->call_lock);
-	free(loop);
+	free_loop(loop);
 }

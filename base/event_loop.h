@@ -4,7 +4,7 @@
  * not wanted; watches and calls look the same on both.
  *
  * Every callback runs on the loop's thread, one at a time. Everything here but event_loop_call(),
- * event_loop_start() and event_loop_destroy() may be used only on that thread (before the start:
+ * event_loop_wait_started() and event_loop_destroy() may be used only on that thread (before the start:
  * by the creator). A callback must not block, and must never wait for a vCPU.
  */
 #pragma once
@@ -23,12 +23,21 @@ enum event_loop_kind {
 	EVENT_LOOP_URING, /* for I/O: falls back to epoll where the kernel refuses a ring */
 };
 
-/* The name (at most 15 bytes) is the thread's. -errno and *err when neither way is to be had. */
+/*
+ * A loop that its creator will run (event_loop_run) or drive by hand. The name is for messages, at
+ * most 15 bytes. -errno and *err when neither way of waiting is to be had.
+ */
 must_check int event_loop_create(struct event_loop **out, enum event_loop_kind kind,
 				 const char *name, struct error *err);
 
-/* Runs the loop in a thread of its own; returns when that thread is ready to be called. */
-must_check int event_loop_start(struct event_loop *loop, struct error *err);
+/*
+ * A loop with a thread of its own, which also makes its ring there, beside whatever the caller does
+ * meanwhile. Before anything else is done with it, event_loop_wait_started() must have said 0; if
+ * it fails, destroy the loop.
+ */
+must_check int event_loop_start(struct event_loop **out, enum event_loop_kind kind,
+				const char *name, struct error *err);
+must_check int event_loop_wait_started(struct event_loop *loop, struct error *err);
 
 /* Runs the loop in the calling thread until event_loop_quit(). */
 void event_loop_run(struct event_loop *loop);

@@ -44,9 +44,10 @@ struct event_loop {
 	bool has_thread;
 	pthread_t thread; /* the loop's thread: written before `started` */
 	atomic_bool started;
-	sem_t enabled; /* posted by the new thread when it can take calls */
-	int enable_result;
-	bool enabled_once; /* it has had its first turn, or is about to */
+	sem_t enabled;		   /* posted by the new thread when it can take calls */
+	enum event_loop_kind kind; /* of a loop whose thread makes its own backend */
+	struct error start_error;  /* the thread's; read after `enabled` was posted */
+	bool enabled_once;	   /* it has had its first turn, or is about to */
 
 	struct loop_defer *defer_head;
 	struct loop_defer **defer_tail;

@@ -111,11 +111,9 @@ static void signal_room(void *opaque)
 		return;
 }
 
-int console_start(struct console *console, struct event_loop *loop, struct machine *machine,
-		  struct error *err)
+int console_init(struct console *console, struct event_loop *loop, struct machine *machine,
+		 struct error *err)
 {
-	int ret;
-
 	console->loop = loop;
 	console->serial = machine_serial(machine);
 	console->is_terminal = isatty(STDIN_FILENO);
@@ -125,10 +123,16 @@ int console_start(struct console *console, struct event_loop *loop, struct machi
 	if (console->room.fd < 0)
 		return error_set_errno(err, errno, "console: cannot make an eventfd");
 	machine_on_serial_room(machine, signal_room, console);
-	ret = event_loop_watch(loop, &console->room);
+	return 0;
+}
+
+int console_start(struct console *console, struct error *err)
+{
+	int ret = event_loop_watch(console->loop, &console->room);
+
 	if (ret < 0)
 		return error_set_errno(err, ret, "console: cannot watch an eventfd");
-	ret = event_loop_watch(loop, &console->input);
+	ret = event_loop_watch(console->loop, &console->input);
 	/* EPERM: a regular file or /dev/null, which is always ready; EBADF: closed. */
 	if (ret < 0 && ret != -EPERM && ret != -EBADF)
 		return error_set_errno(err, ret, "console: cannot watch standard input");

@@ -21,8 +21,11 @@ struct console {
 	void *opaque;
 };
 
-/* Starts reading standard input. The machine must outlive the console. */
-must_check int console_start(struct console *console, struct event_loop *loop,
-			     struct machine *machine, struct error *err);
+/* Before machine_start(). The machine must outlive the console; set quit and opaque after it. */
+must_check int console_init(struct console *console, struct event_loop *loop,
+			    struct machine *machine, struct error *err);
+
+/* Makes the terminal raw and starts reading standard input. */
+must_check int console_start(struct console *console, struct error *err);
 
 void console_stop(struct console *console);

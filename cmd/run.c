@@ -132,6 +132,8 @@ static int watch_files(struct run *run, struct error *err)
 {
 	int fd = machine_watch_files(run->machine);
 
+	if (fd == -ENODATA)
+		return 0;
 	if (fd >= 0)
 		return watch(run, &run->files, fd, on_file_change, err);
 	log_info("cannot watch the kernel's and initrd's files for changes: %s",
@@ -146,17 +148,21 @@ static const char *name_file(const void *addr)
 	return crash_machine ? machine_file_at(crash_machine, addr) : NULL;
 }
 
+/* The guest first: all that follows is done while it runs. */
 static int start(struct run *run, struct error *err)
 {
-	int ret = watch(run, &run->end, machine_end_fd(run->machine), on_end, err);
+	bool stdio = strcmp(run->options.console, "stdio") == 0;
+	int ret = stdio ? console_init(&run->console, run->control, run->machine, err) : 0;
 
-	if (ret == 0)
-		ret = watch_files(run, err);
 	run->console.quit = quit_by_key;
 	run->console.opaque = run;
-	if (ret == 0 && strcmp(run->options.console, "stdio") == 0)
-		ret = console_start(&run->console, run->control, run->machine, err);
-	return ret < 0 ? ret : machine_start(run->machine, err);
+	if (ret == 0)
+		ret = machine_start(run->machine, err);
+	if (ret == 0)
+		ret = watch(run, &run->end, machine_end_fd(run->machine), on_end, err);
+	if (ret == 0 && stdio)
+		ret = console_start(&run->console, err);
+	return ret < 0 ? ret : watch_files(run, err);
 }
 
 static int build(struct run *run, struct error *err)
@@ -215,16 +221,18 @@ static int report_end(struct run *run)
 	}
 }
 
-/* What is wrong with the request is told from what is wrong with the host. */
+/* What is wrong with the request is told from what is wrong with the host (machine_build()). */
 static int failure_status(const struct error *err)
 {
 	switch (-err->code) {
-	case EINVAL:
-	case ENOEXEC:
-	case E2BIG:
-		return EXIT_BAD_CONFIG;
-	default:
+	case ENOTSUP:
+	case EMFILE:
+	case ENFILE:
+	case EAGAIN:
+	case EIO:
 		return EXIT_GENERIC;
+	default:
+		return EXIT_BAD_CONFIG;
 	}
 }
 

@@ -61,8 +61,11 @@ static int watch_fd(int inotify, int fd)
 
 int file_backings_watch(const struct file_backings *backings)
 {
-	cleanup_fd int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	cleanup_fd int inotify = -1;
 
+	if (backings->count == 0)
+		return -ENODATA;
+	inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (inotify < 0)
 		return -errno;
 	for (unsigned int i = 0; i < backings->count; i++) {

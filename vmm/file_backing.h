@@ -36,8 +36,9 @@ const char *file_backings_lost(const struct file_backings *backings);
 const char *file_backings_at(const struct file_backings *backings, const void *addr);
 
 /*
- * A descriptor that becomes readable when one of the files was changed; -errno where the kernel
- * gives none (too many watches: then only the errors themselves tell). The caller closes it.
+ * A descriptor that becomes readable when one of the files was changed; -ENODATA when there is no
+ * file; -errno where the kernel gives none (too many watches: then only the errors themselves
+ * tell). The caller closes it.
  */
 int file_backings_watch(const struct file_backings *backings);
 

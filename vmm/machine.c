@@ -52,13 +52,15 @@ static void set_file_lost(struct machine *machine, const char *path)
 	machine_set_end(machine, MACHINE_MEMORY_LOST, text);
 }
 
-/* A lost page is somebody's file cut short more often than a broken host. */
+/* A lost page is somebody's file cut short more often than a broken host. KVM may also have tried to
+ * emulate what it could not read, and the guest may have tripped over it. */
 static void vcpu_ended(void *opaque, enum machine_end end, const char *text)
 {
 	struct machine *machine = opaque;
 	const char *path = file_backings_lost(&machine->backings);
 
-	if (end == MACHINE_MEMORY_LOST && path)
+	if (path &&
+	    (end == MACHINE_MEMORY_LOST || end == MACHINE_KVM_ERROR || end == MACHINE_TRIPLE_FAULT))
 		set_file_lost(machine, path);
 	else
 		machine_set_end(machine, end, text);
@@ -164,11 +166,26 @@ static int create_vcpus(struct machine *machine, struct error *err)
 	return 0;
 }
 
-static int create_io_loop(struct machine *machine, struct error *err)
+/* What depends on the host alone. The I/O loop's thread makes its ring while this one makes the VM. */
+static int create_parts(struct machine *machine, struct error *err)
 {
-	int ret = event_loop_create(&machine->io, EVENT_LOOP_URING, "io0", err);
+	int ret;
 
-	return ret < 0 ? ret : event_loop_start(machine->io, err);
+	if ((ret = event_loop_start(&machine->io, EVENT_LOOP_URING, "io0", err)) < 0 ||
+	    (ret = create_vm(machine, err)) < 0 || (ret = create_vcpus(machine, err)) < 0 ||
+	    (ret = machine_add_legacy(machine, err)) < 0)
+		return ret;
+	return event_loop_wait_started(machine->io, err);
+}
+
+/* Whatever failed there, to the caller it is one thing: this host cannot. */
+static int build_on_host(struct machine *machine, struct error *err)
+{
+	int ret = create_parts(machine, err);
+
+	if (ret < 0 && err)
+		err->code = -ENOTSUP;
+	return ret < 0 ? -ENOTSUP : 0;
 }
 
 static int build(struct machine *machine, struct error *err)
@@ -176,9 +193,7 @@ static int build(struct machine *machine, struct error *err)
 	struct boot_cpu cpu;
 	int ret;
 
-	if ((ret = add_memory(machine, err)) < 0 || (ret = create_vm(machine, err)) < 0 ||
-	    (ret = create_vcpus(machine, err)) < 0 || (ret = create_io_loop(machine, err)) < 0 ||
-	    (ret = machine_add_legacy(machine, err)) < 0 ||
+	if ((ret = add_memory(machine, err)) < 0 || (ret = build_on_host(machine, err)) < 0 ||
 	    (ret = machine_add_virtio(machine, err)) < 0)
 		return ret;
 	timeline_mark(machine->timeline, MOMENT_DEVICES_READY);

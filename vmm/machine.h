@@ -13,8 +13,9 @@ struct machine;
 struct serial;
 
 /*
- * Opens and creates everything; nothing runs yet. On failure everything is undone. The timeline
- * is the caller's and outlives the machine.
+ * Opens and creates everything; nothing runs yet. On failure everything is undone; -ENOTSUP means
+ * that this host cannot, any other code that the request is wrong. The timeline is the caller's and
+ * outlives the machine.
  */
 must_check int machine_build(struct machine **out, const struct vm_config *config,
 			     struct timeline *timeline, struct error *err);

@@ -32,6 +32,30 @@ static void on_loop(enum event_loop_kind kind, void (*test)(struct event_loop *l
 	event_loop_destroy(loop);
 }
 
+static void on_thread(enum event_loop_kind kind, void (*test)(struct event_loop *loop))
+{
+	struct event_loop *loop = NULL;
+	struct error err = { 0 };
+
+	cr_assert_eq(event_loop_start(&loop, kind, "test", &err), 0, "%s", err.text);
+	cr_assert_eq(event_loop_wait_started(loop, &err), 0, "%s", err.text);
+	cr_assert_eq(event_loop_has_ring(loop), kind == EVENT_LOOP_URING);
+	test(loop);
+	event_loop_destroy(loop);
+}
+
+#define BOTH_THREADED(name)                        \
+	static void name(struct event_loop *loop); \
+	Test(event_loop_epoll, name)               \
+	{                                          \
+		on_thread(EVENT_LOOP_EPOLL, name); \
+	}                                          \
+	Test(event_loop_uring, name)               \
+	{                                          \
+		on_thread(EVENT_LOOP_URING, name); \
+	}                                          \
+	static void name(struct event_loop *loop)
+
 struct counter {
 	struct loop_watch watch;
 	struct event_loop *loop;
@@ -219,12 +243,10 @@ static int add(void *arg)
 	return call->value;
 }
 
-BOTH(a_call_runs_on_the_loops_thread_and_returns_its_value)
+BOTH_THREADED(a_call_runs_on_the_loops_thread_and_returns_its_value)
 {
 	struct call call = { .loop = loop, .value = 41, .nested = 2 };
-	struct error err = { 0 };
 
-	cr_assert_eq(event_loop_start(loop, &err), 0, "%s", err.text);
 	cr_expect_eq(event_loop_call(loop, add, &call), 44);
 	cr_expect(!pthread_equal(call.ran_on, pthread_self()));
 }
@@ -238,13 +260,11 @@ static void *call_often(void *arg)
 	return NULL;
 }
 
-BOTH(calls_of_many_threads_are_served_one_at_a_time)
+BOTH_THREADED(calls_of_many_threads_are_served_one_at_a_time)
 {
 	struct call call = { .loop = loop };
-	struct error err = { 0 };
 	pthread_t threads[4];
 
-	cr_assert_eq(event_loop_start(loop, &err), 0, "%s", err.text);
 	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_create(&threads[i], NULL, call_often, &call);
 	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
@@ -267,13 +287,11 @@ static int unwatch_call(void *arg)
 	return 0;
 }
 
-BOTH(a_running_loop_sees_a_storm_of_signals)
+BOTH_THREADED(a_running_loop_sees_a_storm_of_signals)
 {
 	struct counter counter;
-	struct error err = { 0 };
 
 	counter_init(&counter, loop);
-	cr_assert_eq(event_loop_start(loop, &err), 0, "%s", err.text);
 	cr_assert_eq(event_loop_call(loop, watch_call, &counter), 0);
 	for (int i = 0; i < 20000; i++)
 		signal_fd(counter.watch.fd);

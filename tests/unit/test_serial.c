@@ -145,5 +145,5 @@ Test(serial, a_reader_that_is_gone_costs_the_guest_nothing)
 	for (int i = 0; i < 100000; i++)
 		out(UART_TX, 'x');
 	console_sink_fini(&sink, 1000);
-	cr_expect(in(UART_LSR) & UART_LSR_THRE);
+	cr_expect(in(UART_LSR)&UART_LSR_THRE);
 }
