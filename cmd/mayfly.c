@@ -1,7 +1,9 @@
 /* mayfly: a microVM monitor. One process is one microVM. */
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "base/version.h"
@@ -33,6 +35,15 @@ static void mark_process_start(struct timeline *timeline)
 					     clock_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+/* With a standard stream closed, a device's or the loop's descriptor would take its number and get the
+ * guest's output. A path-only descriptor reads and writes as a closed one does. */
+static void occupy_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH) != fd)
+			return;
+}
+
 static int help_main(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -55,6 +66,7 @@ int main(int argc, char **argv)
 	const char *command = argc > 1 ? argv[1] : "";
 
 	mark_process_start(&timeline);
+	occupy_standard_descriptors();
 	/* One arena: each further one costs a thread 64 MiB of address space and its first pages. */
 	mallopt(M_ARENA_MAX, 1);
 	if (strcmp(command, "run") == 0)
