@@ -3,16 +3,14 @@
  * lock, completions come back by another and an eventfd that the loop watches.
  */
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
 #include <sys/eventfd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "virtio/blk_backend.h"
 
 /* Two keep a disk busy while one waits for a flush; more would cost memory in every instance. */
 #define WORKERS 2
-#define WORKER_STACK_SIZE KIB(64)
 
 struct io_list {
 	struct blk_io *head;
@@ -195,26 +193,17 @@ static const struct blk_backend_ops ops = {
 	.destroy = destroy,
 };
 
-/* With all signals blocked: they are the control thread's business. */
 static int spawn_workers(struct blk_threads *threads)
 {
-	sigset_t all, old;
-	pthread_attr_t attr;
 	int ret = 0;
 
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, WORKER_STACK_SIZE);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (ret == 0 && threads->worker_count < WORKERS) {
-		ret = pthread_create(&threads->workers[threads->worker_count], &attr, worker,
-				     threads);
+		ret = thread_start(&threads->workers[threads->worker_count], "blk-worker", worker,
+				   threads);
 		if (ret == 0)
 			threads->worker_count++;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	return -ret;
+	return ret;
 }
 
 int blk_threads_create(struct blk_backend **out, struct blk_file *file, struct event_loop *loop,

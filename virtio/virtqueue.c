@@ -115,11 +115,11 @@ bool virtqueue_publish(struct virtqueue *vq)
 	if (new == old)
 		return false;
 	vq->published = new;
-	/* 2.7.8.2: the entries, and the buffers they speak of, before the index that shows them. */
-	__atomic_store_n(&vq->used->idx, new, __ATOMIC_RELEASE);
-	/* 2.7.7: our index before our look at whether it is wanted; the driver does the reverse
-	 * (asks, then looks at the index), and one of us must see the other. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* 2.7.8.2: the entries, and the buffers they speak of, before the index that shows them.
+	 * 2.7.7: the index before our look at whether it is wanted; the driver does the reverse
+	 * (asks, then looks at the index), and one of us must see the other. So an exchange, which
+	 * is a full barrier and on x86 cheaper than a store and a fence. */
+	__atomic_exchange_n(&vq->used->idx, new, __ATOMIC_SEQ_CST);
 	if (vq->event_idx)
 		return event_passed(load_relaxed16(used_event(vq)), new, old);
 	return !(load_relaxed16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
@@ -140,11 +140,11 @@ void virtqueue_disable_notify(struct virtqueue *vq)
 bool virtqueue_enable_notify(struct virtqueue *vq)
 {
 	vq->notify_off = false;
+	/* 2.7.10: our wish before our last look; the driver publishes, then looks for the wish.
+	 * An exchange is the full barrier in between. */
 	if (vq->event_idx)
-		__atomic_store_n(avail_event(vq), vq->state.next_avail, __ATOMIC_RELAXED);
+		__atomic_exchange_n(avail_event(vq), vq->state.next_avail, __ATOMIC_SEQ_CST);
 	else
-		__atomic_store_n(&vq->used->flags, 0, __ATOMIC_RELAXED);
-	/* 2.7.10: our wish before our last look; the driver publishes, then looks for the wish. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		__atomic_exchange_n(&vq->used->flags, 0, __ATOMIC_SEQ_CST);
 	return load_relaxed16(&vq->avail->idx) != vq->state.next_avail;
 }
