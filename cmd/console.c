@@ -59,26 +59,39 @@ static size_t filter_keys(struct console *console, uint8_t *bytes, size_t count)
 	return kept;
 }
 
+/* What finds no place is lost, with a bell, as a terminal does it with what is typed ahead. */
+static void keep(struct console *console, const uint8_t *bytes, size_t count)
+{
+	size_t room = sizeof(console->pending) - console->pending_len;
+
+	if (count > room)
+		say("\a");
+	memcpy(console->pending + console->pending_len, bytes, MIN(count, room));
+	console->pending_len += MIN(count, room);
+}
+
 /* Standard input may be shared with the shell, so it is not made non-blocking: it is asked first. */
 static bool read_more(struct console *console)
 {
 	struct pollfd ready = { .fd = STDIN_FILENO, .events = POLLIN };
+	uint8_t bytes[sizeof(console->pending)];
 	ssize_t count;
 
 	if (console->at_end || poll(&ready, 1, 0) <= 0)
 		return false;
-	count = read(STDIN_FILENO, console->pending, sizeof(console->pending));
+	count = read(STDIN_FILENO, bytes, sizeof(bytes));
 	if (count <= 0) {
 		/* EIO: a terminal that is another program's just now, or is gone. */
 		console->at_end = count == 0;
 		return false;
 	}
-	console->pending_len = (size_t)count;
-	if (console->is_terminal)
-		console->pending_len = filter_keys(console, console->pending, (size_t)count);
+	keep(console, bytes,
+	     console->is_terminal ? filter_keys(console, bytes, (size_t)count) : (size_t)count);
 	return true;
 }
 
+/* A full port stops the reading, and room() starts it again; but the keys of a terminal are looked at
+ * whatever the guest does, or a guest that hangs could not be quit. */
 static void pump(struct console *console)
 {
 	do {
@@ -87,8 +100,8 @@ static void pump(struct console *console)
 
 		console->pending_len -= taken;
 		memmove(console->pending, console->pending + taken, console->pending_len);
-		if (console->pending_len)
-			return; /* the port is full; console->room will say when it is not */
+		if (console->pending_len && !console->is_terminal)
+			return;
 	} while (read_more(console));
 }
 

@@ -1,6 +1,7 @@
 /*
  * Standard input to the guest's serial port, with the escape keys when it is a terminal. Runs on
- * the control loop; a full port stops the reading until the guest has taken some.
+ * the control loop. When the port is full a pipe waits until the guest has taken some; a terminal's
+ * further input is lost but for the escape keys.
  */
 #pragma once
 
