@@ -209,7 +209,7 @@ def mem_text(t, value):
 
 
 @test("native", "mem-0", value="0")
-@test("native", "mem-127", value="127")
+@test("native", "mem-1", value="1")
 @test("native", "mem-too-little", value="1K")
 @test("native", "mem-99999T", value="99999T")
 @test("native", "mem-no-whole-page", value="200001K")

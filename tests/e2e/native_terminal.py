@@ -16,10 +16,9 @@ def on_terminal(t, *args):
     """A guest that says S and spins, on a terminal of its own that is raw by now."""
     need_kvm()
     vm = payload(t, "spin", *args, terminal=True)
-    found = vm.terminal_modes()
     vm.wait_for("S")
     becomes("a raw terminal", vm.is_raw)
-    return vm, found
+    return vm, vm.found_modes
 
 
 def restored(vm, found):
@@ -95,9 +94,8 @@ def signalled(t, number, status):
 def ended_by_guest(t, name, status):
     need_kvm()
     vm = payload(t, name, terminal=True)
-    found = vm.terminal_modes()
     vm.ends(status)
-    restored(vm, found)
+    restored(vm, vm.found_modes)
 
 
 @test("native")

@@ -25,7 +25,7 @@ class Vm:
     """`mayfly ARGS`. Its output is taken in while one waits for something, and only then: a test that
     waits for nothing is a slow reader."""
 
-    def __init__(self, t, *args, terminal=False, stdin="null", fds=(), before=(), binary=MAYFLY, tty=None):
+    def __init__(self, t, *args, terminal=False, stdin="null", fds=(), before=(), binary=MAYFLY):
         self.t = t
         self.out = self.err = b""
         self.to_send = b""
@@ -48,6 +48,7 @@ class Vm:
 
     def open_terminal(self):
         self.master, self.slave = pty.openpty()
+        self.found_modes = self.terminal_modes()
         return {"stdin": self.slave, "stdout": self.slave}
 
     def in_child(self):
