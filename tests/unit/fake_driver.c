@@ -14,16 +14,34 @@ static void count_interrupt(struct irq_line *line)
 	atomic_fetch_add(&container_of(line, struct fake_driver, irq)->interrupts, 1);
 }
 
-void fake_init(struct fake_driver *fake, enum event_loop_kind kind)
+static void init_memory(struct fake_driver *fake)
 {
 	struct error err = { 0 };
 
 	*fake = (struct fake_driver){ .irq.raise = count_interrupt };
 	if (guest_memory_add(&fake->mem, 0, FAKE_LOW_END, &err) < 0 ||
-	    guest_memory_add(&fake->mem, FAKE_HIGH, FAKE_HIGH_END - FAKE_HIGH, &err) < 0 ||
-	    event_loop_create(&fake->loop, kind, "fake", &err) < 0)
+	    guest_memory_add(&fake->mem, FAKE_HIGH, FAKE_HIGH_END - FAKE_HIGH, &err) < 0)
 		give_up(err.text);
 	fake_place_rings(fake, 256);
+}
+
+void fake_init(struct fake_driver *fake, enum event_loop_kind kind)
+{
+	struct error err = { 0 };
+
+	init_memory(fake);
+	if (event_loop_create(&fake->loop, kind, "fake", &err) < 0)
+		give_up(err.text);
+}
+
+void fake_init_started(struct fake_driver *fake, enum event_loop_kind kind)
+{
+	struct error err = { 0 };
+
+	init_memory(fake);
+	if (event_loop_start(&fake->loop, kind, "fake", &err) < 0 ||
+	    event_loop_wait_started(fake->loop, &err) < 0)
+		give_up(err.text);
 }
 
 void fake_fini(struct fake_driver *fake)
@@ -105,6 +123,7 @@ bool fake_setup_queue(struct fake_driver *fake)
 
 void fake_drive(struct fake_driver *fake, uint64_t features, uint16_t size)
 {
+	fake_write(fake, VIRTIO_MMIO_STATUS, 0); /* or the device may be at the old rings still */
 	fake_place_rings(fake, size);
 	if (!fake_negotiate(fake, features | 1ull << VIRTIO_F_VERSION_1))
 		give_up("the device refused the features");

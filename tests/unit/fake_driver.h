@@ -45,8 +45,10 @@ struct fake_buffer {
 	bool write; /* by the device */
 };
 
-/* Memory and a loop that the caller turns by hand, or starts. */
+/* Memory, and a loop that the caller turns by hand. */
 void fake_init(struct fake_driver *fake, enum event_loop_kind kind);
+/* The same with a loop that has a thread. */
+void fake_init_started(struct fake_driver *fake, enum event_loop_kind kind);
 void fake_fini(struct fake_driver *fake);
 
 /* Where the rings lie by default, and zeroes there. */

@@ -1,0 +1,95 @@
+/* What may be behind a drive, and what is said when it may not. */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "virtio/blk_file.h"
+
+static struct error err;
+static struct blk_file file;
+
+static int try(const char *path, bool read_only)
+{
+	return blk_file_open(&file, "vda", path, -1, read_only, &err);
+}
+
+static void expect_text(const char *part)
+{
+	cr_expect(strstr(err.text, "drive vda") && strstr(err.text, part), "%s", err.text);
+}
+
+static int temporary(char *name, off_t size)
+{
+	int fd;
+
+	strcpy(name, "/tmp/mayfly-file-XXXXXX");
+	fd = mkostemp(name, O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(ftruncate(fd, size), 0);
+	return fd;
+}
+
+Test(blk_file, sizes_are_rounded_down_to_sectors)
+{
+	static const struct {
+		off_t real, seen;
+	} sizes[] = { { 0, 0 }, { 511, 0 }, { 512, 512 }, { 1025, 1024 }, { 1 << 20, 1 << 20 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		char name[32];
+
+		close(temporary(name, sizes[i].real));
+		cr_assert_eq(try(name, false), 0, "%s", err.text);
+		cr_expect_eq(file.size, (uint64_t)sizes[i].seen);
+		blk_file_close(&file);
+		unlink(name);
+	}
+}
+
+Test(blk_file, what_is_no_disk_is_named)
+{
+	char fifo[] = "/tmp/mayfly-fifo-XXXXXX";
+
+	cr_expect_eq(try("/nowhere/at/all", true), -ENOENT);
+	expect_text("/nowhere/at/all: No such file or directory");
+	cr_expect_eq(try("/tmp", true), -EINVAL);
+	expect_text("/tmp: is a directory");
+	cr_expect_eq(try("/tmp", false), -EISDIR);
+	expect_text("/tmp: Is a directory");
+	cr_expect_eq(try("/dev/null", false), -EINVAL);
+	expect_text("a character device");
+	close(mkostemp(fifo, O_CLOEXEC));
+	unlink(fifo);
+	cr_assert_eq(mkfifo(fifo, 0600), 0);
+	cr_expect_eq(try(fifo, true), -EINVAL, "and does not wait for a writer");
+	expect_text("a FIFO");
+	unlink(fifo);
+	cr_expect_eq(file.fd, -1);
+}
+
+Test(blk_file, descriptors_are_checked_for_what_they_allow)
+{
+	char name[32];
+	int fd = temporary(name, 4096);
+
+	close(fd);
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, false, &err), -EBADF);
+	expect_text("not open for writing");
+	fd = open(name, O_WRONLY | O_CLOEXEC);
+	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, true, &err), -EBADF);
+	expect_text("not open for reading");
+	fd = open(name, O_RDWR | O_APPEND | O_CLOEXEC);
+	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, false, &err), -EINVAL);
+	expect_text("appending");
+	fd = open(name, O_PATH | O_CLOEXEC);
+	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, true, &err), -EBADF);
+	expect_text("path only");
+	cr_expect_eq(blk_file_open(&file, "vda", NULL, 999, true, &err), -EBADF);
+	expect_text("descriptor 999");
+	fd = open(name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, true, &err), 0);
+	cr_expect(!(fcntl(fd, F_GETFL) & O_NONBLOCK));
+	blk_file_close(&file);
+	unlink(name);
+}
