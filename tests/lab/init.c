@@ -57,13 +57,10 @@ static struct frame_start wait_for_start(void)
 	return start;
 }
 
+/* The kernel starts us with the console open. */
 int main(void)
 {
 	mount_devices();
-	if (open("/dev/console", O_RDWR) == 0) {
-		dup2(0, STDOUT_FILENO);
-		dup2(0, STDERR_FILENO);
-	}
 	struct job job = read_job("/job", "/env");
 	load_modules("/modules", "/lib-modules");
 	mount_machine(&job);

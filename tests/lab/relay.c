@@ -83,6 +83,7 @@ static pid_t start_qemu(char **argv, int *sock)
 		dup2(out, STDOUT_FILENO);
 		dup2(out, STDERR_FILENO);
 		dup2(end, QEMU_FD);
+		signal(SIGPIPE, SIG_DFL);
 		execvp(argv[0], argv);
 		perror(argv[0]);
 		_exit(EXIT_LAB);
@@ -144,8 +145,23 @@ static _Noreturn void relay_failed(struct frame *f)
 	exit(EXIT_LAB);
 }
 
-/* Until the status arrives. A reader of ours that has gone away ends us with SIGPIPE, as it would end
- * the command. */
+/* Ends the lab when the reader of our output has gone away, as it would end the command. Not by SIGPIPE:
+ * process 1 does not die of it. Of other errors, such as a full disk, the writer should have learnt; it
+ * cannot any more, so they are told and the status counts. */
+static void output(int fd, const struct frame *f)
+{
+	static bool told;
+
+	if (write_all(fd, f->data, f->len) || errno == EBADF)
+		return;
+	if (errno == EPIPE)
+		exit(128 + SIGPIPE);
+	if (!told)
+		perror("lab: output is lost");
+	told = true;
+}
+
+/* Until the status arrives. */
 static int relay_output(int sock, struct frame *f)
 {
 	int32_t status;
@@ -154,8 +170,7 @@ static int relay_output(int sock, struct frame *f)
 		switch (f->type) {
 		case FRAME_OUT:
 		case FRAME_ERR:
-			/* A full disk is not a reason to stop: the command's status counts. */
-			write_all(f->type == FRAME_OUT ? STDOUT_FILENO : STDERR_FILENO, f->data, f->len);
+			output(f->type == FRAME_OUT ? STDOUT_FILENO : STDERR_FILENO, f);
 			break;
 		case FRAME_STATUS:
 			memcpy(&status, f->data, sizeof(status));
@@ -175,6 +190,7 @@ int main(int argc, char **argv)
 	if (argc < 5)
 		return EXIT_LAB;
 	run_dir = argv[1];
+	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, start_timed_out);
 	alarm((unsigned int)atoi(argv[2]));
 	pid_t qemu = start_qemu(argv + 4, &sock);
