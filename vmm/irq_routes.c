@@ -19,10 +19,10 @@ static struct kvm_irq_routing_entry *entry_of(struct irq_routes *routes, uint32_
 {
 	struct kvm_irq_routing_entry *entry;
 
-	for (uint32_t i = 0; i < routes->table.header.nr; i++)
+	for (uint32_t i = 0; i < routes->table.nr; i++)
 		if (routes->table.entries[i].gsi == gsi)
 			return &routes->table.entries[i];
-	entry = &routes->table.entries[routes->table.header.nr++];
+	entry = &routes->table.entries[routes->table.nr++];
 	entry->gsi = gsi;
 	entry->type = KVM_IRQ_ROUTING_MSI;
 	return entry;
@@ -37,7 +37,7 @@ static void route_pin(struct ioapic *ioapic, unsigned int pin, const struct msi_
 	entry->u.msi.address_lo = (uint32_t)msg->address;
 	entry->u.msi.address_hi = (uint32_t)(msg->address >> 32);
 	entry->u.msi.data = msg->data;
-	if (ioctl(routes->kvm->vm, KVM_SET_GSI_ROUTING, &routes->table.header) < 0)
+	if (ioctl(routes->kvm->vm, KVM_SET_GSI_ROUTING, &routes->table) < 0)
 		log_limited(&limit, LOG_WARN, "ioapic: pin %u: the guest's route was refused: %s",
 			    pin, strerrordesc_np(errno));
 }
@@ -45,7 +45,7 @@ static void route_pin(struct ioapic *ioapic, unsigned int pin, const struct msi_
 void irq_routes_init(struct irq_routes *routes, struct kvm *kvm)
 {
 	routes->kvm = kvm;
-	routes->table.header.nr = 0;
+	routes->table.nr = 0;
 	ioapic_init(&routes->ioapic, route_pin);
 	for (unsigned int i = 0; i < LAYOUT_IOAPIC_PINS; i++)
 		routes->lines[i] = (struct irqfd_line){ .line.raise = raise_irqfd, .fd = -1 };

@@ -21,9 +21,11 @@ struct irq_routes {
 	struct ioapic ioapic;
 	struct irqfd_line lines[LAYOUT_IOAPIC_PINS];
 
-	/* KVM takes the whole table at each change. Under the IOAPIC's lock. */
+	/* KVM takes the whole table at each change; laid out as struct kvm_irq_routing, whose
+	 * entries have no number. Under the IOAPIC's lock. */
 	struct {
-		struct kvm_irq_routing header;
+		uint32_t nr;
+		uint32_t flags;
 		struct kvm_irq_routing_entry entries[LAYOUT_IOAPIC_PINS];
 	} table;
 };

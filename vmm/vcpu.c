@@ -110,10 +110,11 @@ int vcpu_set_boot_state(struct vcpu *vcpu, const struct boot_cpu *cpu, struct er
 int vcpu_set_msrs(struct vcpu *vcpu, struct error *err)
 {
 	struct {
-		struct kvm_msrs header;
+		uint32_t nmsrs;
+		uint32_t pad;
 		struct kvm_msr_entry entries[2];
 	} msrs = {
-		.header.nmsrs = 2,
+		.nmsrs = 2,
 		.entries = {
 			{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WRITE_BACK },
 			{ .index = MSR_IA32_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING },
