@@ -2,9 +2,15 @@
  * Runs commands in turn (A B C A B C ...) and measures each from just before its spawn to the first
  * MARKER on its standard output, and to its end. A warm-up comes first and does not count.
  *
- *   spawn [-r RUNS] [-w WARM-UP] [-t SECONDS] [-m MARKER] [-e DIR] -- NAME COMMAND... [--- NAME COMMAND...]...
+ *   spawn [OPTION]... -- NAME COMMAND [ARGUMENT]... [--- NAME COMMAND [ARGUMENT]...]...
  *
- * Standard error of NAME is added to DIR/NAME.err. A run fails when the marker does not come, the
+ *   -r RUNS     of each command (40), after -w WARM-UP (2)
+ *   -t SECONDS  for one run (60)
+ *   -p MS       pause before each run (0): a VM's end goes on in the kernel after its process
+ *   -m MARKER   what to wait for (M)
+ *   -e DIR      for standard errors (.)
+ *
+ * Standard error is added to DIR/NAME.err. A run fails when the marker does not come, the
  * status is not 0 or SECONDS are over (then the command is killed). Prints a line for each command:
  *   NAME runs=40 failed=0 first_us=P50,P99,MIN end_us=P50,P99,MIN cpu_us=P50 faults=P50
  */
@@ -32,7 +38,7 @@ struct command {
 };
 
 struct options {
-	unsigned int runs, warm_up, seconds;
+	unsigned int runs, warm_up, seconds, pause_ms;
 	const char *marker, *error_dir;
 };
 
@@ -181,8 +187,10 @@ static void complain(const struct command *command, const struct run *run, int r
 static void run_once(struct command *command, const struct options *options, bool counts)
 {
 	struct run run;
-	int ret = run_command(command, options, &run);
+	int ret;
 
+	usleep(options->pause_ms * 1000);
+	ret = run_command(command, options, &run);
 	if (ret < 0 || timed_out || run.status != 0 || !run.first) {
 		complain(command, &run, ret);
 		command->failed++;
@@ -239,13 +247,15 @@ static void parse_options(struct options *options, int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "+r:w:t:m:e:")) != -1) {
+	while ((option = getopt(argc, argv, "+r:w:t:p:m:e:")) != -1) {
 		if (option == 'r')
 			options->runs = (unsigned int)strtoul(optarg, NULL, 10);
 		else if (option == 'w')
 			options->warm_up = (unsigned int)strtoul(optarg, NULL, 10);
 		else if (option == 't')
 			options->seconds = (unsigned int)strtoul(optarg, NULL, 10);
+		else if (option == 'p')
+			options->pause_ms = (unsigned int)strtoul(optarg, NULL, 10);
 		else if (option == 'm')
 			options->marker = optarg;
 		else if (option == 'e')
@@ -276,7 +286,7 @@ static void parse_commands(const struct options *options, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct options options = { 40, 2, 60, "M", "." };
+	struct options options = { 40, 2, 60, 0, "M", "." };
 
 	parse_options(&options, argc, argv);
 	parse_commands(&options, argv + optind);

@@ -1,6 +1,7 @@
 """Calls the C programs that measure, and reads their answers."""
 import os
 import re
+import statistics
 import subprocess
 
 
@@ -14,10 +15,10 @@ def read_lines(text):
     return result
 
 
-def spawn(build, commands, runs, error_dir, marker, seconds, warm_up):
+def spawn(program, commands, runs, error_dir, marker, seconds, warm_up, pause=0):
     """Runs {name: command} interleaved. Standard errors are in error_dir/NAME.err afterwards."""
-    arguments = [os.path.join(build, "bench-spawn"), "-r", str(runs), "-w", str(warm_up), "-t", str(seconds),
-                 "-m", marker, "-e", error_dir, "--"]
+    arguments = [program, "-r", str(runs), "-w", str(warm_up), "-t", str(seconds),
+                 "-p", str(pause), "-m", marker, "-e", error_dir, "--"]
     for number, (name, command) in enumerate(commands.items()):
         path = os.path.join(error_dir, name + ".err")
         if os.path.exists(path):
@@ -34,11 +35,14 @@ def last_error(error_dir, name):
     return lines[-1] if lines else "it said nothing"
 
 
-def slots(build, runs):
-    """Nothing where there is no KVM: bench-slot then says so."""
-    done = subprocess.run([os.path.join(build, "bench-slot"), str(runs)], stdout=subprocess.PIPE, text=True,
-                          check=False)
-    return read_lines(done.stdout)
+def slot_times(error_dir, name, skip):
+    """Of what bench-slot said in each run, without the first `skip`; nothing where there is no KVM."""
+    with open(os.path.join(error_dir, name + ".err"), encoding="utf-8") as file:
+        times = sorted([float(match[1]) for line in file if (match := re.match(r"slots ([0-9.]+)$", line))][skip:])
+    if not times:
+        return {}
+    # As stats.h has them: median, nearest rank.
+    return {"us": [statistics.median(times), times[(len(times) * 99 + 99) // 100 - 1], times[0]]}
 
 
 TIMING = re.compile(r"^  (\S.*?) +(\d+\.\d+) +(\d+\.\d+)$")
