@@ -87,8 +87,11 @@ static struct fixture fixture_of(const struct criterion_test *test)
 static bool run_one(const struct criterion_test *test)
 {
 	const struct fixture fixture = fixture_of(test);
-	const pid_t child = fork();
 	int status = -1;
+	pid_t child;
+
+	fflush(NULL); /* what is buffered now must not be written by the child too */
+	child = fork();
 
 	if (child == 0) {
 		alarm(TIMEOUT_SECONDS);
