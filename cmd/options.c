@@ -87,7 +87,7 @@ static int parse_drive_key(const char *name, const char *key, struct error *err)
 static int parse_drive_fd(const char *name, const char *text, struct drive_config *out,
 			  struct error *err)
 {
-	unsigned long fd;
+	unsigned long fd = 0;
 	int ret = parse_number(name, text, 0, 1u << 20, &fd, err);
 
 	if (ret < 0)

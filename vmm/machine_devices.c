@@ -165,9 +165,9 @@ static int attach(struct machine *machine, struct virtio_device *dev, const stru
 
 static int add_rng(struct machine *machine, struct error *err)
 {
-	struct virtio_device *dev;
+	struct virtio_device *dev = NULL;
+	struct irq_line *irq = NULL;
 	struct boot_device at;
-	struct irq_line *irq;
 	int ret = reserve(machine, &at, &irq, err);
 
 	if (ret == 0)
@@ -185,9 +185,9 @@ static int add_drive(struct machine *machine, unsigned int index, struct error *
 		.read_only = drive->read_only,
 		.serial = drive_name(index),
 	};
-	struct virtio_device *dev;
+	struct virtio_device *dev = NULL;
+	struct irq_line *irq = NULL;
 	struct boot_device at;
-	struct irq_line *irq;
 	int ret = reserve(machine, &at, &irq, err);
 
 	if (ret == 0)
