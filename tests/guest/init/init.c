@@ -92,15 +92,25 @@ static void set_up_system(void)
 	setenv("HOME", "/root", 1);
 }
 
-/* In the child: a session of its own with the console as its terminal, so that Ctrl-C works. */
+/* Init leads the session that has the console as its terminal, and never leaves it: when a leader
+ * exits, the kernel hangs the terminal up and drops what it has not sent yet. */
+static void take_terminal(void)
+{
+	setsid();
+	ioctl(0, TIOCSCTTY, 1);
+	signal(SIGTTOU, SIG_IGN); /* it may pass the terminal on, and write, while it is another's */
+}
+
+/* In the child: a foreground process group of its own, so that Ctrl-C ends it and all it started. */
 static _Noreturn void exec_command(char **argv)
 {
 	sigset_t none;
 
+	setpgid(0, 0);
+	tcsetpgrp(0, getpid());
+	signal(SIGTTOU, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	setsid();
-	ioctl(0, TIOCSCTTY, 1);
 	execvp(argv[0], argv);
 	fail("cannot run %s: %s", argv[0], strerror(errno));
 	fflush(stdout);
@@ -120,6 +130,7 @@ static int run_program(char **argv)
 	do
 		pid = wait(&status);
 	while (pid != child && (pid > 0 || errno == EINTR));
+	tcsetpgrp(0, getpgrp());
 
 	if (WIFSIGNALED(status)) {
 		fail("command ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
@@ -210,6 +221,7 @@ int main(int argc, char **argv)
 	mount_basics();
 	stop_boot_timer();
 	set_up_system();
+	take_terminal();
 
 	if (argc < 2)
 		run_program(shell);
