@@ -135,7 +135,7 @@ class Vm:
                 time.sleep(0.01)
         code = self.process.returncode
         self.status = 128 - code if code < 0 else code
-        self.t.log(f"status {self.status}\n{self.said()}")
+        self.t.log(f"status {self.status}\noutput:\n{self.text()}\nmessages:\n{self.errors()}")
         return self.status
 
     def drain_terminal(self):
