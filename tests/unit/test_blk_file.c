@@ -18,11 +18,13 @@ static void expect_text(const char *part)
 	cr_expect(strstr(err.text, "drive vda") && strstr(err.text, part), "%s", err.text);
 }
 
-static int temporary(char *name, off_t size)
+#define TEMPLATE "/tmp/mayfly-file-XXXXXX"
+
+static int temporary(char name[static sizeof(TEMPLATE)], off_t size)
 {
 	int fd;
 
-	strcpy(name, "/tmp/mayfly-file-XXXXXX");
+	memcpy(name, TEMPLATE, sizeof(TEMPLATE));
 	fd = mkostemp(name, O_CLOEXEC);
 	cr_assert_geq(fd, 0);
 	cr_assert_eq(ftruncate(fd, size), 0);
