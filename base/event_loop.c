@@ -276,6 +276,7 @@ int event_loop_wait_started(struct event_loop *loop, struct error *err)
 	while (sem_wait(&loop->enabled) < 0)
 		;
 	if (loop->start_error.code < 0) {
+		sem_post(&loop->enabled); /* so that event_loop_destroy() learns it too */
 		*err = loop->start_error;
 		return err->code;
 	}

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 
 #include "base/event_loop.h"
 
@@ -331,6 +332,23 @@ BOTH(run_returns_after_quit_and_may_run_again)
 	cr_expect_eq(counter.calls, 2);
 	event_loop_unwatch(loop, &counter.watch);
 	close(counter.watch.fd);
+}
+
+/* No descriptor to be had: the thread fails, and so does the wait; the loop can be destroyed. */
+Test(event_loop, a_start_that_fails_is_told_and_destroyed)
+{
+	struct rlimit before, none;
+	struct event_loop *loop = NULL;
+	struct error err = { 0 };
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 3, before.rlim_max };
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	cr_assert_eq(event_loop_start(&loop, EVENT_LOOP_EPOLL, "test", &err), 0);
+	cr_expect_eq(event_loop_wait_started(loop, &err), -EMFILE);
+	cr_expect(strstr(err.text, "loop test") != NULL, "%s", err.text);
+	event_loop_destroy(loop);
+	setrlimit(RLIMIT_NOFILE, &before);
 }
 
 /* Operations on the ring -------------------------------------------------------------------------*/
