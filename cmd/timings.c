@@ -22,15 +22,38 @@ static double ms(uint64_t from, uint64_t to)
 	return to > from ? (double)(to - from) / 1e6 : 0;
 }
 
+static uint64_t reached(const struct timeline *timeline, size_t row)
+{
+	uint64_t at = timeline->at[rows[row].moment];
+
+	return at ? at : UINT64_MAX;
+}
+
+/* The first that is not printed yet, by time: a quiet guest's init starts before its first console
+ * byte. What never was reached is last. */
+static size_t next_row(const struct timeline *timeline, const bool *printed)
+{
+	size_t next = ARRAY_SIZE(rows);
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (!printed[i] && (next == ARRAY_SIZE(rows) ||
+				    reached(timeline, i) < reached(timeline, next)))
+			next = i;
+	return next;
+}
+
 void timings_print(const struct timeline *timeline, FILE *out)
 {
 	uint64_t start = timeline->at[MOMENT_PROCESS_START];
+	bool printed[ARRAY_SIZE(rows)] = { false };
 	uint64_t before = start;
 
 	fprintf(out, "\n  %-26s %10s %10s\n", "what", "at ms", "took ms");
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+	for (size_t n = 0; n < ARRAY_SIZE(rows); n++) {
+		size_t i = next_row(timeline, printed);
 		uint64_t at = timeline->at[rows[i].moment];
 
+		printed[i] = true;
 		if (at) {
 			fprintf(out, "  %-26s %10.3f %10.3f\n", rows[i].text, ms(start, at),
 				ms(before, at));
