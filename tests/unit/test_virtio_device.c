@@ -174,3 +174,31 @@ Test(virtio_device, a_configuration_change_is_told)
 	cr_expect_eq(fake_read(&fake, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
 	cr_expect_eq(fake.interrupts, 1);
 }
+
+/* A driver that offers a chain right after the ring looked empty, and sees no wish to be notified. */
+static int served;
+
+static int offer_late(struct virtio_queue *queue)
+{
+	struct virtqueue_chain chain;
+	struct iovec iov[1];
+	const int ret = virtqueue_pop(&queue->ring, &chain, iov, 1);
+
+	if (ret > 0)
+		served++;
+	if (ret == 0 && served == 0)
+		fake_chain(&fake, &(struct fake_buffer){ FAKE_DATA, 8, true }, 1);
+	return ret;
+}
+
+static int serve_once(void *arg)
+{
+	virtio_queue_serve(arg, offer_late, 8);
+	return 0;
+}
+
+Test(virtio_device, a_chain_that_comes_while_notifications_go_on_is_served)
+{
+	event_loop_call(fake.loop, serve_once, &slow.dev.queues[0]);
+	cr_expect_eq(served, 1);
+}
