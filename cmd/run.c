@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 
 #include "base/log.h"
 #include "cmd/console.h"
 #include "cmd/crash.h"
 #include "cmd/exit_codes.h"
+#include "cmd/own_pages.h"
 #include "cmd/run_options.h"
 #include "cmd/terminal.h"
 #include "cmd/timings.h"
@@ -20,7 +22,7 @@ struct run {
 	struct event_loop *control;
 	struct machine *machine;
 	struct console console;
-	struct loop_watch signals, end, files;
+	struct loop_watch signals, end, files, settled;
 	int console_fd; /* --console PATH; -1 otherwise */
 	int ended_by;	/* a signal's number */
 };
@@ -141,6 +143,26 @@ static int watch_files(struct run *run, struct error *err)
 	return 0;
 }
 
+static void on_settled(struct loop_watch *watch)
+{
+	struct run *run = container_of(watch, struct run, settled);
+
+	event_loop_unwatch(run->control, watch);
+	own_pages_release();
+}
+
+/* By then all threads have done what they do once. */
+static int watch_settling(struct run *run, struct error *err)
+{
+	const struct itimerspec soon = { .it_value.tv_nsec = 250000000 };
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot make a timer");
+	timerfd_settime(fd, 0, &soon, NULL);
+	return watch(run, &run->settled, fd, on_settled, err);
+}
+
 static struct machine *crash_machine; /* for the crash handler alone */
 
 static const char *name_file(const void *addr)
@@ -162,7 +184,9 @@ static int start(struct run *run, struct error *err)
 		ret = watch(run, &run->end, machine_end_fd(run->machine), on_end, err);
 	if (ret == 0 && stdio)
 		ret = console_start(&run->console, err);
-	return ret < 0 ? ret : watch_files(run, err);
+	if (ret == 0)
+		ret = watch_files(run, err);
+	return ret < 0 ? ret : watch_settling(run, err);
 }
 
 static int build(struct run *run, struct error *err)
@@ -239,9 +263,11 @@ static int failure_status(const struct error *err)
 static void clean_up(struct run *run)
 {
 	console_stop(&run->console);
+	event_loop_unwatch(run->control, &run->settled);
 	event_loop_unwatch(run->control, &run->files);
 	event_loop_unwatch(run->control, &run->end);
 	event_loop_unwatch(run->control, &run->signals);
+	close_fd(&run->settled.fd);
 	close_fd(&run->files.fd);
 	close_fd(&run->signals.fd);
 	crash_machine = NULL;
@@ -280,9 +306,11 @@ static int fail(int status, const struct error *err)
 
 int run_main(int argc, char **argv, struct timeline *timeline)
 {
-	struct run run = {
-		.timeline = timeline, .console_fd = -1, .files.fd = -1, .signals.fd = -1
-	};
+	struct run run = { .timeline = timeline,
+			   .console_fd = -1,
+			   .files.fd = -1,
+			   .settled.fd = -1,
+			   .signals.fd = -1 };
 	struct error err = { 0 };
 	int status;
 
