@@ -1,6 +1,7 @@
 #include "cmd/options.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 int parse_number(const char *name, const char *text, unsigned long min, unsigned long max,
@@ -77,11 +78,79 @@ static bool strip_suffix(char *text, const char *suffix)
 	return true;
 }
 
-/* No key exists yet; each comes with the issue that gives it a meaning. */
-static int parse_drive_key(const char *name, const char *key, struct error *err)
+/* One of two words for a setting that is one or the other. */
+static int parse_choice(const char *name, const char *key, const char *value, const char *yes,
+			const char *no, bool *out, struct error *err)
 {
-	return error_set(err, EINVAL, "%s: unknown drive setting '%s'; a drive is PATH|fd=N[:ro]",
-			 name, key);
+	*out = strcmp(value, yes) == 0;
+	if (*out || strcmp(value, no) == 0)
+		return 0;
+	return error_set(err, EINVAL, "%s: %s=%s: it is %s or %s", name, key, value, yes, no);
+}
+
+static int parse_count(const char *name, const char *key, const char *value, unsigned int min,
+		       unsigned int max, unsigned int *out, struct error *err)
+{
+	unsigned long number = 0;
+	char label[64];
+	int ret;
+
+	snprintf(label, sizeof(label), "%s: %s", name, key);
+	ret = parse_number(label, value, min, max, &number, err);
+	*out = (unsigned int)number;
+	return ret;
+}
+
+static int parse_queue_size(const char *name, const char *value, struct drive_config *out,
+			    struct error *err)
+{
+	int ret = parse_count(name, "queue-size", value, 2, VM_QUEUE_SIZE_MAX, &out->queue_size,
+			      err);
+
+	if (ret == 0 && (out->queue_size & (out->queue_size - 1)))
+		return error_set(err, EINVAL, "%s: queue-size=%s: it must be a power of 2", name,
+				 value);
+	return ret;
+}
+
+static int parse_drive_key(const char *name, const char *key, const char *value,
+			   struct drive_config *out, struct error *err)
+{
+	if (strcmp(key, "direct") == 0)
+		return parse_choice(name, key, value, "on", "off", &out->direct, err);
+	if (strcmp(key, "cache") == 0)
+		return parse_choice(name, key, value, "unsafe", "writeback", &out->unsafe, err);
+	if (strcmp(key, "num-queues") == 0)
+		return parse_count(name, key, value, 1, VM_QUEUES_MAX, &out->num_queues, err);
+	if (strcmp(key, "queue-size") == 0)
+		return parse_queue_size(name, value, out, err);
+	if (strcmp(key, "loop") == 0)
+		return parse_count(name, key, value, 0, VM_IO_LOOPS_MAX - 1, &out->loop, err);
+	return error_set(
+		err, EINVAL,
+		"%s: unknown setting '%s'; there are direct, cache, num-queues, queue-size "
+		"and loop",
+		name, key);
+}
+
+static int parse_drive_keys(const char *name, char *keys, struct drive_config *out,
+			    struct error *err)
+{
+	for (char *key = keys, *next; key; key = next) {
+		char *value = strchr(key, '=');
+		int ret;
+
+		next = strchr(key, ',');
+		if (next)
+			*next++ = '\0';
+		if (!value || (next && value >= next))
+			return error_set(err, EINVAL, "%s: '%s' is not KEY=VALUE", name, key);
+		*value++ = '\0';
+		ret = parse_drive_key(name, key, value, out, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
 }
 
 static int parse_drive_fd(const char *name, const char *text, struct drive_config *out,
@@ -104,8 +173,8 @@ int parse_drive(const char *name, char *text, struct drive_config *out, struct e
 
 	*out = (struct drive_config){ .fd = -1 };
 	out->read_only = strip_suffix(text, ":ro");
-	if (keys)
-		return parse_drive_key(name, keys, err);
+	if (keys && parse_drive_keys(name, keys, out, err) < 0)
+		return -EINVAL;
 	if (!*text)
 		return error_set(err, EINVAL, "%s: the path is empty", name);
 	if (strncmp(text, "fd=", 3) == 0)

@@ -11,8 +11,8 @@ must_check int parse_number(const char *name, const char *text, unsigned long mi
 must_check int parse_size(const char *name, const char *text, uint64_t *out, struct error *err);
 
 /*
- * A drive: PATH|fd=N[:ro][,KEY=VALUE]... `text` is changed: the parts are ended in place and stay
- * in use. A path that has a comma writes it twice.
+ * A drive: PATH|fd=N[:ro][,KEY=VALUE]... (vm_config.h says what the keys mean). `text` is changed:
+ * the parts are ended in place and stay in use. A path that has a comma writes it twice.
  */
 must_check int parse_drive(const char *name, char *text, struct drive_config *out,
 			   struct error *err);

@@ -61,6 +61,11 @@ void run_options_help(void)
 	       "\n"
 	       "A DRIVE is PATH or fd=N (an open descriptor), then :ro for read-only, then settings\n"
 	       "as ,KEY=VALUE. A comma that is part of the path is written twice.\n"
+	       "  cache=writeback|unsafe   unsafe offers no flush: fast, lost when the host crashes\n"
+	       "  direct=on|off            on goes around the host's page cache (default off)\n"
+	       "  num-queues=N             request queues, up to %u (default 1)\n"
+	       "  queue-size=N             entries of each, a power of 2 up to %u (default 256)\n"
+	       "  loop=N                   the I/O thread that serves it, 0 to %u (default 0)\n"
 	       "\n"
 	       "On a terminal: Ctrl-A x ends the microVM, Ctrl-A h lists the other keys.\n"
 	       "\n"
@@ -73,7 +78,7 @@ void run_options_help(void)
 	       "Example:\n"
 	       "  mayfly run --kernel vmlinux --rootfs debian.ext4:ro --mem 512 -- /bin/echo hello\n",
 	       VM_DRIVES_MAX, LAYOUT_VCPUS_MAX, VM_MEMORY_DEFAULT >> 20, CMDLINE_DEFAULT,
-	       CMDLINE_INIT_ARGS_MAX);
+	       CMDLINE_INIT_ARGS_MAX, VM_QUEUES_MAX, VM_QUEUE_SIZE_MAX, VM_IO_LOOPS_MAX - 1);
 }
 
 static int set_once(const char **field, const char *name, const char *value, struct error *err)

@@ -7,6 +7,9 @@
 #include "base/error.h"
 
 #define VM_DRIVES_MAX 16u
+#define VM_IO_LOOPS_MAX 16u
+#define VM_QUEUES_MAX 32u
+#define VM_QUEUE_SIZE_MAX 1024u
 #define VM_MEMORY_MIN MIB(2)
 #define VM_MEMORY_MAX GIB(4096)
 #define VM_MEMORY_DEFAULT MIB(128)
@@ -15,6 +18,11 @@ struct drive_config {
 	const char *path; /* NULL when it comes as a descriptor */
 	int fd;		  /* -1 when it comes as a path; else the machine takes it over */
 	bool read_only;
+	bool direct;		 /* O_DIRECT: around the host's page cache */
+	bool unsafe;		 /* no flush is offered: a crash of the host may lose anything */
+	unsigned int num_queues; /* 1 to VM_QUEUES_MAX; 0: 1 */
+	unsigned int queue_size; /* entries, a power of 2 up to VM_QUEUE_SIZE_MAX; 0: 256 */
+	unsigned int loop;	 /* the I/O thread that serves it, below VM_IO_LOOPS_MAX */
 };
 
 struct vm_config {

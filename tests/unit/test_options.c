@@ -91,7 +91,31 @@ Test(options, a_comma_in_a_path_is_written_twice)
 	cr_expect_str_eq(drive.path, "a,b");
 	cr_expect(drive.read_only);
 	cr_expect_eq(parse_drive("--drive", keys, &drive, &err), -EINVAL);
-	cr_expect(strstr(err.text, "b=c") != NULL, "%s", err.text);
+	cr_expect(strstr(err.text, "'b'") != NULL, "%s", err.text);
+}
+
+Test(options, drive_settings)
+{
+	struct drive_config drive;
+	char all[] = "a:ro,direct=on,cache=unsafe,num-queues=4,queue-size=1024,loop=3";
+	static const char *const bad[] = { "a,direct=yes",    "a,cache=none",
+					   "a,num-queues=0",  "a,num-queues=33",
+					   "a,queue-size=48", "a,queue-size=2048",
+					   "a,loop=16",	      "a,loop",
+					   "a,frob=1",	      "a,",
+					   "a,direct=on," };
+
+	cr_assert_eq(parse_drive("--drive", all, &drive, &err), 0, "%s", err.text);
+	cr_expect(drive.read_only && drive.direct && drive.unsafe);
+	cr_expect_eq(drive.num_queues, 4);
+	cr_expect_eq(drive.queue_size, 1024);
+	cr_expect_eq(drive.loop, 3);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "%s", bad[i]);
+		cr_expect_eq(parse_drive("--drive", text, &drive, &err), -EINVAL, "%s", bad[i]);
+	}
 }
 
 Test(options, refusals_quote_what_was_given)
