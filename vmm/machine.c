@@ -166,16 +166,45 @@ static int create_vcpus(struct machine *machine, struct error *err)
 	return 0;
 }
 
-/* What depends on the host alone. The I/O loop's thread makes its ring while this one makes the VM. */
+/* Loop 0 is everybody's; a further one exists where a drive names it. */
+static int start_loop(struct machine *machine, unsigned int index, struct error *err)
+{
+	char name[16];
+
+	if (machine->loops[index])
+		return 0;
+	snprintf(name, sizeof(name), "io%u", index);
+	return event_loop_start(&machine->loops[index], EVENT_LOOP_URING, name, err);
+}
+
+static int start_loops(struct machine *machine, struct error *err)
+{
+	int ret = start_loop(machine, 0, err);
+
+	for (unsigned int i = 0; i < machine->config->drive_count && ret == 0; i++)
+		ret = start_loop(machine, machine->config->drives[i].loop, err);
+	return ret;
+}
+
+static int wait_for_loops(struct machine *machine, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < VM_IO_LOOPS_MAX && ret == 0; i++)
+		if (machine->loops[i])
+			ret = event_loop_wait_started(machine->loops[i], err);
+	return ret;
+}
+
+/* What depends on the host alone. The I/O threads make their rings while this one makes the VM. */
 static int create_parts(struct machine *machine, struct error *err)
 {
 	int ret;
 
-	if ((ret = event_loop_start(&machine->io, EVENT_LOOP_URING, "io0", err)) < 0 ||
-	    (ret = create_vm(machine, err)) < 0 || (ret = create_vcpus(machine, err)) < 0 ||
-	    (ret = machine_add_legacy(machine, err)) < 0)
+	if ((ret = start_loops(machine, err)) < 0 || (ret = create_vm(machine, err)) < 0 ||
+	    (ret = create_vcpus(machine, err)) < 0 || (ret = machine_add_legacy(machine, err)) < 0)
 		return ret;
-	return event_loop_wait_started(machine->io, err);
+	return wait_for_loops(machine, err);
 }
 
 /* Whatever failed there, to the caller it is one thing: this host cannot. */
@@ -261,7 +290,8 @@ void machine_destroy(struct machine *machine)
 {
 	machine_stop(machine);
 	machine_free_devices(machine);
-	event_loop_destroy(machine->io);
+	for (unsigned int i = 0; i < VM_IO_LOOPS_MAX; i++)
+		event_loop_destroy(machine->loops[i]);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++)
 		vcpu_destroy(&machine->vcpus[i]);
 	if (machine->kvm.vm >= 0)

@@ -171,7 +171,7 @@ static int add_rng(struct machine *machine, struct error *err)
 	int ret = reserve(machine, &at, &irq, err);
 
 	if (ret == 0)
-		ret = virtio_rng_create(&dev, "rng", &machine->memory, machine->io, irq, err);
+		ret = virtio_rng_create(&dev, "rng", &machine->memory, machine->loops[0], irq, err);
 	return ret < 0 ? ret : attach(machine, dev, &at, err);
 }
 
@@ -191,7 +191,8 @@ static int add_drive(struct machine *machine, unsigned int index, struct error *
 	int ret = reserve(machine, &at, &irq, err);
 
 	if (ret == 0)
-		ret = virtio_blk_create(&dev, &params, &machine->memory, machine->io, irq, err);
+		ret = virtio_blk_create(&dev, &params, &machine->memory,
+					machine->loops[drive->loop], irq, err);
 	return ret < 0 ? ret : attach(machine, dev, &at, err);
 }
 

@@ -20,7 +20,8 @@ struct machine {
 	struct kvm kvm;
 	struct irq_routes routes;
 	struct bus pio, mmio;
-	struct event_loop *io; /* devices' loop, a thread of its own */
+	struct event_loop
+		*loops[VM_IO_LOOPS_MAX]; /* I/O threads; NULL where no device asks for it */
 
 	struct console_sink sink;
 	struct serial serial;
