@@ -135,16 +135,19 @@ static void write_fifo_control(struct serial *serial, uint8_t value)
 	serial->fifo_control = value & UART_FCR_ENABLE_FIFO;
 }
 
-/* Enabling the transmitter's interrupt while it is empty raises it: that starts a driver off. */
-static void write_interrupt_enable(struct serial *serial, uint8_t value)
+/* Enabling the transmitter's interrupt while it is empty raises it: that starts a driver off. Before
+ * the receiver's is enabled for the first time a driver reads the port to empty it: input waits. */
+static void write_interrupt_enable(struct serial *serial, uint8_t value, bool *made_room)
 {
 	serial->interrupt_enable = value & 0x0f;
+	if (value & UART_IER_RDI && !serial->takes_input)
+		serial->takes_input = *made_room = true;
 	if (value & UART_IER_THRI)
 		serial->transmit_pending = console_sink_has_room(serial->sink);
 	update_irq(serial);
 }
 
-static void register_write(struct serial *serial, uint64_t offset, uint8_t value)
+static void register_write(struct serial *serial, uint64_t offset, uint8_t value, bool *made_room)
 {
 	bool dlab = serial->line_control & UART_LCR_DLAB;
 
@@ -159,7 +162,7 @@ static void register_write(struct serial *serial, uint64_t offset, uint8_t value
 		if (dlab)
 			serial->divisor = (uint16_t)((serial->divisor & 0x00ff) | value << 8);
 		else
-			write_interrupt_enable(serial, value);
+			write_interrupt_enable(serial, value, made_room);
 		break;
 	case UART_FCR:
 		write_fifo_control(serial, value);
@@ -194,11 +197,14 @@ static void serial_read(void *dev, uint64_t offset, void *data, unsigned int len
 static void serial_write(void *dev, uint64_t offset, const void *data, unsigned int len)
 {
 	struct serial *serial = dev;
+	bool made_room = false;
 
 	(void)len;
 	pthread_mutex_lock(&serial->lock);
-	register_write(serial, offset, *(const uint8_t *)data);
+	register_write(serial, offset, *(const uint8_t *)data, &made_room);
 	pthread_mutex_unlock(&serial->lock);
+	if (made_room && serial->input_room)
+		serial->input_room(serial->opaque);
 }
 
 const struct bus_ops serial_ops = { serial_read, serial_write };
@@ -208,7 +214,8 @@ size_t serial_receive(struct serial *serial, const uint8_t *bytes, size_t count)
 	size_t taken = 0;
 
 	pthread_mutex_lock(&serial->lock);
-	while (taken < count && serial->tail - serial->head < SERIAL_INPUT_SIZE)
+	while (serial->takes_input && taken < count &&
+	       serial->tail - serial->head < SERIAL_INPUT_SIZE)
 		receive_byte(serial, bytes[taken++]);
 	update_irq(serial);
 	pthread_mutex_unlock(&serial->lock);
