@@ -10,12 +10,12 @@
 
 enum frame_type {
 	FRAME_READY = 1, /* guest: everything is mounted, waiting for FRAME_START */
-	FRAME_START,     /* host: struct frame_start */
-	FRAME_IN,        /* host: bytes for stdin; none mean its end */
-	FRAME_OUT,       /* guest: bytes from stdout */
-	FRAME_ERR,       /* guest: bytes from stderr */
-	FRAME_STATUS,    /* guest: int32_t, as a shell reports it. The last frame */
-	FRAME_FAILED,    /* guest: why the command could not be started, text. The last frame */
+	FRAME_START,	 /* host: struct frame_start */
+	FRAME_IN,	 /* host: bytes for stdin; none mean its end */
+	FRAME_OUT,	 /* guest: bytes from stdout */
+	FRAME_ERR,	 /* guest: bytes from stderr */
+	FRAME_STATUS,	 /* guest: int32_t, as a shell reports it. The last frame */
+	FRAME_FAILED,	 /* guest: why the command could not be started, text. The last frame */
 };
 
 #define FRAME_DATA_MAX 16384
@@ -68,5 +68,6 @@ static inline bool frame_send(int fd, struct frame *f)
 
 static inline bool frame_receive(int fd, struct frame *f)
 {
-	return read_all(fd, f, FRAME_HEADER) && f->len <= sizeof(f->data) && read_all(fd, f->data, f->len);
+	return read_all(fd, f, FRAME_HEADER) && f->len <= sizeof(f->data) &&
+	       read_all(fd, f->data, f->len);
 }

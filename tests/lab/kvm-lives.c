@@ -15,7 +15,8 @@ enum { PORT = 0x42, VALUE = 0x17 };
 static const char *run_to_port(int vm, int vcpu, struct kvm_run *run)
 {
 	static const unsigned char out_imm8_al[] = { 0xe6, PORT };
-	struct kvm_userspace_memory_region slot = { .guest_phys_addr = 0x1000, .memory_size = 0x1000 };
+	struct kvm_userspace_memory_region slot = { .guest_phys_addr = 0x1000,
+						    .memory_size = 0x1000 };
 	struct kvm_sregs sregs;
 	struct kvm_regs regs = { .rip = 0x1000, .rax = VALUE, .rflags = 2 };
 
@@ -35,7 +36,9 @@ static const char *run_to_port(int vm, int vcpu, struct kvm_run *run)
 	munmap(page, 0x1000);
 	if (run->exit_reason != KVM_EXIT_IO || run->io.port != PORT)
 		return "the guest did not reach its port";
-	return *((unsigned char *)run + run->io.data_offset) == VALUE ? NULL : "the guest wrote another value";
+	return *((unsigned char *)run + run->io.data_offset) == VALUE
+		       ? NULL
+		       : "the guest wrote another value";
 }
 
 static const char *one_life(int kvm, bool irqchip)

@@ -19,7 +19,8 @@
 
 #define OLD_ROOT "/.lab-export"
 
-static void mount_or_fail(const char *type, const char *target, unsigned long flags, const char *options)
+static void mount_or_fail(const char *type, const char *target, unsigned long flags,
+			  const char *options)
 {
 	if (mount(type, target, type, flags, options))
 		lab_fail("cannot mount %s on %s", type, target);
@@ -87,8 +88,9 @@ static void enter_overlay(void)
 	mount_or_fail("tmpfs", "/scratch", 0, "mode=755,size=75%");
 	if (mkdir("/scratch/upper", 0755) || mkdir("/scratch/work", 0755))
 		lab_fail("cannot make the overlay's folders");
-	mount_or_fail("overlay", "/overlay", 0,
-		      "lowerdir=/root,upperdir=/scratch/upper,workdir=/scratch/work,redirect_dir=on,xino=off");
+	mount_or_fail(
+		"overlay", "/overlay", 0,
+		"lowerdir=/root,upperdir=/scratch/upper,workdir=/scratch/work,redirect_dir=on,xino=off");
 	if (mkdir("/overlay" OLD_ROOT, 0700))
 		lab_fail("cannot make %s", OLD_ROOT);
 	if (syscall(SYS_pivot_root, "/overlay", "/overlay" OLD_ROOT) || chdir("/"))

@@ -58,7 +58,8 @@ static void start_timed_out(int sig)
 static void command_timed_out(int sig)
 {
 	(void)sig;
-	static const char text[] = "lab: timed out: the command was still running at the limit given with -t\n";
+	static const char text[] =
+		"lab: timed out: the command was still running at the limit given with -t\n";
 	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0) {
 	}
 	_exit(EXIT_TIMEOUT);
@@ -104,8 +105,8 @@ static bool has_stdin(void)
 static bool one_output(void)
 {
 	struct stat out, err;
-	return !fstat(STDOUT_FILENO, &out) && !fstat(STDERR_FILENO, &err) && out.st_dev == err.st_dev &&
-	       out.st_ino == err.st_ino;
+	return !fstat(STDOUT_FILENO, &out) && !fstat(STDERR_FILENO, &err) &&
+	       out.st_dev == err.st_dev && out.st_ino == err.st_ino;
 }
 
 static bool send_start(int sock)
