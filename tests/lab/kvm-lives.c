@@ -64,17 +64,17 @@ static const char *one_life(int kvm, bool irqchip)
 
 int main(int argc, char **argv)
 {
-	int lives = argc > 1 ? atoi(argv[1]) : 1;
+	long lives = argc > 1 ? strtol(argv[1], NULL, 10) : 1;
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (kvm < 0) {
 		perror("/dev/kvm");
 		return 1;
 	}
-	for (int i = 0; i < lives; i++) {
+	for (long i = 0; i < lives; i++) {
 		const char *error = one_life(kvm, i & 1);
 		if (error) {
-			fprintf(stderr, "life %d: %s\n", i, error);
+			fprintf(stderr, "life %ld: %s\n", i, error);
 			return 1;
 		}
 	}

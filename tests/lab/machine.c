@@ -151,33 +151,43 @@ static void put(const char *path, const char *text)
 	close(fd);
 }
 
+/* From a line "MODULE NAME cMAJOR:MINOR" of modules.devname. */
+static void make_module_node(char *line)
+{
+	char path[128], *rest, *end;
+	const char *module = strtok_r(line, " \n", &rest);
+	const char *name = strtok_r(NULL, " \n", &rest), *device = strtok_r(NULL, " \n", &rest);
+
+	if (!module || *module == '#' || !name || !device)
+		return;
+	unsigned long major = strtoul(device + 1, &end, 10);
+	unsigned long minor = *end == ':' ? strtoul(end + 1, NULL, 10) : 0;
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	for (char *p = strchr(path + 5, '/'); p; p = strchr(p + 1, '/')) {
+		*p = 0;
+		mkdir(path, 0755);
+		*p = '/';
+	}
+	mknod(path, (*device == 'c' ? S_IFCHR : S_IFBLK) | 0600, makedev(major, minor));
+}
+
 /* What udev does elsewhere: nodes that load their module when they are opened. */
 static void make_module_nodes(void)
 {
-	char line[256], name[100], path[128], type;
-	unsigned int major, minor;
+	char line[256];
 	FILE *f = fopen(OLD_ROOT "/lib-modules/modules.devname", "re");
 
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%*s %99s %c%u:%u", name, &type, &major, &minor) != 4)
-			continue;
-		snprintf(path, sizeof(path), "/dev/%s", name);
-		for (char *p = strchr(path + 5, '/'); p; p = strchr(p + 1, '/')) {
-			*p = 0;
-			mkdir(path, 0755);
-			*p = '/';
-		}
-		mknod(path, (type == 'c' ? S_IFCHR : S_IFBLK) | 0600, makedev(major, minor));
-	}
+	while (f && fgets(line, sizeof(line), f))
+		make_module_node(line);
 	if (f)
 		fclose(f);
-	const char *const links[][2] = { { "/proc/self/fd", "/dev/fd" },
-					 { "/proc/self/fd/0", "/dev/stdin" },
-					 { "/proc/self/fd/1", "/dev/stdout" },
-					 { "/proc/self/fd/2", "/dev/stderr" } };
-	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
-		if (symlink(links[i][0], links[i][1]))
-			lab_fail("cannot make %s", links[i][1]);
+}
+
+static void link_standard_streams(void)
+{
+	if (symlink("/proc/self/fd", "/dev/fd") || symlink("/proc/self/fd/0", "/dev/stdin") ||
+	    symlink("/proc/self/fd/1", "/dev/stdout") || symlink("/proc/self/fd/2", "/dev/stderr"))
+		lab_fail("cannot link the standard streams");
 }
 
 static void enable_controllers(void)
@@ -226,6 +236,7 @@ void mount_machine(const struct job *job)
 		bind_from_export(job->binds[i].source, job->binds[i].target);
 	mount_modules();
 	make_module_nodes();
+	link_standard_streams();
 	enable_controllers();
 	start_loopback();
 	/* As a service manager sets it; the kernel's own 4096 is too few for a host of many VMs. */

@@ -1,6 +1,6 @@
 /* map-file FILE: writes to a file only through a shared mapping of it, for the lab's self-test. */
 #include <fcntl.h>
-#include <string.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,6 +13,6 @@ int main(int argc, char **argv)
 	char *map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		return 1;
-	memcpy(map + 5000, "mapped", 6);
+	snprintf(map + 5000, 8, "mapped");
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include "frame.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,13 +49,7 @@ static _Noreturn void fail(const char *what)
 	exit(EXIT_LAB);
 }
 
-/* In the handler, because the program may be blocked on a reader of our output that does not read. */
-static void start_timed_out(int sig)
-{
-	(void)sig;
-	fail("the emulated host was not ready in time (is this machine very busy?)");
-}
-
+/* In a handler, because the program may be blocked on a reader of our output that does not read. */
 static void command_timed_out(int sig)
 {
 	(void)sig;
@@ -183,6 +178,14 @@ static int relay_output(int sock, struct frame *f)
 	return -1;
 }
 
+static void wait_until_ready(int sock, const char *seconds)
+{
+	struct pollfd fd = { .fd = sock, .events = POLLIN };
+
+	if (poll(&fd, 1, (int)strtol(seconds, NULL, 10) * 1000) == 0)
+		fail("the emulated host was not ready in time (is this machine very busy?)");
+}
+
 int main(int argc, char **argv)
 {
 	static struct frame f;
@@ -192,17 +195,15 @@ int main(int argc, char **argv)
 		return EXIT_LAB;
 	run_dir = argv[1];
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGALRM, start_timed_out);
-	alarm((unsigned int)atoi(argv[2]));
 	pid_t qemu = start_qemu(argv + 4, &sock);
 
+	wait_until_ready(sock, argv[2]);
 	if (!frame_receive(sock, &f))
 		fail("the emulated host died while starting");
 	if (f.type == FRAME_FAILED)
 		relay_failed(&f);
-	alarm(0);
 	signal(SIGALRM, command_timed_out);
-	alarm((unsigned int)atoi(argv[3]));
+	alarm((unsigned int)strtoul(argv[3], NULL, 10));
 	if (!send_start(sock))
 		fail("the emulated host died while starting");
 	feed_stdin(sock);
