@@ -59,9 +59,17 @@ static void transmit(struct serial *serial, uint8_t byte)
 	transmitter_is_empty(serial);
 }
 
+/* A driver that starts reads the port to empty it, before it enables the receiver's interrupt: until
+ * then it finds nothing. There is no noise on our line, but `echo ls | mayfly run ...`. */
+static bool shows_input(const struct serial *serial)
+{
+	return !input_is_empty(serial) && (serial->interrupt_enable & UART_IER_RDI ||
+					   serial->modem_control & UART_MCR_LOOP);
+}
+
 static uint8_t take_input(struct serial *serial, bool *made_room)
 {
-	if (input_is_empty(serial))
+	if (!shows_input(serial))
 		return 0;
 	*made_room = serial->tail - serial->head == SERIAL_INPUT_SIZE;
 	return serial->input[serial->head++ % SERIAL_INPUT_SIZE];
@@ -72,7 +80,7 @@ static uint8_t line_status(struct serial *serial)
 	uint8_t status = serial->line_errors;
 
 	serial->line_errors = 0;
-	if (!input_is_empty(serial))
+	if (shows_input(serial))
 		status |= UART_LSR_DR;
 	if (console_sink_has_room(serial->sink))
 		status |= UART_LSR_THRE | UART_LSR_TEMT;
@@ -128,26 +136,22 @@ static uint8_t register_read(struct serial *serial, uint64_t offset, bool *made_
 	}
 }
 
-/* Clearing the FIFO keeps what it holds. Drivers clear it when they start, to be rid of noise on the
- * line; we have none, but input that was there before the guest (`echo ls | mayfly run ...`). */
+/* Clearing the FIFO keeps what it holds, for the same reason. */
 static void write_fifo_control(struct serial *serial, uint8_t value)
 {
 	serial->fifo_control = value & UART_FCR_ENABLE_FIFO;
 }
 
-/* Enabling the transmitter's interrupt while it is empty raises it: that starts a driver off. Before
- * the receiver's is enabled for the first time a driver reads the port to empty it: input waits. */
-static void write_interrupt_enable(struct serial *serial, uint8_t value, bool *made_room)
+/* Enabling the transmitter's interrupt while it is empty raises it: that starts a driver off. */
+static void write_interrupt_enable(struct serial *serial, uint8_t value)
 {
 	serial->interrupt_enable = value & 0x0f;
-	if (value & UART_IER_RDI && !serial->takes_input)
-		serial->takes_input = *made_room = true;
 	if (value & UART_IER_THRI)
 		serial->transmit_pending = console_sink_has_room(serial->sink);
 	update_irq(serial);
 }
 
-static void register_write(struct serial *serial, uint64_t offset, uint8_t value, bool *made_room)
+static void register_write(struct serial *serial, uint64_t offset, uint8_t value)
 {
 	bool dlab = serial->line_control & UART_LCR_DLAB;
 
@@ -162,7 +166,7 @@ static void register_write(struct serial *serial, uint64_t offset, uint8_t value
 		if (dlab)
 			serial->divisor = (uint16_t)((serial->divisor & 0x00ff) | value << 8);
 		else
-			write_interrupt_enable(serial, value, made_room);
+			write_interrupt_enable(serial, value);
 		break;
 	case UART_FCR:
 		write_fifo_control(serial, value);
@@ -197,14 +201,11 @@ static void serial_read(void *dev, uint64_t offset, void *data, unsigned int len
 static void serial_write(void *dev, uint64_t offset, const void *data, unsigned int len)
 {
 	struct serial *serial = dev;
-	bool made_room = false;
 
 	(void)len;
 	pthread_mutex_lock(&serial->lock);
-	register_write(serial, offset, *(const uint8_t *)data, &made_room);
+	register_write(serial, offset, *(const uint8_t *)data);
 	pthread_mutex_unlock(&serial->lock);
-	if (made_room && serial->input_room)
-		serial->input_room(serial->opaque);
 }
 
 const struct bus_ops serial_ops = { serial_read, serial_write };
@@ -214,8 +215,7 @@ size_t serial_receive(struct serial *serial, const uint8_t *bytes, size_t count)
 	size_t taken = 0;
 
 	pthread_mutex_lock(&serial->lock);
-	while (serial->takes_input && taken < count &&
-	       serial->tail - serial->head < SERIAL_INPUT_SIZE)
+	while (taken < count && serial->tail - serial->head < SERIAL_INPUT_SIZE)
 		receive_byte(serial, bytes[taken++]);
 	update_irq(serial);
 	pthread_mutex_unlock(&serial->lock);

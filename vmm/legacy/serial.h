@@ -17,8 +17,7 @@ struct bus_ops;
 struct serial {
 	struct irq_line *irq;
 	struct console_sink *sink;
-	/* vCPU thread, no lock held: the guest has taken input while the buffer was full, or wants
-	 * its first. */
+	/* vCPU thread, no lock held: the guest has taken input while the buffer was full. */
 	void (*input_room)(void *opaque);
 	/* vCPU thread: the guest has written its first byte. */
 	void (*first_output)(void *opaque);
@@ -26,7 +25,6 @@ struct serial {
 
 	pthread_mutex_t lock;
 	bool wrote;	       /* first_output() was called */
-	bool takes_input;      /* the guest has enabled the receiver's interrupt at least once */
 	bool transmit_pending; /* the "transmitter empty" interrupt is pending */
 	uint8_t interrupt_enable, fifo_control, line_control, modem_control, scratch;
 	uint16_t divisor;
