@@ -1,7 +1,9 @@
 """Payload guests: a few instructions that any KVM runs. What the monitor does around a guest."""
 
+import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -133,6 +135,19 @@ def slow_reader_loses_nothing(t):
     vm = payload(t, "counter")
     time.sleep(1.5)  # the pipe is full long before the guest is done
     equal("bytes of output", len(vm.ends(0).out), 65536)
+
+
+@test("native")
+def lost_output_is_counted(t):
+    """This guest never asks whether the port is ready: what it writes is there or told as lost."""
+    need_kvm()
+    vm = payload(t, "counter")
+    fcntl.fcntl(vm.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    time.sleep(1.5)
+    vm.ends(0)
+    lost = re.search(r"(\d+) bytes of the guest's output were lost", vm.errors())
+    holds("a message about lost output", lost, vm.errors())
+    equal("bytes that came and bytes that were lost:", len(vm.out) + int(lost.group(1)), 65536)
 
 
 @test("native")
