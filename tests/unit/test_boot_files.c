@@ -130,19 +130,30 @@ static int load_initrd(struct guest_memory *mem, uint64_t size, const struct boo
 	return initrd_load(mem, fd, "/i", kernel, out, err);
 }
 
-Test(boot_initrd, is_mapped_at_the_top_of_low_memory)
+/* Small ones are read, large ones mapped; where they lie and what the guest reads is the same. */
+static void expect_at_top(size_t size, bool is_mapped)
 {
 	const struct boot_kernel kernel = { .load_end = 0x1234567 };
 	struct guest_memory mem = test_memory(128);
 	struct boot_initrd initrd;
 
-	cr_assert_eq(load_initrd(&mem, 5000, &kernel, &initrd, NULL), 0);
-	cr_expect_eq(initrd.gpa, MIB(128) - 0x2000);
-	cr_expect_eq(initrd.size, 5000);
-	cr_expect(initrd.is_mapped);
-	cr_expect(test_holds(&mem, initrd.gpa, 0, 5000));
+	cr_assert_eq(load_initrd(&mem, size, &kernel, &initrd, NULL), 0);
+	cr_expect_eq(initrd.gpa, MIB(128) - align_up(size, PAGE_SIZE));
+	cr_expect_eq(initrd.size, size);
+	cr_expect_eq(initrd.is_mapped, is_mapped);
+	cr_expect(is_mapped || test_holds(&mem, initrd.gpa, 0, size)); /* the large one is a hole */
 	cr_expect_eq(((uint8_t *)guest_ptr(&mem, MIB(128) - 1, 1))[0], 0);
 	guest_memory_fini(&mem);
+}
+
+Test(boot_initrd, a_small_one_is_read_to_the_top_of_low_memory)
+{
+	expect_at_top(5000, false);
+}
+
+Test(boot_initrd, a_large_one_is_mapped_at_the_top_of_low_memory)
+{
+	expect_at_top(MIB(16) + 5000, true);
 }
 
 Test(boot_initrd, lies_below_what_the_kernel_can_reach)

@@ -24,13 +24,20 @@ static int place(const struct guest_memory *mem, const struct boot_kernel *kerne
 	return 0;
 }
 
+/* The guest reads all of it once and then reuses its memory, so a copy in huge pages is cheaper than
+ * a nested fault for each page and another when it is written; a large one would delay the start. */
+#define INITRD_READ_MAX MIB(16)
+
 /* Its last page too is mapped: beyond the file's end it reads as zeroes. */
 static int load(struct guest_memory *mem, const struct boot_file *file, struct boot_initrd *out,
 		struct error *err)
 {
 	uint64_t pages = align_up(file->size, PAGE_SIZE);
-	int ret = guest_memory_map_file(mem, out->gpa, file->fd, 0, pages);
+	int ret;
 
+	if (file->size <= INITRD_READ_MAX)
+		return boot_file_load(file, mem, 0, out->gpa, file->size, NULL, err);
+	ret = guest_memory_map_file(mem, out->gpa, file->fd, 0, pages);
 	if (!ret) {
 		out->is_mapped = true;
 		return 0;
