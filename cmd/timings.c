@@ -36,8 +36,8 @@ static size_t next_row(const struct timeline *timeline, const bool *printed)
 	size_t next = ARRAY_SIZE(rows);
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (!printed[i] && (next == ARRAY_SIZE(rows) ||
-				    reached(timeline, i) < reached(timeline, next)))
+		if (!printed[i] &&
+		    (next == ARRAY_SIZE(rows) || reached(timeline, i) < reached(timeline, next)))
 			next = i;
 	return next;
 }

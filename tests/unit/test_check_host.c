@@ -157,9 +157,8 @@ struct tree {
 
 static void tree_init(struct tree *tree)
 {
-	strcpy(tree->path, "/tmp/mayfly-check-host.XXXXXX");
+	*tree = (struct tree){ .path = "/tmp/mayfly-check-host.XXXXXX", .host.kvm = -ENOENT };
 	cr_assert_not_null(mkdtemp(tree->path));
-	tree->host = (struct host){ .kvm = -ENOENT };
 	tree->host.root = open(tree->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	cr_assert_geq(tree->host.root, 0);
 	error_set(&tree->host.kvm_error, ENOENT, "no such KVM");

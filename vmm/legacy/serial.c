@@ -63,8 +63,8 @@ static void transmit(struct serial *serial, uint8_t byte)
  * then it finds nothing. There is no noise on our line, but `echo ls | mayfly run ...`. */
 static bool shows_input(const struct serial *serial)
 {
-	return !input_is_empty(serial) && (serial->interrupt_enable & UART_IER_RDI ||
-					   serial->modem_control & UART_MCR_LOOP);
+	return !input_is_empty(serial) &&
+	       (serial->interrupt_enable & UART_IER_RDI || serial->modem_control & UART_MCR_LOOP);
 }
 
 static uint8_t take_input(struct serial *serial, bool *made_room)
