@@ -167,7 +167,7 @@ static int add_rng(struct machine *machine, struct error *err)
 {
 	struct virtio_device *dev = NULL;
 	struct irq_line *irq = NULL;
-	struct boot_device at;
+	struct boot_device at = { 0 };
 	int ret = reserve(machine, &at, &irq, err);
 
 	if (ret == 0)
@@ -183,11 +183,15 @@ static int add_drive(struct machine *machine, unsigned int index, struct error *
 		.path = drive->path,
 		.fd = drive->fd,
 		.read_only = drive->read_only,
+		.direct = drive->direct,
+		.unsafe = drive->unsafe,
+		.num_queues = drive->num_queues,
+		.queue_size = drive->queue_size,
 		.serial = drive_name(index),
 	};
 	struct virtio_device *dev = NULL;
 	struct irq_line *irq = NULL;
-	struct boot_device at;
+	struct boot_device at = { 0 };
 	int ret = reserve(machine, &at, &irq, err);
 
 	if (ret == 0)
