@@ -178,10 +178,10 @@ static int start(struct run *run, struct error *err)
 
 	run->console.quit = quit_by_key;
 	run->console.opaque = run;
-	if (ret == 0)
-		ret = machine_start(run->machine, err);
-	if (ret == 0)
-		ret = watch(run, &run->end, machine_end_fd(run->machine), on_end, err);
+	if (ret < 0)
+		return ret;
+	machine_start(run->machine);
+	ret = watch(run, &run->end, machine_end_fd(run->machine), on_end, err);
 	if (ret == 0 && stdio)
 		ret = console_start(&run->console, err);
 	if (ret == 0)

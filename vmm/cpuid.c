@@ -52,14 +52,6 @@ static const uint32_t emptied[] = {
 /* x87, SSE, AVX, AVX-512 (3), PKRU: what KVM_GET_XSAVE's 4 KiB hold and a snapshot keeps. */
 #define XCR0_ALLOWED 0x2e7u
 
-int cpuid_read_supported(int kvm, struct cpuid *cpuid, struct error *err)
-{
-	cpuid->nent = CPUID_ENTRIES_MAX;
-	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid) < 0)
-		return error_set_errno(err, errno, "KVM_GET_SUPPORTED_CPUID");
-	return 0;
-}
-
 static uint32_t *register_of(struct kvm_cpuid_entry2 *entry, enum reg reg)
 {
 	switch (reg) {
@@ -246,4 +238,40 @@ void cpuid_set_vcpu(struct cpuid *cpuid, unsigned int index)
 			break;
 		}
 	}
+}
+
+void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_count,
+		       bool tsc_deadline)
+{
+	source->kvm = kvm;
+	source->vcpu_count = vcpu_count;
+	source->tsc_deadline = tsc_deadline;
+	source->is_read = false;
+	pthread_mutex_init(&source->lock, NULL);
+}
+
+static int read_supported(struct cpuid_source *source, struct error *err)
+{
+	source->table.nent = CPUID_ENTRIES_MAX;
+	if (ioctl(source->kvm, KVM_GET_SUPPORTED_CPUID, &source->table) < 0)
+		return error_set_errno(err, errno, "KVM_GET_SUPPORTED_CPUID");
+	cpuid_filter(&source->table, source->vcpu_count, source->tsc_deadline);
+	source->is_read = true;
+	return 0;
+}
+
+int cpuid_source_get(struct cpuid_source *source, unsigned int index, struct cpuid *out,
+		     struct error *err)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&source->lock);
+	if (!source->is_read)
+		ret = read_supported(source, err);
+	if (ret == 0)
+		*out = source->table;
+	pthread_mutex_unlock(&source->lock);
+	if (ret == 0)
+		cpuid_set_vcpu(out, index);
+	return ret;
 }

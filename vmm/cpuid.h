@@ -5,6 +5,7 @@
 #pragma once
 
 #include <linux/kvm.h>
+#include <pthread.h>
 
 #include "base/error.h"
 
@@ -16,14 +17,27 @@ struct cpuid {
 	struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX]; /* laid out as struct kvm_cpuid2 */
 };
 
-/* Reads what KVM supports; kvm is /dev/kvm's descriptor. */
-must_check int cpuid_read_supported(int kvm, struct cpuid *cpuid, struct error *err);
-
-/*
- * Removes performance counters, nested virtualization, power and debug facilities, and every
- * feature with state that is not saved; sets the topology of vcpu_count cores. Once per machine.
- */
+/* Removes performance counters, nested virtualization, power and debug facilities, and every feature
+ * with state that is not saved; sets the topology of vcpu_count cores. */
 void cpuid_filter(struct cpuid *cpuid, unsigned int vcpu_count, bool tsc_deadline);
 
 /* Sets the fields that differ from vCPU to vCPU. */
 void cpuid_set_vcpu(struct cpuid *cpuid, unsigned int index);
+
+/* One reading of the host for all vCPUs of a machine: the first that asks does it. */
+struct cpuid_source {
+	int kvm; /* /dev/kvm */
+	unsigned int vcpu_count;
+	bool tsc_deadline;
+
+	pthread_mutex_t lock;
+	bool is_read;
+	struct cpuid table;
+};
+
+void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_count,
+		       bool tsc_deadline);
+
+/* The CPUID of one vCPU. Any thread. */
+must_check int cpuid_source_get(struct cpuid_source *source, unsigned int index, struct cpuid *out,
+				struct error *err);

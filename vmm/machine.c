@@ -141,29 +141,31 @@ static int create_vm(struct machine *machine, struct error *err)
 	return ret;
 }
 
-static int create_vcpus(struct machine *machine, struct error *err)
+/* The threads make their vCPUs while this one goes on with the devices. */
+static int start_vcpus(struct machine *machine, struct error *err)
 {
-	bool deadline = kvm_check_extension(&machine->kvm, KVM_CAP_TSC_DEADLINE_TIMER);
 	unsigned int count = machine->config->vcpus;
-	struct cpuid *cpuid cleanup_free = malloc(sizeof(*cpuid));
-	int ret;
 
-	if (!cpuid)
-		return error_set(err, ENOMEM, "out of memory");
-	ret = cpuid_read_supported(machine->kvm.fd, cpuid, err);
-	if (ret < 0)
-		return ret;
-	cpuid_filter(cpuid, count, deadline);
+	cpuid_source_init(&machine->cpuid, machine->kvm.fd, count,
+			  kvm_check_extension(&machine->kvm, KVM_CAP_TSC_DEADLINE_TIMER));
+	vcpu_setup_kick_signal();
 	for (unsigned int i = 0; i < count; i++) {
-		ret = vcpu_create(&machine->vcpus[i], &machine->kvm, i, cpuid, err);
+		int ret = vcpu_start(&machine->vcpus[i], i, &machine->vcpu_host, err);
+
 		if (ret < 0)
 			return ret;
 		machine->vcpu_count++;
-		ret = vcpu_set_msrs(&machine->vcpus[i], err);
-		if (ret < 0)
-			return ret;
 	}
 	return 0;
+}
+
+static int wait_for_vcpus(struct machine *machine, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < machine->vcpu_count && ret == 0; i++)
+		ret = vcpu_wait_ready(&machine->vcpus[i], err);
+	return ret;
 }
 
 /* Loop 0 is everybody's; a further one exists where a drive names it. */
@@ -202,35 +204,38 @@ static int create_parts(struct machine *machine, struct error *err)
 	int ret;
 
 	if ((ret = start_loops(machine, err)) < 0 || (ret = create_vm(machine, err)) < 0 ||
-	    (ret = create_vcpus(machine, err)) < 0 || (ret = machine_add_legacy(machine, err)) < 0)
+	    (ret = start_vcpus(machine, err)) < 0 || (ret = machine_add_legacy(machine, err)) < 0)
 		return ret;
 	return wait_for_loops(machine, err);
 }
 
 /* Whatever failed there, to the caller it is one thing: this host cannot. */
+static int error_as_host(struct error *err)
+{
+	if (err)
+		err->code = -ENOTSUP;
+	return -ENOTSUP;
+}
+
 static int build_on_host(struct machine *machine, struct error *err)
 {
-	int ret = create_parts(machine, err);
-
-	if (ret < 0 && err)
-		err->code = -ENOTSUP;
-	return ret < 0 ? -ENOTSUP : 0;
+	return create_parts(machine, err) < 0 ? error_as_host(err) : 0;
 }
 
 static int build(struct machine *machine, struct error *err)
 {
-	struct boot_cpu cpu;
 	int ret;
 
 	if ((ret = add_memory(machine, err)) < 0 || (ret = build_on_host(machine, err)) < 0 ||
 	    (ret = machine_add_virtio(machine, err)) < 0)
 		return ret;
 	timeline_mark(machine->timeline, MOMENT_DEVICES_READY);
-	ret = machine_load_kernel(machine, &cpu, err);
+	ret = machine_load_kernel(machine, &machine->boot_cpu, err);
 	if (ret < 0)
 		return ret;
 	timeline_mark(machine->timeline, MOMENT_KERNEL_LOADED);
-	return vcpu_set_boot_state(&machine->vcpus[0], &cpu, err);
+	ret = wait_for_vcpus(machine, err);
+	return ret < 0 ? error_as_host(err) : 0;
 }
 
 int machine_build(struct machine **out, const struct vm_config *config, struct timeline *timeline,
@@ -245,6 +250,8 @@ int machine_build(struct machine **out, const struct vm_config *config, struct t
 	machine->timeline = timeline;
 	machine->kvm.fd = machine->kvm.vm = -1;
 	machine->vcpu_host = (struct vcpu_host){
+		.kvm = &machine->kvm,
+		.cpuid = &machine->cpuid,
 		.pio = &machine->pio,
 		.mmio = &machine->mmio,
 		.first_run = vcpu_first_run,
@@ -265,16 +272,10 @@ int machine_build(struct machine **out, const struct vm_config *config, struct t
 /* Running ---------------------------------------------------------------------------------------*/
 
 /* The first vCPU last: it is the one that wakes the others. */
-int machine_start(struct machine *machine, struct error *err)
+void machine_start(struct machine *machine)
 {
-	vcpu_setup_kick_signal();
-	for (unsigned int i = machine->vcpu_count; i-- > 0;) {
-		int ret = vcpu_start(&machine->vcpus[i], &machine->vcpu_host, err);
-
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
+	for (unsigned int i = machine->vcpu_count; i-- > 0;)
+		vcpu_run(&machine->vcpus[i], i == 0 ? &machine->boot_cpu : NULL);
 }
 
 /* All are told before any is waited for: a stopped vCPU may be what another one waits for. */

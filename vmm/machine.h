@@ -20,7 +20,8 @@ struct serial;
 must_check int machine_build(struct machine **out, const struct vm_config *config,
 			     struct timeline *timeline, struct error *err);
 
-must_check int machine_start(struct machine *machine, struct error *err);
+/* Lets the vCPUs run. Once. */
+void machine_start(struct machine *machine);
 
 /* Becomes readable when the machine has ended by itself. */
 int machine_end_fd(const struct machine *machine);

@@ -36,6 +36,8 @@ struct machine {
 	struct vcpu vcpus[LAYOUT_VCPUS_MAX];
 	unsigned int vcpu_count; /* created so far */
 	struct vcpu_host vcpu_host;
+	struct cpuid_source cpuid;
+	struct boot_cpu boot_cpu; /* how the first one starts */
 
 	/* The first end wins; written by a vCPU or the control thread, under the lock. */
 	pthread_mutex_t end_lock;

@@ -1,11 +1,12 @@
 /*
- * One virtual CPU and its thread. The thread alternates between the guest (KVM_RUN) and handling
- * the exit that brought it back. It ends when it is told to, or when an exit ends the machine;
+ * One virtual CPU and its thread. The thread makes the vCPU, then alternates between the guest
+ * (KVM_RUN) and handling the exit that brought it back. It ends when it is told to, or when an exit ends the machine;
  * then it says so through vcpu_host.ended, once, and leaves.
  */
 #pragma once
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "vmm/boot/cpu_state.h"
@@ -26,6 +27,8 @@ enum machine_end {
 
 /* What a vCPU needs of its machine; constant while it runs. */
 struct vcpu_host {
+	const struct kvm *kvm;
+	struct cpuid_source *cpuid;
 	const struct bus *pio, *mmio;
 	/* vCPU thread: the first KVM_RUN is next. May be NULL. */
 	void (*first_run)(void *opaque);
@@ -35,33 +38,41 @@ struct vcpu_host {
 };
 
 struct vcpu {
-	int fd;
-	unsigned int index;
-	struct kvm_run *run;
-	size_t run_size;
+	unsigned int index; /* the APIC id too */
 	const struct vcpu_host *host;
 	pthread_t thread;
-	bool has_thread;
+	bool has_thread, is_ready;
 	atomic_bool stop;
+
+	/* The thread's until it has posted `ready`. */
+	int fd;
+	struct kvm_run *run;
+	struct error error; /* why it could not be made */
+	sem_t ready;
+
+	/* The control thread's until it has posted `go`. */
+	const struct boot_cpu *boot;
+	sem_t go;
 };
-
-/* Makes the vCPU and gives it its CPUID. Call in order of index, which is the APIC id. */
-must_check int vcpu_create(struct vcpu *vcpu, const struct kvm *kvm, unsigned int index,
-			   struct cpuid *cpuid, struct error *err);
-
-/* Sets the registers a boot protocol wants; only the first vCPU, the others wait for its call. */
-must_check int vcpu_set_boot_state(struct vcpu *vcpu, const struct boot_cpu *cpu,
-				   struct error *err);
-
-/* Memory type and fast-string registers as firmware leaves them, every vCPU. */
-must_check int vcpu_set_msrs(struct vcpu *vcpu, struct error *err);
 
 /* Once per process, before any vCPU starts: makes the signal that kicks them harmless. */
 void vcpu_setup_kick_signal(void);
 
-must_check int vcpu_start(struct vcpu *vcpu, const struct vcpu_host *host, struct error *err);
+/*
+ * Starts the thread, which makes the vCPU there, beside whatever the caller does meanwhile, and
+ * then waits for vcpu_run(). After kvm_create_irqchip(); host outlives the vCPU.
+ */
+must_check int vcpu_start(struct vcpu *vcpu, unsigned int index, const struct vcpu_host *host,
+			  struct error *err);
 
-/* Makes the thread leave the guest and end; vcpu_join() waits for it. Any thread but a vCPU's. */
+/* 0 when the vCPU is there, else why it could not be made. */
+must_check int vcpu_wait_ready(struct vcpu *vcpu, struct error *err);
+
+/* Lets it enter the guest: in the state `boot` (which stays valid), or, with NULL, waiting for the
+ * call of another vCPU. Ready vCPUs only. */
+void vcpu_run(struct vcpu *vcpu, const struct boot_cpu *boot);
+
+/* Makes the thread leave the guest and end; vcpu_join() waits for it. Control thread. */
 void vcpu_stop(struct vcpu *vcpu);
 void vcpu_join(struct vcpu *vcpu);
 

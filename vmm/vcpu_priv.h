@@ -1,0 +1,15 @@
+/* Private to vmm/vcpu*.c. Everything here runs on the vCPU's own thread. */
+#pragma once
+
+#include "vmm/vcpu.h"
+
+/* vmm/vcpu_setup.c: makes the vCPU, gives it its CPUID and the MSRs that firmware would set. */
+must_check int vcpu_setup(struct vcpu *vcpu, struct error *err);
+
+/* The registers that a boot protocol wants. */
+must_check int vcpu_set_boot_state(struct vcpu *vcpu, const struct boot_cpu *cpu,
+				   struct error *err);
+
+/* vmm/vcpu_exit.c: enters the guest once and handles what brought it back. MACHINE_RUNNING when it
+ * can go on; else text says what happened. */
+enum machine_end vcpu_enter(const struct vcpu *vcpu, char *text, size_t size);

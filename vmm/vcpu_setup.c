@@ -1,0 +1,116 @@
+/* A vCPU before it runs: made, told what it is, put where the kernel wants it. */
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "vmm/vcpu_priv.h"
+
+#define MSR_IA32_MISC_ENABLE 0x1a0
+#define MISC_ENABLE_FAST_STRING 1
+#define MSR_MTRR_DEF_TYPE 0x2ff
+#define MTRR_ENABLE_WRITE_BACK (1u << 11 | 6)
+
+static struct kvm_segment kvm_segment_of(const struct boot_segment *segment)
+{
+	return (struct kvm_segment){
+		.base = segment->base,
+		.limit = segment->limit,
+		.selector = segment->selector,
+		.type = segment->type,
+		.present = segment->present,
+		.dpl = segment->dpl,
+		.db = segment->db,
+		.s = segment->s,
+		.l = segment->l,
+		.g = segment->g,
+	};
+}
+
+static void fill_sregs(struct kvm_sregs *sregs, const struct boot_cpu *cpu)
+{
+	sregs->cs = kvm_segment_of(&cpu->cs);
+	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = kvm_segment_of(&cpu->data);
+	sregs->tr = kvm_segment_of(&cpu->tr);
+	sregs->gdt = (struct kvm_dtable){ .base = cpu->gdt.base, .limit = cpu->gdt.limit };
+	sregs->idt = (struct kvm_dtable){ .base = cpu->idt.base, .limit = cpu->idt.limit };
+	sregs->cr0 = cpu->cr0;
+	sregs->cr3 = cpu->cr3;
+	sregs->cr4 = cpu->cr4;
+	sregs->efer = cpu->efer;
+}
+
+int vcpu_set_boot_state(struct vcpu *vcpu, const struct boot_cpu *cpu, struct error *err)
+{
+	struct kvm_regs regs = {
+		.rip = cpu->rip,
+		.rsp = cpu->rsp,
+		.rsi = cpu->rsi,
+		.rbx = cpu->rbx,
+		.rflags = cpu->rflags,
+	};
+	struct kvm_sregs sregs;
+
+	/* Read first: the APIC base and the interrupt bitmap in it are KVM's. */
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+		return error_set_errno(err, errno, "vCPU %u: KVM_GET_SREGS", vcpu->index);
+	fill_sregs(&sregs, cpu);
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0)
+		return error_set_errno(err, errno, "vCPU %u: KVM_SET_SREGS", vcpu->index);
+	if (ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
+		return error_set_errno(err, errno, "vCPU %u: KVM_SET_REGS", vcpu->index);
+	return 0;
+}
+
+/* Linux takes all memory for uncached when firmware has not enabled the MTRRs. */
+static int set_msrs(struct vcpu *vcpu, struct error *err)
+{
+	struct {
+		uint32_t nmsrs;
+		uint32_t pad;
+		struct kvm_msr_entry entries[2];
+	} msrs = {
+		.nmsrs = 2,
+		.entries = {
+			{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WRITE_BACK },
+			{ .index = MSR_IA32_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING },
+		},
+	};
+
+	/* It says how many it set; a software KVM may know none of them and do without. */
+	if (ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) < 0)
+		return error_set_errno(err, errno, "vCPU %u: KVM_SET_MSRS", vcpu->index);
+	return 0;
+}
+
+static int set_cpuid(const struct vcpu *vcpu, struct error *err)
+{
+	struct cpuid *cpuid cleanup_free = malloc(sizeof(*cpuid));
+	int ret;
+
+	if (!cpuid)
+		return error_set(err, ENOMEM, "vCPU %u: out of memory", vcpu->index);
+	ret = cpuid_source_get(vcpu->host->cpuid, vcpu->index, cpuid, err);
+	if (ret < 0)
+		return ret;
+	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0)
+		return error_set_errno(err, errno, "vCPU %u: KVM_SET_CPUID2", vcpu->index);
+	return 0;
+}
+
+int vcpu_setup(struct vcpu *vcpu, struct error *err)
+{
+	const struct kvm *kvm = vcpu->host->kvm;
+	int ret;
+
+	vcpu->fd = ioctl(kvm->vm, KVM_CREATE_VCPU, vcpu->index);
+	if (vcpu->fd < 0)
+		return error_set_errno(err, errno, "cannot create vCPU %u (KVM_CREATE_VCPU)",
+				       vcpu->index);
+	vcpu->run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		vcpu->run = NULL;
+		return error_set_errno(err, errno, "vCPU %u: cannot map its state", vcpu->index);
+	}
+	ret = set_cpuid(vcpu, err);
+	return ret < 0 ? ret : set_msrs(vcpu, err);
+}
