@@ -87,8 +87,12 @@ void event_loop_defer(struct event_loop *loop, struct loop_defer *defer);
 /* Takes it out again if it is queued. */
 void event_loop_undefer(struct event_loop *loop, struct loop_defer *defer);
 
-/* True when the loop has an io_uring; the three below may be used only then. */
+/* True when the loop has an io_uring; what is below may be used only then. */
 bool event_loop_has_ring(const struct event_loop *loop);
+
+/* May this operation (IORING_OP_*) be submitted: the kernel has it, and the loop allows it? Fixed
+ * once the loop has started. Any thread. */
+bool event_loop_ring_has(const struct event_loop *loop, uint8_t op);
 
 /* One operation in flight on the ring; embedded in its request, alive until done() has run. */
 struct loop_op {

@@ -15,6 +15,7 @@
 
 struct uring_state {
 	struct io_uring ring;
+	uint64_t has;		  /* one bit for each of `operations` that the kernel has */
 	struct watch_node *nodes; /* every one the kernel may still name in a completion */
 };
 
@@ -32,23 +33,43 @@ static const unsigned int setup_flags[] = {
 };
 
 /*
- * A ring is a way around seccomp: its operations pass no filter. So it is limited, for good, to
- * those that the loop and the devices use, before the first one is possible.
+ * All that the loop and the devices use. URING_CMD is what a descriptor's owner makes of it: the
+ * only descriptors here that have any are block devices, and theirs is to discard.
  */
-static int restrict_ring(struct io_uring *ring)
+static const uint8_t operations[] = {
+	IORING_OP_POLL_ADD,   IORING_OP_POLL_REMOVE, IORING_OP_READ,	  IORING_OP_WRITE,
+	IORING_OP_READV,      IORING_OP_WRITEV,	     IORING_OP_FSYNC,	  IORING_OP_FALLOCATE,
+	IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_URING_CMD,
+};
+
+/* Which of them the kernel has; a restriction that names others is refused. */
+static int probe_operations(struct uring_state *state)
 {
-	static const uint8_t ops[] = {
-		IORING_OP_POLL_ADD,   IORING_OP_POLL_REMOVE, IORING_OP_READ,
-		IORING_OP_WRITE,      IORING_OP_READV,	     IORING_OP_WRITEV,
-		IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,
-		IORING_OP_FALLOCATE,
-	};
-	struct io_uring_restriction rules[ARRAY_SIZE(ops) + 3] = { 0 };
+	struct io_uring_probe *probe = io_uring_get_probe_ring(&state->ring);
+
+	if (!probe)
+		return -EOPNOTSUPP;
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		if (io_uring_opcode_supported(probe, operations[i]))
+			state->has |= 1ull << operations[i];
+	io_uring_free_probe(probe);
+	return 0;
+}
+
+/*
+ * A ring is a way around seccomp: its operations pass no filter. So it is limited, for good, to
+ * those above, before the first one is possible.
+ */
+static int restrict_ring(struct uring_state *state)
+{
+	struct io_uring_restriction rules[ARRAY_SIZE(operations) + 3] = { 0 };
 	unsigned int n = 0;
 
-	for (; n < ARRAY_SIZE(ops); n++) {
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+		if (!(state->has & 1ull << operations[i]))
+			continue;
 		rules[n].opcode = IORING_RESTRICTION_SQE_OP;
-		rules[n].sqe_op = ops[n];
+		rules[n++].sqe_op = operations[i];
 	}
 	rules[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	rules[n++].sqe_flags = IOSQE_FIXED_FILE | IOSQE_ASYNC;
@@ -56,10 +77,10 @@ static int restrict_ring(struct io_uring *ring)
 	rules[n++].register_op = IORING_REGISTER_ENABLE_RINGS;
 	rules[n].opcode = IORING_RESTRICTION_REGISTER_OP;
 	rules[n++].register_op = IORING_REGISTER_FILES_UPDATE;
-	return io_uring_register_restrictions(ring, rules, n);
+	return io_uring_register_restrictions(&state->ring, rules, n);
 }
 
-static int init_ring(struct io_uring *ring)
+static int init_ring(struct uring_state *state)
 {
 	int ret = -EINVAL;
 
@@ -67,13 +88,15 @@ static int init_ring(struct io_uring *ring)
 		struct io_uring_params params = { .flags = setup_flags[i],
 						  .cq_entries = RING_COMPLETIONS };
 
-		ret = io_uring_queue_init_params(RING_ENTRIES, ring, &params);
+		ret = io_uring_queue_init_params(RING_ENTRIES, &state->ring, &params);
 	}
 	if (ret < 0)
 		return ret;
-	ret = restrict_ring(ring);
+	ret = probe_operations(state);
+	if (ret == 0)
+		ret = restrict_ring(state);
 	if (ret < 0)
-		io_uring_queue_exit(ring);
+		io_uring_queue_exit(&state->ring);
 	return ret;
 }
 
@@ -92,6 +115,13 @@ static int uring_enable(struct event_loop *loop)
 bool event_loop_has_ring(const struct event_loop *loop)
 {
 	return loop->is_uring;
+}
+
+bool event_loop_ring_has(const struct event_loop *loop, uint8_t op)
+{
+	const struct uring_state *state = loop->backend_state;
+
+	return loop->is_uring && op < 64 && state->has & 1ull << op;
 }
 
 struct io_uring *event_loop_ring(struct event_loop *loop)
@@ -249,7 +279,7 @@ int loop_uring_init(struct event_loop *loop)
 
 	if (!state)
 		return -ENOMEM;
-	ret = init_ring(&state->ring);
+	ret = init_ring(state);
 	if (ret < 0) {
 		free(state);
 		return ret;

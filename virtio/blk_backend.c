@@ -1,28 +1,51 @@
 #include "virtio/blk_backend.h"
 
+#include "base/log.h"
 #include "virtio/iov.h"
 
-int blk_backend_create(struct blk_backend **out, struct blk_file *file, struct event_loop *loop,
-		       struct error *err)
+static int create_engine(struct blk_backend **out, const struct blk_file *file,
+			 struct event_loop *loop, struct error *err)
 {
-	if (event_loop_has_ring(loop))
-		return blk_uring_create(out, file, loop, err);
+	int ret;
+
+	if (!event_loop_has_ring(loop))
+		return blk_threads_create(out, file, loop, err);
+	ret = blk_uring_create(out, file, loop, err);
+	if (ret != -EOPNOTSUPP)
+		return ret;
+	log_warn("%s; using worker threads", err->text);
 	return blk_threads_create(out, file, loop, err);
+}
+
+int blk_backend_create(struct blk_backend **out, const struct blk_file *file,
+		       struct event_loop *loop, struct error *err)
+{
+	struct blk_backend *engine = NULL;
+	int ret = create_engine(&engine, file, loop, err);
+
+	if (ret < 0)
+		return ret;
+	if (!file->direct) {
+		*out = engine;
+		return 0;
+	}
+	ret = blk_direct_create(out, engine, err);
+	if (ret < 0)
+		blk_backend_destroy(engine);
+	return ret;
 }
 
 bool blk_io_progress(struct blk_io *io, int64_t result, int *ret)
 {
 	*ret = 0;
-	if (io->kind == BLK_FLUSH) {
-		*ret = (int)MIN(result, (int64_t)0);
-		return result != -EINTR;
-	}
 	if (result == -EINTR)
 		return false;
 	if (result < 0) {
 		*ret = (int)result;
 		return true;
 	}
+	if (io->kind != BLK_READ && io->kind != BLK_WRITE)
+		return true;
 	iov_advance(&io->iov, &io->iov_count, (size_t)result);
 	if (io->iov_count == 0)
 		return true;

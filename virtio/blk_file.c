@@ -37,22 +37,48 @@ static const char *kind_of(mode_t mode)
 	}
 }
 
-static int measure(struct blk_file *file, const struct label *label, struct error *err)
+/* The size in bytes, whole sectors or not. */
+static int read_size(const struct blk_file *file, uint64_t *size)
 {
 	struct stat st;
-	uint64_t size;
 
+	if (file->is_block)
+		return ioctl(file->fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
 	if (fstat(file->fd, &st) < 0)
-		return error_set_errno(err, errno, "%s: cannot look at it", label->text);
-	if (S_ISREG(st.st_mode)) {
-		size = (uint64_t)st.st_size;
-	} else if (S_ISBLK(st.st_mode)) {
-		if (ioctl(file->fd, BLKGETSIZE64, &size) < 0)
-			return error_set_errno(err, errno, "%s: cannot tell its size", label->text);
-	} else {
-		return error_set(err, EINVAL, "%s: is %s, not a regular file or a block device",
-				 label->text, kind_of(st.st_mode));
-	}
+		return -errno;
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* Cutting a file to what direct I/O reaches would hide its end, where partition tables and
+ * filesystems have a copy of their beginning; so a rest is an error. One of less than a sector
+ * no guest can ask for. */
+static bool end_is_reachable(const struct blk_file *file, uint64_t size)
+{
+	return is_aligned(align_down(size, BLK_SECTOR), file->io_align);
+}
+
+int blk_file_resize(struct blk_file *file)
+{
+	uint64_t size;
+	int ret = read_size(file, &size);
+
+	if (ret < 0)
+		return ret;
+	if (!end_is_reachable(file, size))
+		return -EINVAL;
+	file->size = align_down(size, BLK_SECTOR);
+	return 0;
+}
+
+static int set_size(struct blk_file *file, uint64_t size, const struct label *label,
+		    struct error *err)
+{
+	if (!end_is_reachable(file, size))
+		return error_set(err, EINVAL,
+				 "%s: its %lu bytes are no multiple of %u, the unit of direct I/O "
+				 "there; leave direct=on out",
+				 label->text, size, file->io_align);
 	file->size = align_down(size, BLK_SECTOR);
 	if (file->size != size)
 		log_info("%s: %lu bytes are no multiple of %u; the last %lu are not used",
@@ -65,9 +91,11 @@ static int measure(struct blk_file *file, const struct label *label, struct erro
  * is set only while opening, where a FIFO would wait for its other end; a descriptor that was
  * passed to us may have it too.
  */
-static int check_flags(int fd, bool read_only, const struct label *label, struct error *err)
+static int check_flags(struct blk_file *file, bool direct, const struct label *label,
+		       struct error *err)
 {
-	const int flags = fcntl(fd, F_GETFL);
+	const int flags = fcntl(file->fd, F_GETFL);
+	const int wanted = (flags & ~O_NONBLOCK) | (direct ? O_DIRECT : 0);
 
 	if (flags < 0)
 		return error_set_errno(err, errno, "%s", label->text);
@@ -75,32 +103,64 @@ static int check_flags(int fd, bool read_only, const struct label *label, struct
 		return error_set(err, EBADF, "%s: is a path only, not open for I/O", label->text);
 	if ((flags & O_ACCMODE) == O_WRONLY)
 		return error_set(err, EBADF, "%s: is not open for reading", label->text);
-	if (!read_only && (flags & O_ACCMODE) == O_RDONLY)
+	if (!file->read_only && (flags & O_ACCMODE) == O_RDONLY)
 		return error_set(err, EBADF, "%s: is not open for writing", label->text);
 	if (flags & O_APPEND)
 		return error_set(err, EINVAL, "%s: is open for appending", label->text);
-	if (flags & O_NONBLOCK && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
-		return error_set_errno(err, errno, "%s", label->text);
+	/* O_DIRECT is set here and not by open(), which would refuse before we could say why. */
+	if (wanted != flags && fcntl(file->fd, F_SETFL, wanted) < 0)
+		return errno == EINVAL && direct
+			       ? error_set(err, EINVAL,
+					   "%s: its filesystem has no direct I/O (O_DIRECT); leave "
+					   "direct=on out",
+					   label->text)
+			       : error_set_errno(err, errno, "%s", label->text);
+	file->direct = wanted & O_DIRECT;
 	return 0;
 }
 
-int blk_file_open(struct blk_file *file, const char *drive, const char *path, int fd,
-		  bool read_only, struct error *err)
+static int examine(struct blk_file *file, bool direct, const struct label *label, struct error *err)
 {
-	const int mode = read_only ? O_RDONLY : O_RDWR;
+	struct stat st;
+	uint64_t size;
+	int ret;
+
+	if (fstat(file->fd, &st) < 0)
+		return error_set_errno(err, errno, "%s: cannot look at it", label->text);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return error_set(err, EINVAL, "%s: is %s, not a regular file or a block device",
+				 label->text, kind_of(st.st_mode));
+	file->is_block = S_ISBLK(st.st_mode);
+	ret = check_flags(file, direct, label, err);
+	if (ret < 0)
+		return ret;
+	ret = read_size(file, &size);
+	if (ret < 0)
+		return error_set_errno(err, ret, "%s: cannot tell its size", label->text);
+	ret = blk_file_limits(file, size, (uint32_t)st.st_blksize);
+	if (ret < 0)
+		return error_set(err, ret,
+				 "%s: no direct I/O (O_DIRECT) on this file; leave "
+				 "direct=on out",
+				 label->text);
+	return set_size(file, size, label, err);
+}
+
+int blk_file_open(struct blk_file *file, const struct blk_file_params *params, struct error *err)
+{
+	const int mode = params->read_only ? O_RDONLY : O_RDWR;
 	struct label label;
 	int ret;
 
-	make_label(&label, drive, path, fd);
-	*file = (struct blk_file){ .fd = fd, .read_only = read_only };
-	if (path)
-		file->fd = retry_eintr(open(path, mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-	if (path && file->fd < 0)
-		return error_set_errno(err, errno, "drive %s: cannot open %s", drive, path);
-
-	ret = measure(file, &label, err);
-	if (ret == 0)
-		ret = check_flags(file->fd, read_only, &label, err);
+	make_label(&label, params->drive, params->path, params->fd);
+	*file = (struct blk_file){ .fd = params->fd, .read_only = params->read_only };
+	if (params->path)
+		file->fd =
+			retry_eintr(open(params->path, mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+	if (params->path && file->fd < 0)
+		return error_set_errno(err, errno, "drive %s: cannot open %s", params->drive,
+				       params->path);
+	ret = examine(file, params->direct, &label, err);
 	if (ret < 0)
 		blk_file_close(file);
 	return ret;

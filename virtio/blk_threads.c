@@ -1,21 +1,20 @@
 /*
- * Block I/O on worker threads, where io_uring is forbidden. Requests go out by a list under a
+ * Block I/O on worker threads, where io_uring is forbidden or cannot do it. Requests go out by a list under a
  * lock, completions come back by another and an eventfd that the loop watches.
  */
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 
 #include "base/log.h"
 #include "base/thread.h"
-#include "virtio/blk_backend.h"
+#include "virtio/blk_io_list.h"
 
 /* Two keep a disk busy while one waits for a flush; more would cost memory in every instance. */
 #define WORKERS 2
-
-struct io_list {
-	struct blk_io *head;
-	struct blk_io **tail;
-};
 
 struct blk_threads {
 	struct blk_backend backend;
@@ -26,62 +25,58 @@ struct blk_threads {
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	/* Under the lock. */
-	struct io_list waiting;
-	struct io_list finished;
+	struct blk_io_list waiting;
+	struct blk_io_list finished;
 	bool quit;
 };
 
-static void list_init(struct io_list *list)
-{
-	list->head = NULL;
-	list->tail = &list->head;
-}
-
-static void list_add(struct io_list *list, struct blk_io *io)
-{
-	io->next = NULL;
-	*list->tail = io;
-	list->tail = &io->next;
-}
-
-static struct blk_io *list_take(struct io_list *list)
-{
-	struct blk_io *io = list->head;
-
-	list->head = io->next;
-	if (!list->head)
-		list->tail = &list->head;
-	return io;
-}
-
 /* Workers ----------------------------------------------------------------------------------------*/
 
-static int64_t transfer(const struct blk_io *io, int fd)
+/* May block for long on a device that is slow at it; that is what the workers are for. */
+static int discard(const struct blk_io *io, const struct blk_file *file)
 {
-	const int flags = io->durable ? RWF_DSYNC : 0;
-	int64_t ret;
+	const uint64_t range[2] = { io->offset, io->length };
+
+	if (file->is_block)
+		return ioctl(file->fd, BLKDISCARD, range);
+	return fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)io->offset,
+			 (off_t)io->length);
+}
+
+static int64_t attempt(const struct blk_io *io, const struct blk_file *file)
+{
+	const int fd = file->fd, flags = io->durable ? RWF_DSYNC : 0;
 
 	switch (io->kind) {
 	case BLK_READ:
-		ret = preadv2(fd, io->iov, (int)io->iov_count, (off_t)io->offset, 0);
-		break;
+		return preadv2(fd, io->iov, (int)io->iov_count, (off_t)io->offset, 0);
 	case BLK_WRITE:
-		ret = pwritev2(fd, io->iov, (int)io->iov_count, (off_t)io->offset, flags);
-		break;
+		return pwritev2(fd, io->iov, (int)io->iov_count, (off_t)io->offset, flags);
+	case BLK_FLUSH:
+		return fdatasync(fd);
+	case BLK_DISCARD:
+		return discard(io, file);
+	case BLK_PUNCH:
+		return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)io->offset,
+				 (off_t)io->length);
+	case BLK_ZERO:
+		return fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)io->offset,
+				 (off_t)io->length);
 	default:
-		ret = fdatasync(fd);
-		break;
+		errno = EOPNOTSUPP;
+		return -1;
 	}
-	return ret < 0 ? -errno : ret;
 }
 
 /* The whole request, short transfers and all. */
-static int perform(struct blk_io *io, int fd)
+static int perform(struct blk_io *io, const struct blk_file *file)
 {
+	int64_t moved;
 	int ret;
 
-	while (!blk_io_progress(io, transfer(io, fd), &ret))
-		;
+	do
+		moved = attempt(io, file);
+	while (!blk_io_progress(io, moved < 0 ? -errno : moved, &ret));
 	return ret;
 }
 
@@ -106,12 +101,12 @@ static void *worker(void *arg)
 			pthread_cond_wait(&threads->work, &threads->lock);
 		if (threads->quit)
 			break;
-		io = list_take(&threads->waiting);
+		io = blk_io_list_take(&threads->waiting);
 		pthread_mutex_unlock(&threads->lock);
-		io->result = perform(io, threads->backend.file.fd);
+		io->result = perform(io, threads->backend.file);
 		pthread_mutex_lock(&threads->lock);
 		first = !threads->finished.head;
-		list_add(&threads->finished, io);
+		blk_io_list_add(&threads->finished, io);
 		if (first)
 			report(threads);
 	}
@@ -133,7 +128,7 @@ static void completed(struct loop_watch *watch)
 
 	pthread_mutex_lock(&threads->lock);
 	io = threads->finished.head;
-	list_init(&threads->finished);
+	blk_io_list_init(&threads->finished);
 	pthread_mutex_unlock(&threads->lock);
 	for (; io; io = next) {
 		next = io->next; /* done() may use it again at once */
@@ -156,7 +151,7 @@ static void submit(struct blk_backend *backend, struct blk_io *io)
 	struct blk_threads *threads = threads_of(backend);
 
 	pthread_mutex_lock(&threads->lock);
-	list_add(&threads->waiting, io);
+	blk_io_list_add(&threads->waiting, io);
 	pthread_cond_signal(&threads->work);
 	pthread_mutex_unlock(&threads->lock);
 }
@@ -179,7 +174,6 @@ static void destroy(struct blk_backend *backend)
 
 	join_workers(threads);
 	close_fd(&threads->completed.fd);
-	blk_file_close(&backend->file);
 	pthread_cond_destroy(&threads->work);
 	pthread_mutex_destroy(&threads->lock);
 	free(threads);
@@ -206,28 +200,26 @@ static int spawn_workers(struct blk_threads *threads)
 	return ret;
 }
 
-int blk_threads_create(struct blk_backend **out, struct blk_file *file, struct event_loop *loop,
-		       struct error *err)
+int blk_threads_create(struct blk_backend **out, const struct blk_file *file,
+		       struct event_loop *loop, struct error *err)
 {
 	struct blk_threads *threads = calloc(1, sizeof(*threads));
 	int ret;
 
 	if (!threads)
 		return error_set(err, ENOMEM, "out of memory");
-	threads->backend = (struct blk_backend){ .ops = &ops, .file = *file, .loop = loop };
+	threads->backend = (struct blk_backend){ .ops = &ops, .file = file, .loop = loop };
 	pthread_mutex_init(&threads->lock, NULL);
 	pthread_cond_init(&threads->work, NULL);
-	list_init(&threads->waiting);
-	list_init(&threads->finished);
+	blk_io_list_init(&threads->waiting);
+	blk_io_list_init(&threads->finished);
 	threads->completed.ready = completed;
 	threads->completed.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ret = threads->completed.fd < 0 ? -errno : spawn_workers(threads);
 	if (ret < 0) {
-		threads->backend.file.fd = -1; /* still the caller's */
 		destroy(&threads->backend);
 		return error_set_errno(err, ret, "cannot start block I/O threads");
 	}
-	file->fd = -1;
 	*out = &threads->backend;
 	return 0;
 }

@@ -1,7 +1,30 @@
-/* Block I/O on the loop's own ring: from guest pages, no thread, no copy, one submit a batch. */
+/* Block I/O by io_uring: the loop's ring does the waiting. */
+#include <fcntl.h>
 #include <liburing.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
 
+#include "base/log.h"
 #include "virtio/blk_backend.h"
+
+/* Linux 6.12; headers of that age have it in linux/blkdev.h. */
+#ifndef BLOCK_URING_CMD_DISCARD
+#define BLOCK_URING_CMD_DISCARD _IO(0x12, 0)
+#endif
+
+struct blk_uring {
+	struct blk_backend backend;
+	/* Discards of a block device on a kernel whose io_uring has none: the ioctl may block for
+	 * long, so not on the loop. NULL where it is not needed. */
+	struct blk_backend *discarder;
+};
+
+static struct blk_uring *uring_of(struct blk_backend *backend)
+{
+	return container_of(backend, struct blk_uring, backend);
+}
+
+/* Requests ---------------------------------------------------------------------------------------*/
 
 static void done(struct loop_op *op, int32_t res, uint32_t flags)
 {
@@ -15,70 +38,181 @@ static void done(struct loop_op *op, int32_t res, uint32_t flags)
 		io->backend->ops->submit(io->backend, io);
 }
 
-static void prepare(struct io_uring_sqe *sqe, int fd, const struct blk_io *io)
+/* One segment is the usual case and spares the kernel the copy of an iovec. */
+static void prepare_transfer(struct io_uring_sqe *sqe, int fd, const struct blk_io *io)
 {
 	const struct iovec *iov = io->iov;
+	const bool single = io->iov_count == 1 && iov->iov_len <= INT32_MAX;
 
+	if (io->kind == BLK_READ && single)
+		io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len, io->offset);
+	else if (io->kind == BLK_READ)
+		io_uring_prep_readv(sqe, fd, iov, io->iov_count, io->offset);
+	else if (single)
+		io_uring_prep_write(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len, io->offset);
+	else
+		io_uring_prep_writev(sqe, fd, iov, io->iov_count, io->offset);
+	if (io->durable)
+		sqe->rw_flags = RWF_DSYNC;
+}
+
+static void prepare_fallocate(struct io_uring_sqe *sqe, int fd, const struct blk_io *io, int mode)
+{
+	io_uring_prep_fallocate(sqe, fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)io->offset,
+				(off_t)io->length);
+}
+
+static void prepare_device_discard(struct io_uring_sqe *sqe, int fd, uint64_t offset,
+				   uint64_t length)
+{
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
+	sqe->cmd_op = BLOCK_URING_CMD_DISCARD;
+	sqe->addr = offset;
+	sqe->addr3 = length;
+}
+
+static void prepare(struct io_uring_sqe *sqe, const struct blk_file *file, const struct blk_io *io)
+{
 	switch (io->kind) {
-	case BLK_FLUSH:
-		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-		return;
-	/* One segment is the usual case and spares the kernel the copy of an iovec. */
 	case BLK_READ:
-		if (io->iov_count == 1 && iov->iov_len <= INT32_MAX)
-			io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
-					   io->offset);
-		else
-			io_uring_prep_readv(sqe, fd, iov, io->iov_count, io->offset);
-		return;
 	case BLK_WRITE:
-		if (io->iov_count == 1 && iov->iov_len <= INT32_MAX)
-			io_uring_prep_write(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
-					    io->offset);
+		prepare_transfer(sqe, file->fd, io);
+		break;
+	case BLK_DISCARD:
+		if (file->is_block)
+			prepare_device_discard(sqe, file->fd, io->offset, io->length);
 		else
-			io_uring_prep_writev(sqe, fd, iov, io->iov_count, io->offset);
-		if (io->durable)
-			sqe->rw_flags = RWF_DSYNC;
-		return;
+			prepare_fallocate(sqe, file->fd, io, FALLOC_FL_PUNCH_HOLE);
+		break;
+	case BLK_PUNCH:
+		prepare_fallocate(sqe, file->fd, io, FALLOC_FL_PUNCH_HOLE);
+		break;
+	case BLK_ZERO:
+		prepare_fallocate(sqe, file->fd, io, FALLOC_FL_ZERO_RANGE);
+		break;
+	default:
+		io_uring_prep_fsync(sqe, file->fd, IORING_FSYNC_DATASYNC);
+		break;
 	}
 }
 
 static void submit(struct blk_backend *backend, struct blk_io *io)
 {
-	struct io_uring_sqe *sqe = event_loop_sqe(backend->loop);
+	struct blk_backend *discarder = uring_of(backend)->discarder;
+	struct io_uring_sqe *sqe;
 
+	if (io->kind == BLK_DISCARD && discarder) {
+		blk_backend_submit(discarder, io);
+		return;
+	}
+	sqe = event_loop_sqe(backend->loop);
 	if (!sqe) {
 		io->done(io, -EAGAIN);
 		return;
 	}
-	prepare(sqe, backend->file.fd, io);
+	prepare(sqe, backend->file, io);
 	io->op.done = done;
 	event_loop_submit_op(sqe, &io->op);
 }
 
+/* Life -------------------------------------------------------------------------------------------*/
+
+static int start(struct blk_backend *backend)
+{
+	struct blk_backend *discarder = uring_of(backend)->discarder;
+
+	return discarder ? blk_backend_start(discarder) : 0;
+}
+
+static void stop(struct blk_backend *backend)
+{
+	struct blk_backend *discarder = uring_of(backend)->discarder;
+
+	if (discarder)
+		blk_backend_stop(discarder);
+}
+
 static void destroy(struct blk_backend *backend)
 {
-	blk_file_close(&backend->file);
-	free(backend);
+	blk_backend_destroy(uring_of(backend)->discarder);
+	free(uring_of(backend));
 }
 
 static const struct blk_backend_ops ops = {
 	.name = "io_uring",
+	.start = start,
+	.stop = stop,
 	.submit = submit,
 	.destroy = destroy,
 };
 
-int blk_uring_create(struct blk_backend **out, struct blk_file *file, struct event_loop *loop,
+/* Asks a ring of its own (the loop's may be another thread's) to discard what lies past any end:
+ * a kernel that knows the command finds fault with the range, one that does not, with the command. */
+static bool ring_discards(int fd)
+{
+	struct io_uring ring;
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe;
+	int ret = io_uring_queue_init(1, &ring, 0);
+
+	if (ret < 0)
+		return false;
+	sqe = io_uring_get_sqe(&ring);
+	if (!sqe)
+		goto out;
+	prepare_device_discard(sqe, fd, 1ull << 62, BLK_SECTOR);
+	ret = io_uring_submit_and_wait(&ring, 1);
+	if (ret >= 0)
+		ret = io_uring_peek_cqe(&ring, &cqe);
+	if (ret == 0)
+		ret = cqe->res;
+out:
+	io_uring_queue_exit(&ring);
+	return ret == -EINVAL;
+}
+
+static int check_operations(const struct event_loop *loop, struct error *err)
+{
+	static const struct {
+		uint8_t op;
+		const char *name;
+	} needed[] = {
+		{ IORING_OP_READ, "IORING_OP_READ" },
+		{ IORING_OP_WRITE, "IORING_OP_WRITE" },
+		{ IORING_OP_READV, "IORING_OP_READV" },
+		{ IORING_OP_WRITEV, "IORING_OP_WRITEV" },
+		{ IORING_OP_FSYNC, "IORING_OP_FSYNC" },
+		{ IORING_OP_FALLOCATE, "IORING_OP_FALLOCATE" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!event_loop_ring_has(loop, needed[i].op))
+			return error_set(err, EOPNOTSUPP, "this kernel's io_uring has no %s",
+					 needed[i].name);
+	return 0;
+}
+
+int blk_uring_create(struct blk_backend **out, const struct blk_file *file, struct event_loop *loop,
 		     struct error *err)
 {
-	struct blk_backend *backend = calloc(1, sizeof(*backend));
+	struct blk_uring *uring;
+	int ret = check_operations(loop, err);
 
-	if (!backend)
+	if (ret < 0)
+		return ret;
+	uring = calloc(1, sizeof(*uring));
+	if (!uring)
 		return error_set(err, ENOMEM, "out of memory");
-	backend->ops = &ops;
-	backend->loop = loop;
-	backend->file = *file;
-	file->fd = -1;
-	*out = backend;
+	uring->backend = (struct blk_backend){ &ops, file, loop };
+	if (file->is_block && file->discards &&
+	    !(event_loop_ring_has(loop, IORING_OP_URING_CMD) && ring_discards(file->fd))) {
+		log_info("this kernel's io_uring has no BLOCK_URING_CMD_DISCARD; using a thread");
+		ret = blk_threads_create(&uring->discarder, file, loop, err);
+		if (ret < 0) {
+			free(uring);
+			return ret;
+		}
+	}
+	*out = &uring->backend;
 	return 0;
 }

@@ -1,51 +1,12 @@
-#include "virtio/virtio_blk.h"
-
-#include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#include "virtio/blk_backend.h"
 #include "virtio/iov.h"
-
-#define QUEUE_SIZE_DEFAULT 256
-
-/* As many data segments as we promise in seg_max, and room for a header that the driver cut up
- * in any way (2.7.4: framing means nothing) and for the status. */
-#define SEG_MAX 126u
-#define IOV_MAX_CHAIN (SEG_MAX + sizeof(struct virtio_blk_outhdr) + 1)
+#include "virtio/virtio_blk_priv.h"
 
 /* Chains per queue and turn, so that a busy drive leaves the loop to the others now and then. */
 #define BUDGET 128
-
-/* Lives from pop to push. There is one for every ring entry, so a free one is always there. */
-struct blk_request {
-	struct blk_io io;
-	struct virtio_queue *queue;
-	struct blk_request *next_free;
-	uint8_t *status;  /* in guest memory */
-	uint32_t written; /* bytes the guest may look at if it succeeds, the status included */
-	uint16_t head;
-	struct iovec iov[IOV_MAX_CHAIN];
-};
-
-struct virtio_blk {
-	struct virtio_device dev;
-	struct virtio_blk_config config; /* what the guest reads */
-	struct blk_backend *backend;
-	char serial[VIRTIO_BLK_ID_BYTES]; /* zero-padded, not terminated when full: 5.2.6.1 */
-	struct log_limit io_errors;
-
-	/* The loop's. Touched one after the other: what is never used costs no memory. */
-	struct blk_request *requests;
-	struct blk_request *free;
-	unsigned int fresh; /* requests[fresh...] were never used */
-	unsigned int in_flight;
-};
-
-static struct virtio_blk *blk_of(struct virtio_device *dev)
-{
-	return container_of(dev, struct virtio_blk, dev);
-}
 
 /* Requests ---------------------------------------------------------------------------------------*/
 
@@ -66,7 +27,7 @@ static void give_back(struct virtio_blk *blk, struct blk_request *request)
 	blk->free = request;
 }
 
-guest_races static void complete(struct blk_request *request, uint8_t status)
+guest_races void blk_complete(struct blk_request *request, uint8_t status)
 {
 	struct virtio_queue *queue = request->queue;
 	struct virtio_blk *blk = blk_of(queue->dev);
@@ -81,34 +42,40 @@ guest_races static void complete(struct blk_request *request, uint8_t status)
 	give_back(blk, request);
 }
 
-static const char *verb(enum blk_op kind)
+/* A disk that fails goes on failing: each kind of error is said once, until another one comes. */
+static void report(struct virtio_blk *blk, const struct blk_io *io, int ret)
 {
-	static const char *const verbs[] = { "read", "write", "flush" };
+	static const char *const verbs[] = { "read", "write", "flush", "discard", "zero", "zero" };
 
-	return verbs[kind];
+	if (blk->last_error[io->kind] == ret)
+		return;
+	blk->last_error[io->kind] = ret;
+	log_limited(&blk->io_errors, LOG_WARN, "drive %s: %s at byte %lu: %s", blk->dev.name,
+		    verbs[io->kind], io->offset, strerrordesc_np(-ret));
 }
 
-static void io_done(struct blk_io *io, int ret)
+void blk_io_done(struct blk_io *io, int ret)
 {
 	struct blk_request *request = container_of(io, struct blk_request, io);
-	struct virtio_blk *blk = blk_of(request->queue->dev);
 
 	if (ret < 0)
-		log_limited(&blk->io_errors, LOG_WARN, "drive %s: %s at byte %lu: %s",
-			    blk->dev.name, verb(io->kind), io->offset, strerrordesc_np(-ret));
-	complete(request, ret < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
+		report(blk_of(request->queue->dev), io, ret);
+	blk_complete(request, ret < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
-static void submit(struct virtio_blk *blk, struct blk_request *request, enum blk_op kind)
+/* 5.2.6.2: a driver that cannot flush is told that a write is complete when it is on stable
+ * storage; in unsafe mode nobody is promised anything. */
+void blk_submit(struct virtio_blk *blk, struct blk_request *request, enum blk_op kind,
+		void (*done)(struct blk_io *io, int ret))
 {
 	request->io.kind = kind;
-	request->io.durable = kind == BLK_WRITE &&
-			      !virtio_device_has(&blk->dev, VIRTIO_BLK_F_FLUSH);
-	request->io.done = io_done;
+	request->io.durable = (kind == BLK_WRITE || kind == BLK_PUNCH || kind == BLK_ZERO) &&
+			      !blk->unsafe && !virtio_device_has(&blk->dev, VIRTIO_BLK_F_FLUSH);
+	request->io.done = done;
 	blk_backend_submit(blk->backend, &request->io);
 }
 
-static bool in_range(const struct virtio_blk *blk, uint64_t sector, uint64_t bytes)
+bool blk_in_range(const struct virtio_blk *blk, uint64_t sector, uint64_t bytes)
 {
 	const uint64_t capacity = blk->config.capacity;
 
@@ -123,16 +90,25 @@ static void transfer(struct virtio_blk *blk, struct blk_request *request, enum b
 
 	if (kind == BLK_READ)
 		request->written += (uint32_t)bytes;
-	if (!in_range(blk, sector, bytes) || (kind == BLK_WRITE && blk->backend->file.read_only)) {
-		complete(request, VIRTIO_BLK_S_IOERR);
+	if (!blk_in_range(blk, sector, bytes) || (kind == BLK_WRITE && blk->file.read_only)) {
+		blk_complete(request, VIRTIO_BLK_S_IOERR);
 		return;
 	}
 	if (bytes == 0) {
-		complete(request, VIRTIO_BLK_S_OK);
+		blk_complete(request, VIRTIO_BLK_S_OK);
 		return;
 	}
 	request->io.offset = sector * BLK_SECTOR;
-	submit(blk, request, kind);
+	blk_submit(blk, request, kind, blk_io_done);
+}
+
+static void flush(struct virtio_blk *blk, struct blk_request *request)
+{
+	request->io.offset = 0;
+	if (blk->unsafe) /* not offered, and not to be believed in */
+		blk_complete(request, VIRTIO_BLK_S_UNSUPP);
+	else
+		blk_submit(blk, request, BLK_FLUSH, blk_io_done);
 }
 
 static void get_id(struct virtio_blk *blk, struct blk_request *request)
@@ -141,7 +117,7 @@ static void get_id(struct virtio_blk *blk, struct blk_request *request)
 				     sizeof(blk->serial));
 
 	request->written += (uint32_t)len;
-	complete(request, VIRTIO_BLK_S_OK);
+	blk_complete(request, VIRTIO_BLK_S_OK);
 }
 
 /* Chains -----------------------------------------------------------------------------------------*/
@@ -163,7 +139,7 @@ static void execute(struct virtio_blk *blk, struct blk_request *request,
 	struct virtio_blk_outhdr header;
 
 	if (iov_read(chain->iov, chain->readable, &header, sizeof(header)) < sizeof(header)) {
-		complete(request, VIRTIO_BLK_S_IOERR);
+		blk_complete(request, VIRTIO_BLK_S_IOERR);
 		return;
 	}
 	iov_advance(&data_out, &chain->readable, sizeof(header));
@@ -180,14 +156,20 @@ static void execute(struct virtio_blk *blk, struct blk_request *request,
 		transfer(blk, request, BLK_WRITE, header.sector);
 		break;
 	case VIRTIO_BLK_T_FLUSH:
-		request->io.offset = 0;
-		submit(blk, request, BLK_FLUSH);
+		flush(blk, request);
 		break;
 	case VIRTIO_BLK_T_GET_ID:
 		get_id(blk, request);
 		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		request->io.iov = data_out;
+		request->io.iov_count = chain->readable;
+		(header.type == VIRTIO_BLK_T_DISCARD ? blk_discard : blk_write_zeroes)(blk,
+										       request);
+		break;
 	default:
-		complete(request, VIRTIO_BLK_S_UNSUPP);
+		blk_complete(request, VIRTIO_BLK_S_UNSUPP);
 		break;
 	}
 }
@@ -198,7 +180,7 @@ static int serve(struct virtio_queue *queue)
 	struct virtio_blk *blk = blk_of(queue->dev);
 	struct blk_request *request = take_request(blk);
 	struct virtqueue_chain chain;
-	int ret = virtqueue_pop(&queue->ring, &chain, request->iov, ARRAY_SIZE(request->iov));
+	int ret = virtqueue_pop(&queue->ring, &chain, request->iov, BLK_IOV_MAX);
 
 	if (ret > 0 && chain.writable == 0) {
 		/* There is nowhere to put an answer. */
@@ -239,13 +221,19 @@ static void blk_stop(struct virtio_device *dev)
 	blk_backend_stop(blk->backend);
 }
 
+/* What creation made, in whatever state it is. */
+static void free_blk(struct virtio_blk *blk)
+{
+	blk_backend_destroy(blk->backend);
+	blk_file_close(&blk->file);
+	if (blk->requests)
+		munmap(blk->requests, blk->requests_bytes);
+	free(blk);
+}
+
 static void blk_free(struct virtio_device *dev)
 {
-	struct virtio_blk *blk = blk_of(dev);
-
-	blk_backend_destroy(blk->backend);
-	free(blk->requests);
-	free(blk);
+	free_blk(blk_of(dev));
 }
 
 static const struct virtio_ops blk_ops = {
@@ -259,32 +247,54 @@ static const struct virtio_ops blk_ops = {
 static int open_backend(struct virtio_blk *blk, const struct virtio_blk_params *params,
 			struct event_loop *loop, struct error *err)
 {
-	struct blk_file file;
-	int ret = blk_file_open(&file, params->name, params->path, params->fd, params->read_only,
-				err);
+	const struct blk_file_params file = { .drive = params->name,
+					      .path = params->path,
+					      .fd = params->fd,
+					      .read_only = params->read_only,
+					      .direct = params->direct };
+	int ret = blk_file_open(&blk->file, &file, err);
 
 	if (ret < 0)
 		return ret;
-	blk->config.capacity = file.size / BLK_SECTOR;
-	ret = blk_backend_create(&blk->backend, &file, loop, err);
-	if (ret < 0) {
-		blk_file_close(&file);
-		return error_prefix(err, "drive %s", params->name);
-	}
+	ret = blk_backend_create(&blk->backend, &blk->file, loop, err);
+	return ret < 0 ? error_prefix(err, "drive %s", params->name) : 0;
+}
+
+/* Mapped and not from the heap, so that it is a promise: what is never used is never touched. One
+ * more than entries: serve() takes a request before it knows whether there is a chain. */
+static int map_requests(struct virtio_blk *blk, unsigned int entries)
+{
+	void *map;
+
+	blk->requests_bytes = (entries + 1u) * sizeof(*blk->requests);
+	map = mmap(NULL, blk->requests_bytes, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	blk->requests = map;
 	return 0;
 }
 
-static uint64_t features_of(const struct virtio_blk_params *params)
+static int init_device(struct virtio_blk *blk, const struct virtio_blk_params *params,
+		       struct virtio_device_params core, struct error *err)
 {
-	return 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
-	       1ull << VIRTIO_BLK_F_FLUSH | (params->read_only ? 1ull << VIRTIO_BLK_F_RO : 0);
+	core.ops = &blk_ops;
+	core.name = params->name;
+	core.queue_count = params->num_queues ? params->num_queues : 1;
+	core.queue_size_max = (uint16_t)(params->queue_size ? params->queue_size
+							    : BLK_QUEUE_SIZE_DEFAULT);
+	if (map_requests(blk, core.queue_count * core.queue_size_max) < 0)
+		return error_set(err, ENOMEM, "drive %s: out of memory", params->name);
+	core.features = blk_describe(blk, core.queue_count, core.queue_size_max);
+	core.config = &blk->config;
+	core.config_size = sizeof(blk->config);
+	return virtio_device_init(&blk->dev, &core, err);
 }
 
 int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_params *params,
 		      struct guest_memory *mem, struct event_loop *loop, struct irq_line *irq,
 		      struct error *err)
 {
-	const uint16_t queue_size = params->queue_size ? params->queue_size : QUEUE_SIZE_DEFAULT;
 	const char *serial = params->serial ? params->serial : params->name;
 	struct virtio_blk *blk = calloc(1, sizeof(*blk));
 	int ret;
@@ -294,42 +304,18 @@ int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_params
 			close(params->fd);
 		return error_set(err, ENOMEM, "drive %s: out of memory", params->name);
 	}
-	ret = open_backend(blk, params, loop, err);
-	if (ret < 0)
-		goto err_free;
-	/* One more than entries: serve() takes a request before it knows whether there is a chain. */
-	blk->requests = calloc(queue_size + 1u, sizeof(*blk->requests));
-	if (!blk->requests) {
-		ret = error_set(err, ENOMEM, "drive %s: out of memory", params->name);
-		goto err_backend;
-	}
+	blk->file.fd = -1;
+	blk->unsafe = params->unsafe;
 	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
-	blk->config.seg_max = SEG_MAX;
-	blk->config.blk_size = BLK_SECTOR;
-	ret = virtio_device_init(&blk->dev,
-				 &(struct virtio_device_params){
-					 .ops = &blk_ops,
-					 .name = params->name,
-					 .features = features_of(params),
-					 .queue_count = 1,
-					 .queue_size_max = queue_size,
-					 .config = &blk->config,
-					 .config_size = sizeof(blk->config),
-					 .mem = mem,
-					 .loop = loop,
-					 .irq = irq,
-				 },
-				 err);
-	if (ret < 0)
-		goto err_requests;
+	ret = open_backend(blk, params, loop, err);
+	if (ret == 0)
+		ret = init_device(
+			blk, params,
+			(struct virtio_device_params){ .mem = mem, .loop = loop, .irq = irq }, err);
+	if (ret < 0) {
+		free_blk(blk);
+		return ret;
+	}
 	*out = &blk->dev;
 	return 0;
-
-err_requests:
-	free(blk->requests);
-err_backend:
-	blk_backend_destroy(blk->backend);
-err_free:
-	free(blk);
-	return ret;
 }

@@ -10,7 +10,19 @@ static struct blk_file file;
 
 static int try(const char *path, bool read_only)
 {
-	return blk_file_open(&file, "vda", path, -1, read_only, &err);
+	return blk_file_open(
+		&file,
+		&(struct blk_file_params){
+			.drive = "vda", .path = path, .fd = -1, .read_only = read_only },
+		&err);
+}
+
+static int take(int fd, bool read_only)
+{
+	return blk_file_open(
+		&file,
+		&(struct blk_file_params){ .drive = "vda", .fd = fd, .read_only = read_only },
+		&err);
 }
 
 static void expect_text(const char *part)
@@ -76,21 +88,21 @@ Test(blk_file, descriptors_are_checked_for_what_they_allow)
 
 	close(fd);
 	fd = open(name, O_RDONLY | O_CLOEXEC);
-	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, false, &err), -EBADF);
+	cr_expect_eq(take(fd, false), -EBADF);
 	expect_text("not open for writing");
 	fd = open(name, O_WRONLY | O_CLOEXEC);
-	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, true, &err), -EBADF);
+	cr_expect_eq(take(fd, true), -EBADF);
 	expect_text("not open for reading");
 	fd = open(name, O_RDWR | O_APPEND | O_CLOEXEC);
-	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, false, &err), -EINVAL);
+	cr_expect_eq(take(fd, false), -EINVAL);
 	expect_text("appending");
 	fd = open(name, O_PATH | O_CLOEXEC);
-	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, true, &err), -EBADF);
+	cr_expect_eq(take(fd, true), -EBADF);
 	expect_text("path only");
-	cr_expect_eq(blk_file_open(&file, "vda", NULL, 999, true, &err), -EBADF);
+	cr_expect_eq(take(999, true), -EBADF);
 	expect_text("descriptor 999");
 	fd = open(name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	cr_expect_eq(blk_file_open(&file, "vda", NULL, fd, true, &err), 0);
+	cr_expect_eq(take(fd, true), 0);
 	cr_expect(!(fcntl(fd, F_GETFL) & O_NONBLOCK));
 	blk_file_close(&file);
 	unlink(name);
