@@ -49,6 +49,7 @@ static int open_error(struct error *err, int code)
 static int check_host(struct kvm *kvm, struct error *err)
 {
 	int version = ioctl(kvm->fd, KVM_GET_API_VERSION, 0);
+	int size;
 
 	if (version != KVM_API_VERSION)
 		return error_set(err, ENOTSUP, KVM_PATH ": API version %d instead of %d", version,
@@ -59,17 +60,16 @@ static int check_host(struct kvm *kvm, struct error *err)
 					 KVM_PATH ": this kernel lacks %s; a newer one is needed "
 						  "(see `mayfly check-host`)",
 					 required[i].name);
+	size = ioctl(kvm->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (size < (int)sizeof(struct kvm_run))
+		return error_set_errno(err, size < 0 ? errno : EINVAL, "KVM_GET_VCPU_MMAP_SIZE");
+	kvm->run_size = (size_t)size;
 	return 0;
 }
 
 /* KVM_CREATE_VM is interruptible and says EINTR when a signal comes. */
-static int create_vm(struct kvm *kvm, struct error *err)
+int kvm_create_vm(struct kvm *kvm, struct error *err)
 {
-	int size = ioctl(kvm->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-
-	if (size < (int)sizeof(struct kvm_run))
-		return error_set_errno(err, size < 0 ? errno : EINVAL, "KVM_GET_VCPU_MMAP_SIZE");
-	kvm->run_size = (size_t)size;
 	kvm->vm = retry_eintr(ioctl(kvm->fd, KVM_CREATE_VM, 0));
 	if (kvm->vm < 0)
 		return error_set_errno(err, errno,
@@ -86,8 +86,6 @@ int kvm_open(struct kvm *kvm, struct error *err)
 	if (kvm->fd < 0)
 		return open_error(err, errno);
 	ret = check_host(kvm, err);
-	if (ret == 0)
-		ret = create_vm(kvm, err);
 	if (ret < 0)
 		kvm_close(kvm);
 	return ret;

@@ -15,8 +15,11 @@ struct kvm {
 	size_t run_size; /* bytes of a vCPU's struct kvm_run mapping */
 };
 
-/* Opens /dev/kvm, checks its version and the capabilities without which nothing works, makes a VM. */
+/* Opens /dev/kvm, checks its version and the capabilities without which nothing works. */
 must_check int kvm_open(struct kvm *kvm, struct error *err);
+
+/* Makes the VM. */
+must_check int kvm_create_vm(struct kvm *kvm, struct error *err);
 void kvm_close(struct kvm *kvm);
 
 /*
@@ -28,7 +31,8 @@ must_check int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, s
 /* Local APICs in the kernel, `pins` GSIs for an IOAPIC of ours, x2APIC ids of 32 bits. */
 must_check int kvm_create_irqchip(struct kvm *kvm, unsigned int pins, struct error *err);
 
-/* What KVM_CHECK_EXTENSION says of the VM; 0 when it does not know the capability. */
+/* What KVM_CHECK_EXTENSION says of the VM (before there is one: of the host); 0 when it does not know
+ * the capability. */
 int kvm_check_extension(const struct kvm *kvm, int capability);
 
 /* The eventfd is signalled when the guest writes `value` (`len` bytes, 0: any) at addr. */

@@ -125,7 +125,7 @@ static int add_memory(struct machine *machine, struct error *err)
 
 static int create_vm(struct machine *machine, struct error *err)
 {
-	int ret = kvm_open(&machine->kvm, err);
+	int ret = kvm_create_vm(&machine->kvm, err);
 
 	if (ret < 0)
 		return ret;
@@ -141,7 +141,8 @@ static int create_vm(struct machine *machine, struct error *err)
 	return ret;
 }
 
-/* The threads make their vCPUs while this one goes on with the devices. */
+/* The threads read the host's CPUID while this one makes the VM, and make their vCPUs while it goes on
+ * with the devices. */
 static int start_vcpus(struct machine *machine, struct error *err)
 {
 	unsigned int count = machine->config->vcpus;
@@ -157,6 +158,12 @@ static int start_vcpus(struct machine *machine, struct error *err)
 		machine->vcpu_count++;
 	}
 	return 0;
+}
+
+static void create_vcpus(struct machine *machine)
+{
+	for (unsigned int i = 0; i < machine->vcpu_count; i++)
+		vcpu_create(&machine->vcpus[i]);
 }
 
 static int wait_for_vcpus(struct machine *machine, struct error *err)
@@ -203,10 +210,12 @@ static int create_parts(struct machine *machine, struct error *err)
 {
 	int ret;
 
-	if ((ret = start_loops(machine, err)) < 0 || (ret = create_vm(machine, err)) < 0 ||
-	    (ret = start_vcpus(machine, err)) < 0 || (ret = machine_add_legacy(machine, err)) < 0)
+	if ((ret = kvm_open(&machine->kvm, err)) < 0 || (ret = start_vcpus(machine, err)) < 0 ||
+	    (ret = start_loops(machine, err)) < 0 || (ret = create_vm(machine, err)) < 0)
 		return ret;
-	return wait_for_loops(machine, err);
+	create_vcpus(machine);
+	ret = machine_add_legacy(machine, err);
+	return ret < 0 ? ret : wait_for_loops(machine, err);
 }
 
 /* Whatever failed there, to the caller it is one thing: this host cannot. */

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "base/thread.h"
@@ -42,16 +43,31 @@ static void wait_for(sem_t *sem)
 		; /* EINTR: a kick */
 }
 
-/* Between the two semaphores the machine is put together; the vCPU is there already. */
+/* What depends on the host alone, then, once there is a VM, the vCPU itself. */
+static int make(struct vcpu *vcpu, struct error *err)
+{
+	struct cpuid *cpuid cleanup_free = malloc(sizeof(*cpuid));
+	int ret;
+
+	if (!cpuid)
+		return error_set(err, ENOMEM, "vCPU %u: out of memory", vcpu->index);
+	ret = cpuid_source_get(vcpu->host->cpuid, vcpu->index, cpuid, err);
+	wait_for(&vcpu->create);
+	if (ret < 0 || atomic_load_explicit(&vcpu->stop, memory_order_acquire))
+		return ret;
+	return vcpu_setup(vcpu, cpuid, err);
+}
+
+/* Returns when the machine is put together around the vCPU, or with false if that will not be. */
 static bool get_ready(struct vcpu *vcpu)
 {
-	int ret = vcpu_setup(vcpu, &vcpu->error);
+	int ret = make(vcpu, &vcpu->error);
 
 	sem_post(&vcpu->ready);
 	if (ret < 0)
 		return false;
 	wait_for(&vcpu->go);
-	return true;
+	return !atomic_load_explicit(&vcpu->stop, memory_order_acquire);
 }
 
 static enum machine_end run(struct vcpu *vcpu, char *text, size_t size)
@@ -93,6 +109,7 @@ int vcpu_start(struct vcpu *vcpu, unsigned int index, const struct vcpu_host *ho
 	int ret;
 
 	*vcpu = (struct vcpu){ .fd = -1, .index = index, .host = host };
+	sem_init(&vcpu->create, 0, 0);
 	sem_init(&vcpu->ready, 0, 0);
 	sem_init(&vcpu->go, 0, 0);
 	/* The name that Firecracker's users pin and account by. */
@@ -102,6 +119,11 @@ int vcpu_start(struct vcpu *vcpu, unsigned int index, const struct vcpu_host *ho
 		return error_set_errno(err, ret, "vCPU %u: cannot start its thread", index);
 	vcpu->has_thread = true;
 	return 0;
+}
+
+void vcpu_create(struct vcpu *vcpu)
+{
+	sem_post(&vcpu->create);
 }
 
 int vcpu_wait_ready(struct vcpu *vcpu, struct error *err)
@@ -123,8 +145,8 @@ void vcpu_run(struct vcpu *vcpu, const struct boot_cpu *boot)
 	sem_post(&vcpu->go);
 }
 
-/* immediate_exit closes the window between the thread's look at `stop` and its entry into KVM_RUN;
- * the signal brings it out of there. */
+/* Whatever it waits for, it is let go and finds `stop`. immediate_exit closes the window between the
+ * thread's look at that and its entry into KVM_RUN; the signal brings it out of there. */
 void vcpu_stop(struct vcpu *vcpu)
 {
 	struct error ignored = { 0 };
@@ -132,10 +154,12 @@ void vcpu_stop(struct vcpu *vcpu)
 	if (!vcpu->has_thread)
 		return;
 	atomic_store_explicit(&vcpu->stop, true, memory_order_release);
+	sem_post(&vcpu->create);
 	if (vcpu_wait_ready(vcpu, &ignored) < 0)
 		return; /* its thread has ended */
-	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
-	sem_post(&vcpu->go); /* in case it was never told to run */
+	if (vcpu->run)
+		__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	sem_post(&vcpu->go);
 	pthread_kill(vcpu->thread, kick_signal());
 }
 
@@ -152,6 +176,7 @@ void vcpu_destroy(struct vcpu *vcpu)
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->host->kvm->run_size);
 	close_fd(&vcpu->fd);
+	sem_destroy(&vcpu->create);
 	sem_destroy(&vcpu->ready);
 	sem_destroy(&vcpu->go);
 }

@@ -44,6 +44,8 @@ struct vcpu {
 	bool has_thread, is_ready;
 	atomic_bool stop;
 
+	sem_t create; /* the VM is there */
+
 	/* The thread's until it has posted `ready`. */
 	int fd;
 	struct kvm_run *run;
@@ -59,11 +61,14 @@ struct vcpu {
 void vcpu_setup_kick_signal(void);
 
 /*
- * Starts the thread, which makes the vCPU there, beside whatever the caller does meanwhile, and
- * then waits for vcpu_run(). After kvm_create_irqchip(); host outlives the vCPU.
+ * Starts the thread, which works out the vCPU's CPUID beside whatever the caller does meanwhile, then
+ * waits for vcpu_create(). After kvm_open(); host outlives the vCPU.
  */
 must_check int vcpu_start(struct vcpu *vcpu, unsigned int index, const struct vcpu_host *host,
 			  struct error *err);
+
+/* Has the thread make the vCPU, then wait for vcpu_run(). After kvm_create_irqchip(). */
+void vcpu_create(struct vcpu *vcpu);
 
 /* 0 when the vCPU is there, else why it could not be made. */
 must_check int vcpu_wait_ready(struct vcpu *vcpu, struct error *err);

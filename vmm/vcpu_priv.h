@@ -4,7 +4,7 @@
 #include "vmm/vcpu.h"
 
 /* vmm/vcpu_setup.c: makes the vCPU, gives it its CPUID and the MSRs that firmware would set. */
-must_check int vcpu_setup(struct vcpu *vcpu, struct error *err);
+must_check int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err);
 
 /* The registers that a boot protocol wants. */
 must_check int vcpu_set_boot_state(struct vcpu *vcpu, const struct boot_cpu *cpu,

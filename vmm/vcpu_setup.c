@@ -1,5 +1,4 @@
 /* A vCPU before it runs: made, told what it is, put where the kernel wants it. */
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -82,25 +81,9 @@ static int set_msrs(struct vcpu *vcpu, struct error *err)
 	return 0;
 }
 
-static int set_cpuid(const struct vcpu *vcpu, struct error *err)
-{
-	struct cpuid *cpuid cleanup_free = malloc(sizeof(*cpuid));
-	int ret;
-
-	if (!cpuid)
-		return error_set(err, ENOMEM, "vCPU %u: out of memory", vcpu->index);
-	ret = cpuid_source_get(vcpu->host->cpuid, vcpu->index, cpuid, err);
-	if (ret < 0)
-		return ret;
-	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0)
-		return error_set_errno(err, errno, "vCPU %u: KVM_SET_CPUID2", vcpu->index);
-	return 0;
-}
-
-int vcpu_setup(struct vcpu *vcpu, struct error *err)
+int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err)
 {
 	const struct kvm *kvm = vcpu->host->kvm;
-	int ret;
 
 	vcpu->fd = ioctl(kvm->vm, KVM_CREATE_VCPU, vcpu->index);
 	if (vcpu->fd < 0)
@@ -111,6 +94,7 @@ int vcpu_setup(struct vcpu *vcpu, struct error *err)
 		vcpu->run = NULL;
 		return error_set_errno(err, errno, "vCPU %u: cannot map its state", vcpu->index);
 	}
-	ret = set_cpuid(vcpu, err);
-	return ret < 0 ? ret : set_msrs(vcpu, err);
+	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0)
+		return error_set_errno(err, errno, "vCPU %u: KVM_SET_CPUID2", vcpu->index);
+	return set_msrs(vcpu, err);
 }
