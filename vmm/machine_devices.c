@@ -1,5 +1,6 @@
 /* The machine's devices: what each is bound to, in the order of their addresses. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "virtio/virtio_blk.h"
@@ -175,6 +176,22 @@ static int add_rng(struct machine *machine, struct error *err)
 	return ret < 0 ? ret : attach(machine, dev, &at, err);
 }
 
+/* A drive may have no sectors (a place to be filled later), but who names an empty image by hand has
+ * most likely named the wrong one. */
+static int check_not_empty(const struct drive_config *drive, const char *name, struct error *err)
+{
+	struct stat st;
+	int ret = drive->path ? stat(drive->path, &st) : fstat(drive->fd, &st);
+
+	if (ret < 0 || !S_ISREG(st.st_mode) || st.st_size >= 512 || drive->may_be_empty)
+		return 0; /* what else may be wrong with it shows when it is opened */
+	if (st.st_size == 0)
+		return error_set(err, EINVAL, "drive %s: %s is empty", name,
+				 drive->path ? drive->path : "its descriptor's file");
+	return error_set(err, EINVAL, "drive %s: %s has %ld bytes, less than a sector of 512", name,
+			 drive->path ? drive->path : "its descriptor's file", (long)st.st_size);
+}
+
 static int add_drive(struct machine *machine, unsigned int index, struct error *err)
 {
 	const struct drive_config *drive = &machine->config->drives[index];
@@ -192,8 +209,10 @@ static int add_drive(struct machine *machine, unsigned int index, struct error *
 	struct virtio_device *dev = NULL;
 	struct irq_line *irq = NULL;
 	struct boot_device at = { 0 };
-	int ret = reserve(machine, &at, &irq, err);
+	int ret = check_not_empty(drive, drive_name(index), err);
 
+	if (ret == 0)
+		ret = reserve(machine, &at, &irq, err);
 	if (ret == 0)
 		ret = virtio_blk_create(&dev, &params, &machine->memory,
 					machine->loops[drive->loop], irq, err);

@@ -18,6 +18,7 @@ struct drive_config {
 	const char *path; /* NULL when it comes as a descriptor */
 	int fd;		  /* -1 when it comes as a path; else the machine takes it over */
 	bool read_only;
+	bool may_be_empty;	 /* an image without a sector is not a mistake */
 	bool direct;		 /* O_DIRECT: around the host's page cache */
 	bool unsafe;		 /* no flush is offered: a crash of the host may lose anything */
 	unsigned int num_queues; /* 1 to VM_QUEUES_MAX; 0: 1 */
