@@ -1,111 +1,8 @@
 /* The block device by real rings on a real file, over io_uring and over worker threads. */
-#include <criterion/criterion.h>
-#include <fcntl.h>
-#include <linux/virtio_blk.h>
-#include <sys/mman.h>
+#include "tests/unit/blk_driver.h"
 
-#include "tests/unit/fake_driver.h"
-#include "virtio/virtio_blk.h"
-
-#define SECTORS 2048u
-#define HEADER FAKE_DATA
-#define STATUS (FAKE_DATA + 0x1000)
-#define DATA 0x20000u
-#define FLUSH (1ull << VIRTIO_BLK_F_FLUSH)
-#define INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
-#define EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
-
-static struct fake_driver fake;
-static int file;
-
-static void create(bool read_only)
-{
-	struct error err = { 0 };
-	const struct virtio_blk_params params = { .name = "vda",
-						  .fd = dup(file),
-						  .read_only = read_only,
-						  .serial = "serial-0123456789abc" };
-
-	cr_assert_eq(virtio_blk_create(&fake.dev, &params, &fake.mem, fake.loop, &fake.irq, &err),
-		     0, "%s", err.text);
-}
-
-/* Every sector begins with its number. */
-static void make_file(void)
-{
-	char name[] = "/tmp/mayfly-blk-XXXXXX";
-	uint64_t sector[64] = { 0 };
-
-	file = mkostemp(name, O_CLOEXEC);
-	cr_assert_geq(file, 0);
-	unlink(name);
-	for (uint64_t i = 0; i < SECTORS; i++) {
-		sector[0] = i;
-		cr_assert_eq(pwrite(file, sector, 512, (off_t)i * 512), 512);
-	}
-}
-
-static void on_loop(enum event_loop_kind kind, void (*test)(void))
-{
-	log_set_level(LOG_ERROR);
-	make_file();
-	fake_init(&fake, kind);
-	cr_assert_eq(event_loop_has_ring(fake.loop), kind == EVENT_LOOP_URING);
-	create(false);
-	fake_drive(&fake, FLUSH | INDIRECT | EVENT_IDX, 256);
-	test();
-	fake_fini(&fake);
-	close(file);
-}
-
-#define BOTH(name)                               \
-	static void name(void);                  \
-	Test(virtio_blk, name##_threads)         \
-	{                                        \
-		on_loop(EVENT_LOOP_EPOLL, name); \
-	}                                        \
-	Test(virtio_blk, name##_uring)           \
-	{                                        \
-		on_loop(EVENT_LOOP_URING, name); \
-	}                                        \
-	static void name(void)
-
-static void set_header(uint64_t at, uint32_t type, uint64_t sector)
-{
-	*(struct virtio_blk_outhdr *)fake_ptr(&fake, at, 16) =
-		(struct virtio_blk_outhdr){ .type = type, .sector = sector };
-}
-
-static uint8_t *status_byte(void)
-{
-	return fake_ptr(&fake, STATUS, 1);
-}
-
-/* One request of header, data and status; returns the status, 0xff when none came. */
-static uint8_t request(uint32_t type, uint64_t sector, uint64_t data, uint32_t len,
-		       uint32_t *written)
-{
-	const bool in = type != VIRTIO_BLK_T_OUT;
-	const struct fake_buffer buffers[] = { { HEADER, 16, false },
-					       { data, len, in },
-					       { STATUS, 1, true } };
-	const struct fake_buffer bare[] = { { HEADER, 16, false }, { STATUS, 1, true } };
-	struct vring_used_elem elem = { 0 };
-
-	*status_byte() = 0xff;
-	set_header(HEADER, type, sector);
-	fake_chain(&fake, len ? buffers : bare, len ? 3 : 2);
-	fake_kick(&fake);
-	cr_assert(fake_wait_used(&fake, &elem));
-	if (written)
-		*written = elem.len;
-	return *status_byte();
-}
-
-static uint32_t device_status(void)
-{
-	return fake_read(&fake, VIRTIO_MMIO_STATUS);
-}
+#define FLUSH FEATURE(FLUSH)
+#define BOTH(name) ENGINES(virtio_blk, name, .serial = "serial-0123456789abc")
 
 /* What works -------------------------------------------------------------------------------------*/
 
@@ -234,15 +131,12 @@ Test(virtio_blk, read_only_drive_refuses_writes)
 {
 	uint64_t back;
 
-	make_file();
-	fake_init(&fake, EVENT_LOOP_URING);
-	create(true);
-	fake_drive(&fake, 1ull << VIRTIO_BLK_F_RO, 64);
+	begin(EVENT_LOOP_URING, "/tmp", (struct virtio_blk_params){ .read_only = true });
 	cr_expect_eq(request(VIRTIO_BLK_T_OUT, 5, DATA, 512, NULL), VIRTIO_BLK_S_IOERR);
 	cr_assert_eq(pread(file, &back, 8, 5 * 512), 8);
 	cr_expect_eq(back, 5);
 	cr_expect_eq(request(VIRTIO_BLK_T_IN, 5, DATA, 512, NULL), VIRTIO_BLK_S_OK);
-	fake_fini(&fake);
+	end();
 }
 
 /* A file truncated under us: an error for the request, and life goes on. */
@@ -389,24 +283,24 @@ BOTH(destroyed_in_the_middle_of_io)
 static void storm(enum event_loop_kind kind)
 {
 	const unsigned int total = 20000;
-	unsigned int offered = 0, done = 0;
+	unsigned int sent = 0, done = 0;
 	struct vring_used_elem elem;
 
 	log_set_level(LOG_ERROR);
-	make_file();
+	make_file_in("/tmp");
 	fake_init_started(&fake, kind);
-	create(false);
+	create_with((struct virtio_blk_params){ 0 });
 	fake_drive(&fake, FLUSH | INDIRECT | EVENT_IDX, 64);
-	for (time_t end = time(NULL) + 50; done < total && time(NULL) < end;) {
-		while (offered < total && offered - done < 32) {
-			const unsigned int slot = offered % 64;
+	for (time_t stop = time(NULL) + 50; done < total && time(NULL) < stop;) {
+		while (sent < total && sent - done < 32) {
+			const unsigned int slot = sent % 64;
 			const struct fake_buffer buffers[] = { { HEADER + slot * 16, 16, false },
 							       { DATA + slot * 512, 512, true },
 							       { STATUS + slot, 1, true } };
 
 			set_header(HEADER + slot * 16, VIRTIO_BLK_T_IN, slot);
 			fake_indirect(&fake, 0x60000 + slot * 64, buffers, 3);
-			offered++;
+			sent++;
 			/* Only when asked for: a lost wake-up would hang us here. */
 			if ((uint16_t)(fake.avail->idx -
 				       __atomic_load_n((uint16_t *)(void *)&fake.used->ring[64],
