@@ -76,7 +76,7 @@ static inline uint64_t offered(void)
 	return features | fake_read(&fake, VIRTIO_MMIO_DEVICE_FEATURES);
 }
 
-/* A drive of a file in `folder`, its driver taking all that is offered, with 256 entries. */
+/* A drive of a file in `folder`, its driver taking all that is offered. */
 static inline void begin(enum event_loop_kind kind, const char *folder,
 			 struct virtio_blk_params params)
 {
@@ -85,7 +85,7 @@ static inline void begin(enum event_loop_kind kind, const char *folder,
 	fake_init(&fake, kind);
 	cr_assert_eq(event_loop_has_ring(fake.loop), kind == EVENT_LOOP_URING);
 	create_with(params);
-	fake_drive(&fake, offered(), 256);
+	fake_drive(&fake, offered(), params.queue_size ? (uint16_t)params.queue_size : 256);
 }
 
 static inline void end(void)

@@ -60,16 +60,32 @@ void *fake_ptr(struct fake_driver *fake, uint64_t gpa, uint64_t len)
 	return ptr;
 }
 
+static void place(struct fake_driver *fake, const struct virtqueue_layout *layout)
+{
+	const uint16_t size = layout->size;
+
+	fake->layout = *layout;
+	fake->desc = fake_ptr(fake, layout->desc, 16ul * size);
+	fake->avail = fake_ptr(fake, layout->avail, 6 + 2ul * size);
+	fake->used = fake_ptr(fake, layout->used, 6 + 8ul * size);
+	fake->next_desc = fake->last_used = 0;
+}
+
 void fake_place_rings(struct fake_driver *fake, uint16_t size)
 {
-	fake->layout = (struct virtqueue_layout){
-		.desc = FAKE_DESC, .avail = FAKE_AVAIL, .used = FAKE_USED, .size = size
-	};
-	fake->desc = fake_ptr(fake, FAKE_DESC, 16ul * size);
-	fake->avail = fake_ptr(fake, FAKE_AVAIL, 6 + 2ul * size);
-	fake->used = fake_ptr(fake, FAKE_USED, 6 + 8ul * size);
+	place(fake,
+	      &(struct virtqueue_layout){
+		      .desc = FAKE_DESC, .avail = FAKE_AVAIL, .used = FAKE_USED, .size = size });
 	memset(fake->desc, 0, FAKE_DATA - FAKE_DESC);
-	fake->next_desc = fake->last_used = 0;
+}
+
+void fake_place_rings_at(struct fake_driver *fake, uint64_t gpa, uint16_t size)
+{
+	const uint64_t avail = gpa + 16ul * size, used = align_up(avail + 6 + 2ul * size, 4);
+
+	memset(fake_ptr(fake, gpa, used + 6 + 8ul * size - gpa), 0, used + 6 + 8ul * size - gpa);
+	place(fake, &(struct virtqueue_layout){
+			    .desc = gpa, .avail = avail, .used = used, .size = size });
 }
 
 /* Registers --------------------------------------------------------------------------------------*/
@@ -109,7 +125,7 @@ bool fake_setup_queue(struct fake_driver *fake)
 {
 	const struct virtqueue_layout *layout = &fake->layout;
 
-	fake_write(fake, VIRTIO_MMIO_QUEUE_SEL, 0);
+	fake_write(fake, VIRTIO_MMIO_QUEUE_SEL, fake->queue);
 	fake_write(fake, VIRTIO_MMIO_QUEUE_NUM, layout->size);
 	fake_write(fake, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)layout->desc);
 	fake_write(fake, VIRTIO_MMIO_QUEUE_DESC_HIGH, (uint32_t)(layout->desc >> 32));
@@ -194,7 +210,7 @@ void fake_kick(struct fake_driver *fake)
 {
 	const uint64_t one = 1;
 
-	if (write(virtio_device_notify_fd(fake->dev, 0), &one, sizeof(one)) < 0)
+	if (write(virtio_device_notify_fd(fake->dev, fake->queue), &one, sizeof(one)) < 0)
 		give_up("cannot notify");
 }
 

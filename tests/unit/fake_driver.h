@@ -1,6 +1,7 @@
 /*
  * A guest without a guest: a driver that writes real rings into real guest memory and real
- * registers, well-behaved or not, with no KVM. One queue; it knows no test framework and aborts
+ * registers, well-behaved or not, with no KVM. One queue (several:
+ * a copy of the driver for each); it knows no test framework and aborts
  * when the machine (not the device) lets it down, so fuzzers and benches use it too.
  *
  *   0x0000_0000  1 MiB of memory: rings at the bottom, data from FAKE_DATA
@@ -30,6 +31,7 @@ struct fake_driver {
 	atomic_int interrupts;
 	struct virtio_device *dev; /* the test's; destroyed by fake_fini() */
 
+	unsigned int queue; /* which one the rings are for */
 	struct virtqueue_layout layout;
 	struct vring_desc *desc;
 	struct vring_avail *avail;
@@ -53,6 +55,9 @@ void fake_fini(struct fake_driver *fake);
 
 /* Where the rings lie by default, and zeroes there. */
 void fake_place_rings(struct fake_driver *fake, uint16_t size);
+/* A ring for another queue, all of it from `gpa` on: for a copy of the driver with its own
+ * fake->queue, which shares the rest. */
+void fake_place_rings_at(struct fake_driver *fake, uint64_t gpa, uint16_t size);
 
 /* Registers. */
 uint32_t fake_read(struct fake_driver *fake, uint64_t offset);
@@ -60,7 +65,7 @@ void fake_write(struct fake_driver *fake, uint64_t offset, uint32_t value);
 
 /* Reset, acknowledge, accept `features`, FEATURES_OK; true if the device agreed. */
 bool fake_negotiate(struct fake_driver *fake, uint64_t features);
-/* Writes fake->layout into the registers of queue 0 and says ready; true if the device agreed. */
+/* Writes fake->layout into the registers of fake->queue and says ready; true if the device agreed. */
 bool fake_setup_queue(struct fake_driver *fake);
 /* All of it: the driver of a book. Aborts when the device does not agree. */
 void fake_drive(struct fake_driver *fake, uint64_t features, uint16_t size);
