@@ -30,7 +30,7 @@ struct irq_routes {
 	} table;
 };
 
-/* After kvm_create_irqchip(). */
+/* No system call: kvm is used from the first line or route on, after kvm_create_irqchip(). */
 void irq_routes_init(struct irq_routes *routes, struct kvm *kvm);
 void irq_routes_fini(struct irq_routes *routes);
 

@@ -46,6 +46,9 @@ struct machine {
 	int end_fd; /* an eventfd */
 };
 
+/* vmm/machine_build.c: everything that machine_build() promises; undone by machine_destroy(). */
+must_check int machine_put_together(struct machine *machine, struct error *err);
+
 /* vmm/machine_devices.c: serial port, i8042, power button, boot timer; then rng and drives. */
 must_check int machine_add_legacy(struct machine *machine, struct error *err);
 must_check int machine_add_virtio(struct machine *machine, struct error *err);

@@ -83,13 +83,14 @@ static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
 	enum machine_end end = MACHINE_RUNNING;
+	struct error err = { 0 };
 	char text[1536];
 
 	allow_kick();
 	if (!get_ready(vcpu))
 		return NULL;
-	if (vcpu->boot && vcpu_set_boot_state(vcpu, vcpu->boot, &vcpu->error) < 0) {
-		vcpu->host->ended(vcpu->host->opaque, MACHINE_KVM_ERROR, vcpu->error.text);
+	if (vcpu->boot && vcpu_set_boot_state(vcpu, vcpu->boot, &err) < 0) {
+		vcpu->host->ended(vcpu->host->opaque, MACHINE_KVM_ERROR, err.text);
 		return NULL;
 	}
 	if (vcpu->host->first_run)
@@ -128,15 +129,12 @@ void vcpu_create(struct vcpu *vcpu)
 
 int vcpu_wait_ready(struct vcpu *vcpu, struct error *err)
 {
-	if (vcpu->is_ready)
-		return 0;
-	wait_for(&vcpu->ready);
-	if (vcpu->error.code < 0) {
+	if (!vcpu->has_answered)
+		wait_for(&vcpu->ready);
+	vcpu->has_answered = true;
+	if (vcpu->error.code < 0)
 		*err = vcpu->error;
-		return err->code;
-	}
-	vcpu->is_ready = true;
-	return 0;
+	return vcpu->error.code;
 }
 
 void vcpu_run(struct vcpu *vcpu, const struct boot_cpu *boot)

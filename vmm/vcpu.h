@@ -41,7 +41,7 @@ struct vcpu {
 	unsigned int index; /* the APIC id too */
 	const struct vcpu_host *host;
 	pthread_t thread;
-	bool has_thread, is_ready;
+	bool has_thread, has_answered;
 	atomic_bool stop;
 
 	sem_t create; /* the VM is there */
