@@ -1,0 +1,31 @@
+/* Private to cmd/run*.c: one `mayfly run`. Everything here is the main thread's, the control loop's. */
+#pragma once
+
+#include "cmd/console.h"
+#include "cmd/run_options.h"
+
+struct run {
+	struct run_options options;
+	struct timeline *timeline;
+	struct event_loop *control;
+	struct machine *machine;
+	struct console console;
+	struct loop_watch signals, end, files, settled;
+	int console_fd; /* --console PATH; -1 otherwise */
+	int ended_by;	/* a signal's number */
+};
+
+/* cmd/run_watch.c ------------------------------------------------------------------------------*/
+
+/* Signals come to the control loop from here on: before any thread exists. */
+must_check int run_watch_signals(struct run *run, struct error *err);
+
+/* The end of the machine; what only matters once the guest runs. */
+must_check int run_watch_machine(struct run *run, struct error *err);
+
+void run_unwatch(struct run *run);
+
+/* cmd/run_report.c: the line for people and the exit status of an end, and of a failed start. ------*/
+
+int run_report_end(struct run *run);
+int run_failure_status(const struct error *err);

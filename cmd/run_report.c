@@ -1,0 +1,64 @@
+/* How a run ended: one line for people, and the status that scripts read (cmd/exit_codes.h). */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cmd/exit_codes.h"
+#include "cmd/run_priv.h"
+
+static int signal_status(int signal)
+{
+	switch (signal) {
+	case SIGHUP:
+		return EXIT_HANGUP;
+	case SIGXCPU:
+		return EXIT_CPU_LIMIT;
+	default:
+		return EXIT_SIGNAL_BASE + signal;
+	}
+}
+
+int run_report_end(struct run *run)
+{
+	const char *text;
+
+	switch (machine_end(run->machine, &text)) {
+	case MACHINE_POWERED_OFF:
+	case MACHINE_RESET:
+		log_info("%s", text);
+		return EXIT_OK;
+	case MACHINE_STOPPED:
+		if (!run->ended_by) {
+			fprintf(stderr, "mayfly: %s\n", text);
+			return EXIT_OK;
+		}
+		fprintf(stderr, "mayfly: ended by signal SIG%s (%s)\n", sigabbrev_np(run->ended_by),
+			text);
+		return signal_status(run->ended_by);
+	case MACHINE_TRIPLE_FAULT:
+		fprintf(stderr, "mayfly: error: the guest crashed: %s\n", text);
+		return EXIT_TRIPLE_FAULT;
+	case MACHINE_MEMORY_LOST:
+		fprintf(stderr, "mayfly: error: %s\n", text);
+		return EXIT_LOST_MEMORY;
+	default:
+		fprintf(stderr, "mayfly: error: %s\n", text);
+		return EXIT_GENERIC;
+	}
+}
+
+/* What is wrong with the request is told from what is wrong with the host (machine_build()). */
+int run_failure_status(const struct error *err)
+{
+	switch (-err->code) {
+	case ENOTSUP:
+	case EMFILE:
+	case ENFILE:
+	case EAGAIN:
+	case EIO:
+		return EXIT_GENERIC;
+	default:
+		return EXIT_BAD_CONFIG;
+	}
+}
