@@ -10,3 +10,4 @@ import lab_drives  # noqa: F401
 import lab_ends  # noqa: F401
 import lab_host  # noqa: F401
 import lab_machine  # noqa: F401
+import lab_powercut  # noqa: F401

@@ -141,6 +141,7 @@ static const struct {
 	{ "@rng", 1, do_rng },
 	{ "@sleep", 1, do_sleep },
 	{ "@timing", 0, do_timing },
+	{ "@write-flush", 3, run_write_flush },
 };
 
 int run_builtin(int argc, char **argv)

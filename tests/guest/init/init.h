@@ -16,6 +16,9 @@ int run_builtin(int argc, char **argv);
 /* pattern.c */
 int run_pattern(int argc, char **argv);
 
+/* write_flush.c */
+int run_write_flush(int argc, char **argv);
+
 /* init.c */
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 __attribute__((format(printf, 1, 2))) int fail(const char *format, ...);
