@@ -4,7 +4,10 @@ BENCH_PROGRAMS := $(patsubst benches/%.c,$B/bench-%,$(wildcard benches/*.c))
 
 $(BENCH_PROGRAMS): $B/bench-%: $B/benches/%.o
 	@$(if $(V),,echo '  LINK    $@')
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@.tmp && mv $@.tmp $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
+
+# Measures the device itself, not a program.
+$B/bench-blk_ring: $B/libmayfly.a
 
 .PHONY: bench bench-programs
 bench-programs: $(BENCH_PROGRAMS)

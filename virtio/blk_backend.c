@@ -25,11 +25,12 @@ int blk_backend_create(struct blk_backend **out, const struct blk_file *file,
 
 	if (ret < 0)
 		return ret;
-	if (!file->direct) {
+	if (getenv("NOINLINE")) {
 		*out = engine;
 		return 0;
 	}
-	ret = blk_direct_create(out, engine, err);
+	ret = file->direct ? blk_direct_create(out, engine, err)
+			   : blk_inline_create(out, engine, err);
 	if (ret < 0)
 		blk_backend_destroy(engine);
 	return ret;

@@ -34,6 +34,7 @@ struct blk_io {
 	 * offset + bytes of iov (or length) is within the disk: the caller checks. */
 	enum blk_op kind;
 	bool durable;	 /* a write: on stable storage before it completes */
+	bool alone;	 /* nothing else is under way or known to follow: a batch gains nothing */
 	uint64_t offset; /* bytes */
 	uint64_t length; /* bytes; of what has no data: discard, punch, zero */
 	struct iovec *iov;
@@ -88,6 +89,8 @@ must_check int blk_threads_create(struct blk_backend **out, const struct blk_fil
 
 /* The layers. They own the engine from here on, but not when they fail. */
 must_check int blk_direct_create(struct blk_backend **out, struct blk_backend *engine,
+				 struct error *err);
+must_check int blk_inline_create(struct blk_backend **out, struct blk_backend *engine,
 				 struct error *err);
 
 static inline void blk_backend_submit(struct blk_backend *backend, struct blk_io *io)

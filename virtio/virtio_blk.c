@@ -71,6 +71,7 @@ void blk_submit(struct virtio_blk *blk, struct blk_request *request, enum blk_op
 	request->io.kind = kind;
 	request->io.durable = (kind == BLK_WRITE || kind == BLK_PUNCH || kind == BLK_ZERO) &&
 			      !blk->unsafe && !virtio_device_has(&blk->dev, VIRTIO_BLK_F_FLUSH);
+	request->io.alone = blk->in_flight == 1 && !virtqueue_has_more(&request->queue->ring);
 	request->io.done = done;
 	blk_backend_submit(blk->backend, &request->io);
 }

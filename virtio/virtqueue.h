@@ -94,6 +94,12 @@ void virtqueue_disable(struct virtqueue *vq);
 must_check int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain, struct iovec *iov,
 			     unsigned int iov_max);
 
+/* Are there chains that we have seen and not popped? Does not look at the ring again. */
+static inline bool virtqueue_has_more(const struct virtqueue *vq)
+{
+	return vq->avail_seen != vq->state.next_avail;
+}
+
 /* Hands a chain back, `written` bytes filled. The driver does not see it yet. */
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written);
 
