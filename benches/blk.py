@@ -1,0 +1,172 @@
+"""The disk benches of benches/run: `blk` and `flush` in the lab, `loops` natively. What runs in the lab is inside-blk."""
+import json
+import os
+import re
+import statistics
+import subprocess
+
+import report
+
+PATIENCE = 2400  # s, for all of the lab
+NOISE = 0.05  # allowed by the target
+URING_FACTOR, FLUSH_FACTOR = 1.5, 1.3
+ENGINES = ("fc-sync", "fc-async")
+MONITORS = {"mayfly": "mayfly", "fc-sync": "fc Sync", "fc-async": "fc Async", "qemu": "QEMU"}
+
+
+def run_lab(bench, parts, copy_alone):
+    """What inside-blk answered, as far as it came."""
+    answer_path = os.path.join(bench.dir, "blk-answer.json")
+    request = {"parts": parts, "mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer, "dir": bench.dir,
+               "answer": answer_path, "kernel": "build/guest/small/vmlinux", "initrd": "build/guest/bench.cpio",
+               "fio": "build/guest/fio", "rounds": bench.blk_rounds, "seconds": bench.blk_seconds,
+               "media": bench.blk_media}
+    subprocess.run(["tests/guest/bench-rootfs"], check=True)
+    path = os.path.join(bench.dir, "blk-request.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(request, file)
+    if os.path.exists(answer_path):
+        os.unlink(answer_path)
+    done = subprocess.run(["tests/lab/lab", "-t", str(PATIENCE), "-w", bench.dir, "--", "benches/inside-blk", path],
+                          stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        print(f"  the lab ended with status {done.returncode}; what it measured until then counts\n")
+    if not os.path.exists(answer_path):
+        return {}
+    with open(answer_path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+# -- blk: fio against the peers -------------------------------------------------------------------------
+
+def medians(results, medium, row):
+    """{monitor: {iops, cpu_us, runs, counters}} of one row."""
+    found = {}
+    for name in MONITORS:
+        runs = [result["found"] for result in results if result["found"] and result["name"] == name and
+                result["medium"] == medium and result["row"] == row]
+        if runs:
+            keys = set(runs[0]["counters"]).intersection(*(run["counters"] for run in runs))
+            found[name] = {"runs": len(runs), "counters": {key: statistics.median(run["counters"][key] for run in runs)
+                                                           for key in keys}}
+            for key in ("iops", "cpu_us"):
+                found[name][key] = statistics.median(run[key] for run in runs)
+    return found
+
+
+def judge_row(bench, what, row, found):
+    """Texts for the table: IOPS, and CPU."""
+    peers = [found[name] for name in ENGINES if name in found]
+    if "mayfly" not in found or len(peers) < 2:
+        return [bench.verdicts.cannot(what, "", "one of them has no figure")]
+    mine, best = found["mayfly"], max(peer["iops"] for peer in peers)
+    texts = [bench.verdicts.judge(f"{what}-iops", best / mine["iops"], 1 / (1 - NOISE),
+                                  f"{mine['iops'] / best:.2f} of the better")]
+    if row[1] == "4k":
+        ratio = mine["iops"] / found["fc-async"]["iops"]
+        texts.append(bench.verdicts.judge(f"{what}-uring", 1 / ratio, 1 / URING_FACTOR, f"{ratio:.2f} of Async"))
+    ratio = mine["cpu_us"] / min(peer["cpu_us"] for peer in peers)
+    texts.append(bench.verdicts.judge(f"{what}-cpu", ratio, 1, f"CPU {ratio:.2f} of the lesser"))
+    return texts
+
+
+def print_medium(bench, results, medium, rows):
+    lines = []
+    for row in rows:
+        found = medians(results, medium, row)
+        cells = [f"{found[name][key]:.0f}" if name in found else "-" for key in ("iops", "cpu_us") for name in MONITORS]
+        runs = "/".join(str(found[name]["runs"]) if name in found else "0" for name in MONITORS)
+        texts = judge_row(bench, f"blk-{medium}-{'-'.join(map(str, row))}", row, found)
+        lines.append([f"{row[0]} {row[1]} depth {row[2]}"] + cells + [runs, "; ".join(texts)])
+    heads = [medium] + [f"{title} IOPS" for title in MONITORS.values()] + [f"{title} µs" for title in MONITORS.values()]
+    report.table(heads + ["runs", "target"], lines)
+
+
+def print_counters(results, medium, rows):
+    lines = []
+    for row in rows:
+        for name, values in medians(results, medium, row).items():
+            counters = values["counters"]
+            if row[2] == 32 and counters:
+                lines.append([f"{row[0]} {row[1]}", MONITORS[name]] +
+                             [f"{counters.get(key, float('nan')):.0f}" for key in
+                              ("exits", "mmio_exits", "io_exits", "halt_exits", "irq_exits")] +
+                             [f"{counters.get('mmio_exits', float('nan')) / 2:.0f}", ""])
+    report.table([f"{medium}, per 1,000 I/Os", "", "exits", "to MMIO", "to ports", "halts", "host irqs", "interrupts", ""],
+                 lines, left=2)
+
+
+COUNTER_NOTES = """\
+  interrupts = half of the exits to MMIO: each one makes the guest read InterruptStatus and write InterruptACK, which
+  virtio-mmio has no way around; notifications end in the kernel (ioeventfd) and count among the exits only. fio keeps 32
+  requests in flight and sends a new one for each that ended, so a guest that takes a batch of n completions per
+  interrupt has 1000 / n of them; n is at most the 32 in flight: 31 interrupts and 63 exits to MMIO per 1,000 are the
+  least. n is smaller where the monitor is done with a part of the 32 while the guest still sends the rest.
+"""
+
+
+def bench_blk(bench, answer):
+    print("blk: fio in guests in the lab (libaio, direct=1, gtod_reduce=1), raw images hot in the page cache, 1 vCPU, "
+          "160 MiB;\nall monitors' guests are alive and asked in turn, row by row\n")
+    if "blk" not in answer:
+        bench.verdicts.cannot("blk", "", "the lab failed")
+        return
+    results = answer["blk"]["results"]
+    bench.results["blk"] = answer["blk"]
+    media, rows = ([*dict.fromkeys(map(key, results))] for key in (lambda r: r["medium"], lambda r: tuple(r["row"])))
+    for medium in media:
+        print_medium(bench, results, medium, [list(row) for row in rows])
+    print("  medians; emulated time: only ratios mean anything. µs: CPU time of the monitor's process per I/O, all its "
+          "threads'\n  (utime + stime of /proc/PID/stat, from asking fio to its answer), less what the guest itself ran "
+          "(guest_time).\n  The better and the lesser are those of Firecracker's two engines.\n")
+    for medium in media:
+        print_counters(results, medium, [list(row) for row in rows])
+    print(COUNTER_NOTES)
+    for trouble in answer["blk"]["troubles"]:
+        print(f"  {trouble}")
+
+
+# -- flush ----------------------------------------------------------------------------------------------
+
+def bench_flush(bench, answer):
+    print("flush: fio direct=1 fsync=1, 4 KiB random writes, on a file on ext4 on a disk whose flush takes its time "
+          "(dm-delay);\nin the guest on its drive, and on that file on the lab's host, in turn\n")
+    if "flush" not in answer:
+        bench.verdicts.cannot("flush", "", "the lab failed")
+        return
+    bench.results["flush"] = answer["flush"]
+    lines = []
+    for case in answer["flush"]:
+        ms = {name: statistics.median(values) / 1e6 if values else None for name, values in case["sync_ns"].items()}
+        text = f"at most {FLUSH_FACTOR} of the host's"
+        for name, value in ms.items():
+            target = ""
+            if name == "mayfly":
+                target = (bench.verdicts.judge(f"flush-{case['delay_ms']}ms", value / ms["host"], FLUSH_FACTOR,
+                                               f"{text}, is {value / ms['host']:.2f}") if value and ms["host"] else
+                          bench.verdicts.cannot(f"flush-{case['delay_ms']}ms", text, "no figure"))
+            lines.append([f"{case['delay_ms']} ms", name, f"{value:.2f}" if value else "-", str(len(case["sync_ns"][name])),
+                          target])
+    report.table(["disk's flush", "", "mean sync ms", "runs", "target"], lines, ["medians of each run's mean. The host's fsync writes the file's times to the journal besides; mayfly's flush is "
+                  "an fdatasync."], left=2)
+
+
+# -- loops ----------------------------------------------------------------------------------------------
+
+def bench_loops(bench):
+    """bench-blk_loops prints a line for each run: LOOPS IOPS."""
+    program = os.path.join(bench.build, "bench-blk_loops")
+    print(f"loops: natively, two drives on one I/O thread and on two, driven by hand; {bench.runs} runs of each in turn\n")
+    done = subprocess.run([program, bench.dir, str(bench.runs)], stdout=subprocess.PIPE, text=True, check=False)
+    found = {1: [], 2: []}
+    for match in re.finditer(r"^loops=(\d) iops=(\d+)$", done.stdout, re.M):
+        found[int(match[1])].append(int(match[2]))
+    text = "two loops faster than one"
+    if done.returncode or not all(found.values()):
+        return bench.verdicts.cannot("loops", text, f"bench-blk_loops ended with status {done.returncode}")
+    one, two = (statistics.median(values) for values in found.values())
+    bench.results["loops"] = found
+    verdict = bench.verdicts.judge("loops", one / two, 1, f"{text}, {two / one:.2f} times")
+    report.table(["", "IOPS p50", "max", "target"],
+                 [["one loop", f"{one:.0f}", f"{max(found[1])}", ""], ["two loops", f"{two:.0f}", f"{max(found[2])}", verdict]],
+                 [f"{len(os.sched_getaffinity(0))} CPUs, load average {report.load()}"])
