@@ -231,8 +231,9 @@ class Score:
 
 
 def emulator_may_be_at_fault(test_, result, text):
-    """The lab's emulator loses a processor's state now and then: the host dies of it, or a guest does, with
-    a triple fault at no place in particular."""
+    """Guests in the lab have a triple fault now and then, at no place in particular. The emulator is the
+    suspect, since its host too was seen to die of a processor's state that was not its own; it is not
+    proven, so the line that tells of another run must stay."""
     return test_.group == "lab" and result == "FAIL" and "triple fault" in text
 
 
