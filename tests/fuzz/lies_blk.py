@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Writes the named seeds of corpus/blk: each tells one lie to a drive that is otherwise honest, in the
+language of fuzz_blk.c (one byte a choice, LIE where a rarely() is to say yes)."""
+import pathlib
+import struct
+
+LIE = 0xA5
+IN, OUT, FLUSH, GET_ID, DISCARD, ZEROES = range(6)
+RING, DIRECT, LARGE, READ_ONLY, UNSAFE, QUEUES, NO_HOLES = (1 << i for i in range(7))
+START = bytes([0, 0, 0])  # indirect and event index, every feature, 16 entries
+
+
+def word(value):
+    return struct.pack(">Q", value)
+
+
+def request(kind, cut=0, type_lie=None, sector_lie=None, data=b"", where=0):
+    """A step that kicks and turns, then any_request()."""
+    out = bytes([0, kind, cut])
+    if kind not in (FLUSH, DISCARD, ZEROES):
+        out += bytes([0])  # one piece of data
+    out += bytes([where, 0])  # where the header is, which sector
+    out += bytes([LIE]) + word(type_lie) if type_lie is not None else b"\0"
+    out += bytes([LIE]) + word(sector_lie) if sector_lie is not None else b"\0"
+    return out + data
+
+
+def segment(sector_lie=None, count_lie=None, flags_lie=None, length_lie=None):
+    out = bytes([0, 8, 0, 0])
+    for lie in (sector_lie, count_lie, flags_lie):
+        out += bytes([LIE]) + word(lie) if lie is not None else b"\0"
+    return out + (bytes([LIE, length_lie]) if length_lie is not None else b"\0")
+
+
+LIES = {
+    "sector_beyond_the_end": (0, request(IN, sector_lie=1 << 40)),
+    "sector_that_overflows": (0, request(OUT, sector_lie=(1 << 64) // 512)),
+    "type_that_does_not_exist": (0, request(IN, type_lie=99)),
+    "header_in_two": (0, request(IN, cut=7)),
+    "discard_beyond_the_end": (0, request(DISCARD, data=segment(sector_lie=1 << 60))),
+    "discard_that_overflows": (0, request(DISCARD, data=segment(sector_lie=(1 << 64) - 1))),
+    "discard_of_too_much": (0, request(DISCARD, data=segment(count_lie=0xFFFFFFFF))),
+    "discard_with_unmap": (0, request(DISCARD, data=segment(flags_lie=1))),
+    "discard_reserved_flags": (0, request(DISCARD, data=segment(flags_lie=0xFFFFFFFE))),
+    "discard_of_half_a_segment": (0, request(DISCARD, data=segment(length_lie=7))),
+    "discard_of_two_segments": (0, request(DISCARD, data=segment(length_lie=31))),
+    "zeroes_beyond_the_end": (0, request(ZEROES, data=segment(sector_lie=255, count_lie=2))),
+    "zeroes_that_overflow": (0, request(ZEROES, data=segment(sector_lie=1 << 55))),
+    "zeroes_reserved_flags": (0, request(ZEROES, data=segment(flags_lie=2))),
+    "zeroes_without_holes": (NO_HOLES, request(ZEROES, data=segment(count_lie=120))),
+    "write_to_read_only": (READ_ONLY, request(OUT)),
+    "discard_on_read_only": (READ_ONLY, request(DISCARD, data=segment())),
+    "flush_that_was_not_offered": (UNSAFE, request(FLUSH)),
+    "patch_beyond_the_end": (DIRECT | LARGE, request(OUT, sector_lie=255)),
+    "patches_of_one_block": (DIRECT | LARGE, request(OUT) * 3 + request(IN)),
+    "misaligned_direct": (DIRECT, request(OUT, cut=3) + request(IN, cut=5)),
+}
+
+folder = pathlib.Path(__file__).parent / "corpus" / "blk"
+for name, (shape, steps) in LIES.items():
+    for engine, bit in (("threads", 0), ("uring", RING)):
+        (folder / f"lie_{name}_{engine}").write_bytes(bytes([shape | bit]) + START + steps)
