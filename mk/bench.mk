@@ -6,8 +6,8 @@ $(BENCH_PROGRAMS): $B/bench-%: $B/benches/%.o
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
 
-# Measures the device itself, not a program.
-$B/bench-blk_ring: $B/libmayfly.a
+# They measure the device itself, not a program.
+$B/bench-blk_ring $B/bench-blk_loops: $B/libmayfly.a
 
 .PHONY: bench bench-programs
 bench-programs: $(BENCH_PROGRAMS)
