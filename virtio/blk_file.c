@@ -42,6 +42,7 @@ static int read_size(const struct blk_file *file, uint64_t *size)
 {
 	struct stat st;
 
+	*size = 0;
 	if (file->is_block)
 		return ioctl(file->fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
 	if (fstat(file->fd, &st) < 0)
