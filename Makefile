@@ -5,7 +5,8 @@ CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PREFIX ?= /usr/local
 T ?= 20
 
-B := build/$(notdir $(CC))-$(MODE)
+# A directory of objects for each compiler and mode; a compiler of several words has one too.
+B := build/$(subst $(eval) ,_,$(notdir $(CC)))-$(MODE)
 Q := $(if $(V),,@)
 
 include mk/flags.mk

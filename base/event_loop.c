@@ -137,15 +137,20 @@ static int init_wake(struct event_loop *loop, struct error *err)
 	return 0;
 }
 
+static int fall_back(struct event_loop *loop, int refusal, struct error *err)
+{
+	log_warn("loop %s: no io_uring (%s); using epoll and worker threads", loop->name,
+		 strerrordesc_np(-refusal));
+	loop->backend = NULL;
+	return loop_epoll_init(loop, err);
+}
+
 static int init_backend(struct event_loop *loop, enum event_loop_kind kind, struct error *err)
 {
 	if (kind == EVENT_LOOP_URING) {
 		int ret = loop_uring_init(loop);
 
-		if (ret == 0)
-			return 0;
-		log_warn("loop %s: no io_uring (%s); using epoll and worker threads", loop->name,
-			 strerrordesc_np(-ret));
+		return ret == 0 ? 0 : fall_back(loop, ret, err);
 	}
 	return loop_epoll_init(loop, err);
 }
@@ -204,8 +209,14 @@ int event_loop_create(struct event_loop **out, enum event_loop_kind kind, const 
  * create; the wake watch is a submission, so it comes after that. */
 static int enable(struct event_loop *loop)
 {
+	struct error err = { 0 };
 	int ret = loop->backend->enable(loop);
 
+	if (ret < 0 && loop->is_uring) {
+		loop->backend->fini(loop);
+		loop->is_uring = false;
+		ret = fall_back(loop, ret, &err);
+	}
 	if (ret == 0)
 		ret = event_loop_watch(loop, &loop->wake);
 	loop->enabled_once = ret == 0;

@@ -15,7 +15,8 @@
 
 struct uring_state {
 	struct io_uring ring;
-	uint64_t has;		  /* one bit for each of `operations` that the kernel has */
+	uint64_t has; /* one bit for each of `operations` that the kernel has */
+	struct log_limit errors;
 	struct watch_node *nodes; /* every one the kernel may still name in a completion */
 };
 
@@ -108,7 +109,11 @@ static struct uring_state *state_of(struct event_loop *loop)
 
 static int uring_enable(struct event_loop *loop)
 {
-	return io_uring_enable_rings(&state_of(loop)->ring);
+	struct io_uring *ring = &state_of(loop)->ring;
+	int ret = io_uring_enable_rings(ring);
+
+	/* One entry to see that it is allowed: a filter may forbid this call alone. */
+	return ret < 0 ? ret : io_uring_enter((unsigned int)ring->ring_fd, 0, 0, 0, NULL);
 }
 
 /* Submitting -----------------------------------------------------------------------------------*/
@@ -249,7 +254,8 @@ static void uring_turn(struct event_loop *loop, bool wait)
 
 	/* EBUSY and EAGAIN: the completion queue is full or memory short; reaping helps both. */
 	if (ret < 0 && ret != -EINTR && ret != -EBUSY && ret != -EAGAIN)
-		log_error("loop %s: io_uring_enter: %s", loop->name, strerrordesc_np(-ret));
+		log_limited(&state_of(loop)->errors, LOG_ERROR, "loop %s: io_uring_enter: %s",
+			    loop->name, strerrordesc_np(-ret));
 	uring_reap(ring);
 }
 

@@ -101,11 +101,17 @@ static const struct {
 	int op;
 	const char *name;
 } ring_ops[] = {
-	{ IORING_OP_READV, "readv" },	      { IORING_OP_WRITEV, "writev" },
-	{ IORING_OP_READ, "read" },	      { IORING_OP_WRITE, "write" },
-	{ IORING_OP_FSYNC, "fsync" },	      { IORING_OP_FALLOCATE, "fallocate" },
-	{ IORING_OP_POLL_ADD, "poll" },	      { IORING_OP_POLL_REMOVE, "poll-remove" },
-	{ IORING_OP_ASYNC_CANCEL, "cancel" }, { IORING_OP_TIMEOUT, "timeout" },
+	{ IORING_OP_READV, "readv" },
+	{ IORING_OP_WRITEV, "writev" },
+	{ IORING_OP_READ, "read" },
+	{ IORING_OP_WRITE, "write" },
+	{ IORING_OP_FSYNC, "fsync" },
+	{ IORING_OP_FALLOCATE, "fallocate" },
+	{ IORING_OP_POLL_ADD, "poll" },
+	{ IORING_OP_POLL_REMOVE, "poll-remove" },
+	{ IORING_OP_READ_FIXED, "read-fixed" },
+	{ IORING_OP_WRITE_FIXED, "write-fixed" },
+	{ IORING_OP_URING_CMD, "uring-cmd" }, /* as base/event_loop_uring.c allows them */
 };
 
 static void run_ops(const struct host *host, const struct host_check *check,

@@ -17,9 +17,9 @@ static void say(const char *text)
 
 static void show_keys(void)
 {
-	say("\r\n  Ctrl-A x       end the microVM\r\n"
-	    "  Ctrl-A h       this help\r\n"
-	    "  Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n");
+	say("\n  Ctrl-A x       end the microVM\n"
+	    "  Ctrl-A h       this help\n"
+	    "  Ctrl-A Ctrl-A  send Ctrl-A to the guest\n");
 }
 
 /* The key after Ctrl-A. Returns true when the byte itself is for the guest. */

@@ -18,6 +18,8 @@ static const struct {
 	{ SIGILL, EXIT_BAD_INSTRUCTION, "SIGILL: a bug in mayfly, or the wrong processor" },
 	{ SIGFPE, EXIT_SIGNAL_BASE + SIGFPE, "SIGFPE: a bug in mayfly, please report it" },
 	{ SIGABRT, EXIT_SIGNAL_BASE + SIGABRT, "SIGABRT: a bug in mayfly, please report it" },
+	{ SIGTRAP, EXIT_SIGNAL_BASE + SIGTRAP, "SIGTRAP: a bug in mayfly, please report it" },
+	{ SIGSYS, EXIT_BAD_SYSCALL, "SIGSYS: a system call that is forbidden here" },
 };
 
 static const char *(*file_namer)(const void *addr);

@@ -60,17 +60,12 @@ static int help_main(int argc, char **argv)
 	return EXIT_BAD_ARGUMENTS;
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv, struct timeline *timeline)
 {
-	static struct timeline timeline;
 	const char *command = argc > 1 ? argv[1] : "";
 
-	mark_process_start(&timeline);
-	occupy_standard_descriptors();
-	/* One arena: each further one costs a thread 64 MiB of address space and its first pages. */
-	mallopt(M_ARENA_MAX, 1);
 	if (strcmp(command, "run") == 0)
-		return run_main(argc - 1, argv + 1, &timeline);
+		return run_main(argc - 1, argv + 1, timeline);
 	if (strcmp(command, "check-host") == 0)
 		return check_host_main(argc - 1, argv + 1);
 	if (strcmp(command, "help") == 0)
@@ -85,4 +80,22 @@ int main(int argc, char **argv)
 		*command ? "unknown command '" : "no command is given", command,
 		*command ? "'" : "");
 	return EXIT_BAD_ARGUMENTS;
+}
+
+int main(int argc, char **argv)
+{
+	static struct timeline timeline;
+	int status;
+
+	mark_process_start(&timeline);
+	occupy_standard_descriptors();
+	/* One arena: each further one costs a thread 64 MiB of address space and its first pages. */
+	mallopt(M_ARENA_MAX, 1);
+	status = dispatch(argc, argv, &timeline);
+	if (fflush(stdout) != 0 && status == EXIT_OK) {
+		fprintf(stderr, "mayfly: error: cannot write to standard output: %s\n",
+			strerrordesc_np(errno));
+		return EXIT_GENERIC;
+	}
+	return status;
 }

@@ -7,6 +7,7 @@
 #include "cmd/crash.h"
 #include "cmd/exit_codes.h"
 #include "cmd/run_priv.h"
+#include "cmd/terminal.h"
 #include "cmd/timings.h"
 
 static void quit_by_key(void *opaque)
@@ -26,9 +27,14 @@ static int open_console(struct run *run, struct error *err)
 		vm->console_fd = vm->has_console ? STDOUT_FILENO : -1;
 		return 0;
 	}
-	run->console_fd = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+	/* Not to wait for the reader of a FIFO; after that it is an ordinary descriptor. */
+	run->console_fd =
+		open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	if (run->console_fd < 0 && errno == ENXIO)
+		return error_set(err, EINVAL, "--console: nobody reads the pipe %s", name);
 	if (run->console_fd < 0)
 		return error_set_errno(err, errno, "--console: cannot open %s", name);
+	fcntl(run->console_fd, F_SETFL, O_WRONLY | O_APPEND);
 	vm->console_fd = run->console_fd;
 	return 0;
 }
@@ -68,11 +74,16 @@ static int build(struct run *run, struct error *err)
 	return 0;
 }
 
+/* The machine before the console, which its vCPUs may call. */
 static void clean_up(struct run *run)
 {
-	console_stop(&run->console);
-	run_unwatch(run);
 	crash_machine = NULL;
+	if (run->machine) {
+		machine_stop(run->machine);
+		console_stop(&run->console);
+	}
+	if (run->control)
+		run_unwatch(run);
 	if (run->machine)
 		machine_destroy(run->machine);
 	event_loop_destroy(run->control);
@@ -83,18 +94,34 @@ static int run_machine(struct run *run, struct error *err)
 {
 	int ret = event_loop_create(&run->control, EVENT_LOOP_EPOLL, "control", err);
 
-	if (ret < 0)
-		return ret;
-	ret = run_watch_signals(run, err);
 	if (ret == 0)
-		ret = build(run, err);
+		ret = run_watch_signals(run, err);
+	if (ret < 0) {
+		err->code = -ENOTSUP; /* whatever it was, the host's doing */
+		return ret;
+	}
+	ret = build(run, err);
 	if (ret == 0)
 		ret = start(run, err);
 	if (ret < 0)
 		return ret;
 	event_loop_run(run->control);
-	console_stop(&run->console);
+	terminal_restore();
+	run_release_signals(run);
 	machine_stop(run->machine);
+	return 0;
+}
+
+/* Before the first one of ours is opened: later the number might name that. */
+static int check_descriptors(const struct vm_config *vm, struct error *err)
+{
+	for (unsigned int i = 0; i < vm->drive_count; i++) {
+		int fd = vm->drives[i].fd;
+
+		if (fd >= 0 && fcntl(fd, F_GETFD) < 0)
+			return error_set(err, EINVAL, "drive %s: descriptor %d is not open",
+					 drive_name(i), fd);
+	}
 	return 0;
 }
 
@@ -123,9 +150,13 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	}
 	if (vm_config_check(&run.options.vm, &err) < 0)
 		return fail(EXIT_BAD_CONFIG, &err);
+	if (check_descriptors(&run.options.vm, &err) < 0)
+		return fail(EXIT_BAD_CONFIG, &err);
 	timeline_mark(timeline, MOMENT_CONFIGURED);
 	crash_setup(name_file);
 	if (run_machine(&run, &err) < 0) {
+		terminal_restore();
+		run_release_signals(&run);
 		clean_up(&run);
 		return fail(run_failure_status(&err), &err);
 	}

@@ -70,10 +70,10 @@ void run_options_help(void)
 	       "On a terminal: Ctrl-A x ends the microVM, Ctrl-A h lists the other keys.\n"
 	       "\n"
 	       "Exit status: 0 when the guest powered off or restarted, or after Ctrl-A x;\n"
-	       "1 failure, or KVM could not go on; 149 a file the guest ran from was cut short, or\n"
-	       "SIGBUS; 150 SIGSEGV; 152 a kernel, image or value that cannot work; 153 bad command\n"
-	       "line; 154 SIGXCPU; 156 SIGHUP; 157 SIGILL; 160 the guest's CPU triple-faulted;\n"
-	       "128+N any other signal N.\n"
+	       "1 failure, or KVM could not go on; 148 SIGSYS; 149 a file the guest ran from was cut\n"
+	       "short, or SIGBUS; 150 SIGSEGV; 152 a kernel, image or value that cannot work; 153 bad\n"
+	       "command line; 154 SIGXCPU; 156 SIGHUP; 157 SIGILL; 160 the guest's CPU\n"
+	       "triple-faulted; 128+N any other signal N.\n"
 	       "\n"
 	       "Example:\n"
 	       "  mayfly run --kernel vmlinux --rootfs debian.ext4:ro --mem 512 -- /bin/echo hello\n",
@@ -134,6 +134,8 @@ static int parse_cpus(struct vm_config *vm, const char *text, struct error *err)
 
 static int apply(struct run_options *options, int id, char *value, struct error *err)
 {
+	int ret;
+
 	switch (id) {
 	case OPTION_KERNEL:
 		return set_once(&options->vm.kernel_path, "kernel", value, err);
@@ -144,9 +146,11 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 	case OPTION_DRIVE:
 		return add_drive(&options->vm, value, err);
 	case OPTION_CPUS:
-		return parse_cpus(&options->vm, value, err);
+		ret = set_once(&options->cpus, "cpus", value, err);
+		return ret < 0 ? ret : parse_cpus(&options->vm, value, err);
 	case OPTION_MEM:
-		return parse_size("--mem", value, &options->vm.memory, err);
+		ret = set_once(&options->mem, "mem", value, err);
+		return ret < 0 ? ret : parse_size("--mem", value, &options->vm.memory, err);
 	case OPTION_CMDLINE:
 		return set_once(&options->vm.cmdline, "cmdline", value, err);
 	case OPTION_CONSOLE:
@@ -171,19 +175,27 @@ static int unknown_option(int argc, char **argv, int at, struct error *err)
 	return error_set(err, EINVAL, "unknown option '%s' (see `mayfly help run`)", name);
 }
 
+/* getopt_long() takes any beginning of a name; the next option to come could make it another's. */
+static bool is_abbreviated(const char *given, const char *name)
+{
+	return strcspn(given + 2, "=") != strlen(name);
+}
+
 static int parse_all(struct run_options *options, int argc, char **argv, struct error *err)
 {
 	opterr = 0;
 	optind = 1;
 	for (;;) {
 		int at = optind;
-		int id = getopt_long(argc, argv, "+", long_options, NULL);
+		int known = 0;
+		int id = getopt_long(argc, argv, "+", long_options, &known);
 		int ret;
 
 		if (id == -1)
 			break;
-		ret = id == '?' ? unknown_option(argc, argv, at, err)
-				: apply(options, id, optarg, err);
+		ret = id == '?' || is_abbreviated(argv[at], long_options[known].name)
+			      ? unknown_option(argc, argv, at, err)
+			      : apply(options, id, optarg, err);
 		if (ret < 0)
 			return ret;
 	}

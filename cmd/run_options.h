@@ -5,7 +5,8 @@
 
 struct run_options {
 	struct vm_config vm;
-	const char *console; /* "stdio", "none" or a path */
+	const char *console;	/* "stdio", "none" or a path */
+	const char *cpus, *mem; /* as given; vm has the numbers */
 	bool timings;
 	bool help;
 };

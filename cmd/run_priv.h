@@ -20,6 +20,9 @@ struct run {
 /* Signals come to the control loop from here on: before any thread exists. */
 must_check int run_watch_signals(struct run *run, struct error *err);
 
+/* From here on a signal does what it does by default: nothing that is left to do may outwait it. */
+void run_release_signals(struct run *run);
+
 /* The end of the machine; what only matters once the guest runs. */
 must_check int run_watch_machine(struct run *run, struct error *err);
 

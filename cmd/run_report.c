@@ -19,9 +19,19 @@ static int signal_status(int signal)
 	}
 }
 
+static const char *signal_name(int signal, char *name, size_t size)
+{
+	if (sigabbrev_np(signal))
+		snprintf(name, size, "SIG%s", sigabbrev_np(signal));
+	else
+		snprintf(name, size, "SIGRTMIN+%d", signal - SIGRTMIN);
+	return name;
+}
+
 int run_report_end(struct run *run)
 {
 	const char *text;
+	char name[24];
 
 	switch (machine_end(run->machine, &text)) {
 	case MACHINE_POWERED_OFF:
@@ -33,8 +43,8 @@ int run_report_end(struct run *run)
 			fprintf(stderr, "mayfly: %s\n", text);
 			return EXIT_OK;
 		}
-		fprintf(stderr, "mayfly: ended by signal SIG%s (%s)\n", sigabbrev_np(run->ended_by),
-			text);
+		fprintf(stderr, "mayfly: ended by signal %s (%s)\n",
+			signal_name(run->ended_by, name, sizeof(name)), text);
 		return signal_status(run->ended_by);
 	case MACHINE_TRIPLE_FAULT:
 		fprintf(stderr, "mayfly: error: the guest crashed: %s\n", text);

@@ -39,7 +39,8 @@ static void on_signal(struct run *run, int signal)
 		break;
 	default:
 		run->ended_by = signal;
-		machine_set_end(run->machine, MACHINE_STOPPED, sigdescr_np(signal));
+		machine_set_end(run->machine, MACHINE_STOPPED,
+				sigdescr_np(signal) ? sigdescr_np(signal) : "real-time signal");
 	}
 }
 
@@ -52,23 +53,62 @@ static void on_signals(struct loop_watch *watch)
 		on_signal(run, (int)info.ssi_signo);
 }
 
+/* Every signal that would end or stop the process where it stands, but those of a crash. */
+static bool is_handled(int signal)
+{
+	static const int some[] = { SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,	  SIGXCPU,
+				    SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2,	  SIGALRM,
+				    SIGIO,   SIGPROF, SIGPWR,  SIGVTALRM, SIGSTKFLT };
+
+	for (size_t i = 0; i < ARRAY_SIZE(some); i++)
+		if (signal == some[i])
+			return true;
+	return signal > SIGRTMIN && signal <= SIGRTMAX; /* SIGRTMIN kicks vCPUs */
+}
+
+/* What our parent has us ignore (nohup; a shell's background jobs) stays ignored. */
+static bool is_ignored(int signal)
+{
+	struct sigaction action;
+
+	return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+static void handled_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	for (int signal = 1; signal <= SIGRTMAX; signal++)
+		if (is_handled(signal) && !is_ignored(signal))
+			sigaddset(set, signal);
+}
+
 static int make_signalfd(struct error *err)
 {
-	static const int handled[] = { SIGINT,	SIGTERM, SIGHUP,  SIGQUIT, SIGXCPU,
-				       SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU };
-	sigset_t set;
+	sigset_t set, blocked;
 	int fd;
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
-		sigaddset(&set, handled[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	handled_signals(&set);
+	blocked = set;
+	/* In the background neither reading the terminal nor setting it must stop us. */
+	sigaddset(&blocked, SIGTTIN);
+	sigaddset(&blocked, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* an image at its size limit is an I/O error of the guest's */
-	sigdelset(&set, SIGTTIN);
-	sigdelset(&set, SIGTTOU);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd < 0 ? error_set_errno(err, errno, "cannot make a signalfd") : fd;
+}
+
+/* What has come so far has had its effect. */
+void run_release_signals(struct run *run)
+{
+	struct signalfd_siginfo info;
+	sigset_t set;
+
+	while (run->signals.fd >= 0 && read(run->signals.fd, &info, sizeof(info)) > 0)
+		;
+	handled_signals(&set);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static int watch(struct run *run, struct loop_watch *watch, int fd,
@@ -91,7 +131,7 @@ static int watch_files(struct run *run, struct error *err)
 	if (fd == -ENODATA)
 		return 0;
 	if (fd < 0) {
-		log_info("cannot watch the kernel's and initrd's files for changes: %s",
+		log_warn("cannot watch the kernel's and initrd's files for changes: %s",
 			 strerrordesc_np(-fd));
 		return 0;
 	}
@@ -115,8 +155,10 @@ static int watch_settling(struct run *run, struct error *err)
 	const struct itimerspec soon = { .it_value.tv_nsec = 250000000 };
 	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 
-	if (fd < 0)
-		return error_set_errno(err, errno, "cannot make a timer");
+	if (fd < 0) {
+		log_info("no timer to give back memory with: %s", strerrordesc_np(errno));
+		return 0;
+	}
 	timerfd_settime(fd, 0, &soon, NULL);
 	return watch(run, &run->settled, fd, on_settled, err);
 }

@@ -10,7 +10,7 @@ PROGRAMS := $B/mayfly
 
 # A change of compiler or flags rebuilds everything that was made with the old ones.
 stamp := $B/flags.stamp
-flags_now := $(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(ALL_LDFLAGS) $(LIBS)
+flags_now := $(LIB_OBJS) $(CC) $(ALL_CFLAGS) $(CPPFLAGS) $(ALL_LDFLAGS) $(LIBS)
 $(shell mkdir -p $B; echo '$(flags_now)' | cmp -s - $(stamp) || echo '$(flags_now)' > $(stamp))
 
 $B/%.o: %.c $(stamp)

@@ -14,7 +14,7 @@ guests: packages
 .PHONY: demo test
 demo: packages
 	$(Q)$(MAKE) --no-print-directory all guests
-	$(Q)tests/demo $B/mayfly
+	$(Q)MAYFLY=$B/mayfly tests/demo
 
 test: packages
 	$(Q)$(MAKE) --no-print-directory all $B/unit-tests guests

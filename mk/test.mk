@@ -10,7 +10,8 @@ $B/unit-tests: $(UNIT_OBJS) $B/libmayfly.a
 		-o $@.tmp && mv $@.tmp $@
 
 .PHONY: check
-check: $B/unit-tests
+check: packages
+	$(Q)$(MAKE) --no-print-directory $B/unit-tests
 	$(Q)tests/unit/run $B/unit-tests
 
 # Fuzzers: tests/fuzz/fuzz_NAME.c each, with its corpus in tests/fuzz/corpus/NAME/.
@@ -21,8 +22,11 @@ $B/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/libmayfly.a
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
 
+# Objects of fuzzers are kept for the next time.
+.SECONDARY:
+
 .PHONY: fuzz fuzz-run
-fuzz:
+fuzz: packages
 	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-run
 fuzz-run: $(FUZZ_PROGRAMS)
 	$(Q)tests/fuzz/run $(T) $(FUZZ_PROGRAMS)

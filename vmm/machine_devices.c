@@ -74,9 +74,12 @@ static int add_serial(struct machine *machine, struct error *err)
 
 	if (ret < 0)
 		return ret;
-	console_sink_init(&machine->sink, config->has_console ? config->console_fd : -1,
+	machine->sink = calloc(1, sizeof(*machine->sink));
+	if (!machine->sink)
+		return error_set(err, ENOMEM, "console: out of memory");
+	console_sink_init(machine->sink, config->has_console ? config->console_fd : -1,
 			  serial_output_room, &machine->serial);
-	serial_init(&machine->serial, irq, &machine->sink);
+	serial_init(&machine->serial, irq, machine->sink);
 	machine->serial.first_output = on_first_output;
 	machine->serial.input_room = on_input_room;
 	machine->serial.opaque = machine;
@@ -236,6 +239,6 @@ void machine_free_devices(struct machine *machine)
 	for (unsigned int i = 0; i < machine->device_count; i++)
 		virtio_device_destroy(machine->devices[i]);
 	machine->device_count = 0;
-	if (machine->serial.sink)
-		console_sink_fini(&machine->sink, CONSOLE_PATIENCE_MS);
+	if (machine->sink && console_sink_fini(machine->sink, CONSOLE_PATIENCE_MS))
+		free(machine->sink);
 }

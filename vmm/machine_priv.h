@@ -23,7 +23,7 @@ struct machine {
 	struct event_loop
 		*loops[VM_IO_LOOPS_MAX]; /* I/O threads; NULL where no device asks for it */
 
-	struct console_sink sink;
+	struct console_sink *sink; /* apart: a stuck writer keeps it */
 	struct serial serial;
 	struct i8042 i8042;
 	void (*serial_room)(void *opaque);

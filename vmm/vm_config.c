@@ -35,6 +35,11 @@ static int check_drives(const struct vm_config *config, struct error *err)
 			return error_set(err, EINVAL,
 					 "drive %s: give it a path or a descriptor, one of the two",
 					 drive_name(i));
+		for (unsigned int j = 0; drive->fd >= 0 && j < i; j++)
+			if (config->drives[j].fd == drive->fd)
+				return error_set(err, EINVAL,
+						 "drive %s: descriptor %d is drive %s's already",
+						 drive_name(i), drive->fd, drive_name(j));
 		if (drive->loop >= VM_IO_LOOPS_MAX || drive->num_queues > VM_QUEUES_MAX ||
 		    drive->queue_size > VM_QUEUE_SIZE_MAX)
 			return error_set(err, EINVAL, "drive %s: a setting is out of its range",

@@ -49,7 +49,7 @@ Test(serial, output_arrives_in_order)
 
 	for (const char *c = "hello"; *c; c++)
 		out(UART_TX, (uint8_t)*c);
-	console_sink_fini(&sink, 1000);
+	cr_expect(console_sink_fini(&sink, 1000));
 	cr_assert_eq(read(out_pipe[0], got, 5), 5);
 	cr_expect_str_eq(got, "hello");
 }
@@ -149,7 +149,7 @@ Test(serial, a_stuck_reader_shows_as_a_busy_transmitter)
 		cr_assert_gt(count, 0);
 		got += (unsigned int)count;
 	}
-	console_sink_fini(&sink, 1000);
+	cr_expect(console_sink_fini(&sink, 1000));
 	cr_expect(in(UART_LSR)&UART_LSR_THRE);
 }
 
@@ -159,6 +159,6 @@ Test(serial, a_reader_that_is_gone_costs_the_guest_nothing)
 	signal(SIGPIPE, SIG_IGN);
 	for (int i = 0; i < 100000; i++)
 		out(UART_TX, 'x');
-	console_sink_fini(&sink, 1000);
+	cr_expect(console_sink_fini(&sink, 1000));
 	cr_expect(in(UART_LSR)&UART_LSR_THRE);
 }

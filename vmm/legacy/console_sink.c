@@ -162,7 +162,7 @@ static bool wait_until_empty(struct console_sink *sink, unsigned int patience_ms
 	return true;
 }
 
-void console_sink_fini(struct console_sink *sink, unsigned int patience_ms)
+bool console_sink_fini(struct console_sink *sink, unsigned int patience_ms)
 {
 	uint64_t lost;
 	bool empty;
@@ -180,4 +180,5 @@ void console_sink_fini(struct console_sink *sink, unsigned int patience_ms)
 	/* A writer stuck in write() cannot be joined; it ends with the process. */
 	if (sink->has_writer && empty)
 		pthread_join(sink->writer, NULL);
+	return !sink->has_writer || empty;
 }

@@ -34,8 +34,11 @@ struct console_sink {
 
 void console_sink_init(struct console_sink *sink, int fd, void (*room)(void *), void *opaque);
 
-/* Writes out what is left, at most for `patience_ms`, says how many bytes were lost, if any. */
-void console_sink_fini(struct console_sink *sink, unsigned int patience_ms);
+/*
+ * Writes out what is left, at most for `patience_ms`, says how many bytes were lost, if any. False when
+ * the writer is stuck in write() for good: then the sink is still its, and must not be freed.
+ */
+must_check bool console_sink_fini(struct console_sink *sink, unsigned int patience_ms);
 
 /* Takes one byte; never waits. A byte that finds the buffer full is counted as dropped. */
 void console_sink_put(struct console_sink *sink, uint8_t byte);
