@@ -1,4 +1,4 @@
-"""The disk benches of benches/run: `blk` and `flush` in the lab, `loops` natively. What runs in the lab is inside-blk."""
+"""The disk benches of benches/run: `blk` and `flush` in the lab (inside-blk runs there), `loops` natively."""
 import json
 import os
 import re
@@ -11,14 +11,15 @@ PATIENCE = 2400  # s, for all of the lab
 NOISE = 0.05  # allowed by the target
 URING_FACTOR, FLUSH_FACTOR = 1.5, 1.3
 ENGINES = ("fc-sync", "fc-async")
-MONITORS = {"mayfly": "mayfly", "fc-sync": "fc Sync", "fc-async": "fc Async", "qemu": "QEMU"}
+MONITORS = {"mayfly": "mayfly", "other": "other", "fc-sync": "fc Sync", "fc-async": "fc Async", "qemu": "QEMU"}
 
 
 def run_lab(bench, parts, copy_alone):
     """What inside-blk answered, as far as it came."""
     answer_path = os.path.join(bench.dir, "blk-answer.json")
-    request = {"parts": parts, "mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer, "dir": bench.dir,
-               "answer": answer_path, "kernel": "build/guest/small/vmlinux", "initrd": "build/guest/bench.cpio",
+    request = {"parts": parts, "mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer,
+               "other": bench.blk_other, "dir": bench.dir, "answer": answer_path,
+               "kernel": "build/guest/small/vmlinux", "initrd": "build/guest/bench.cpio",
                "fio": "build/guest/fio", "rounds": bench.blk_rounds, "seconds": bench.blk_seconds,
                "media": bench.blk_media}
     subprocess.run(["tests/guest/bench-rootfs"], check=True)
@@ -38,6 +39,10 @@ def run_lab(bench, parts, copy_alone):
 
 
 # -- blk: fio against the peers -------------------------------------------------------------------------
+
+def monitors_of(results):
+    return [name for name in MONITORS if any(result["name"] == name for result in results)]
+
 
 def medians(results, medium, row):
     """{monitor: {iops, cpu_us, runs, counters}} of one row."""
@@ -71,14 +76,14 @@ def judge_row(bench, what, row, found):
 
 
 def print_medium(bench, results, medium, rows):
-    lines = []
+    lines, names = [], monitors_of(results)
     for row in rows:
         found = medians(results, medium, row)
-        cells = [f"{found[name][key]:.0f}" if name in found else "-" for key in ("iops", "cpu_us") for name in MONITORS]
-        runs = "/".join(str(found[name]["runs"]) if name in found else "0" for name in MONITORS)
+        cells = [f"{found[name][key]:.0f}" if name in found else "-" for key in ("iops", "cpu_us") for name in names]
+        runs = "/".join(str(found[name]["runs"]) if name in found else "0" for name in names)
         texts = judge_row(bench, f"blk-{medium}-{'-'.join(map(str, row))}", row, found)
         lines.append([f"{row[0]} {row[1]} depth {row[2]}"] + cells + [runs, "; ".join(texts)])
-    heads = [medium] + [f"{title} IOPS" for title in MONITORS.values()] + [f"{title} µs" for title in MONITORS.values()]
+    heads = [medium] + [f"{MONITORS[name]} {unit}" for unit in ("IOPS", "µs") for name in names]
     report.table(heads + ["runs", "target"], lines)
 
 
@@ -92,14 +97,31 @@ def print_counters(results, medium, rows):
                              [f"{counters.get(key, float('nan')):.0f}" for key in
                               ("exits", "mmio_exits", "io_exits", "halt_exits", "irq_exits")] +
                              [f"{counters.get('mmio_exits', float('nan')) / 2:.0f}", ""])
-    report.table([f"{medium}, per 1,000 I/Os", "", "exits", "to MMIO", "to ports", "halts", "host irqs", "interrupts", ""],
-                 lines, left=2)
+    heads = ["exits", "to MMIO", "to ports", "halts", "host irqs", "interrupts"]
+    report.table([f"{medium}, per 1,000 I/Os", "", *heads, ""], lines, left=2)
 
 
+def print_calls(calls):
+    heads = ("io_uring_enter", "ioctl", "epoll_wait", "read", "write", "lseek", "pread64", "pwrite64", "preadv2",
+             "pwritev2")
+    lines = [[f"{entry['medium']} {entry['row'][0]} {entry['row'][1]}", MONITORS[entry["name"]]] +
+             [f"{entry['calls'].get(head, 0):.0f}" for head in heads] +
+             [f"{sum(value for key, value in entry['calls'].items() if key not in heads):.0f}", ""] for entry in calls]
+    if lines:
+        report.table(["system calls per 1,000 I/Os", "", *heads, "others", ""], lines,
+                     ["One run of each with a tracepoint on. ioctl: KVM_RUN, one for each exit to the monitor."],
+                     left=2)
+
+
+UNIT_NOTES = """\
+  medians; emulated time: only ratios mean anything. µs: CPU time of the monitor's process per I/O, all its threads'
+  (utime + stime of /proc/PID/stat, from asking fio to its answer), less what the guest itself ran (guest_time).
+  The better and the lesser are those of Firecracker's two engines.
+"""
 COUNTER_NOTES = """\
   interrupts = half of the exits to MMIO: each one makes the guest read InterruptStatus and write InterruptACK, which
-  virtio-mmio has no way around; notifications end in the kernel (ioeventfd) and count among the exits only. fio keeps 32
-  requests in flight and sends a new one for each that ended, so a guest that takes a batch of n completions per
+  virtio-mmio has no way around; notifications end in the kernel (ioeventfd) and count among the exits only. fio
+  keeps 32 requests in flight and sends a new one for each that ended, so a guest that takes n completions per
   interrupt has 1000 / n of them; n is at most the 32 in flight: 31 interrupts and 63 exits to MMIO per 1,000 are the
   least. n is smaller where the monitor is done with a part of the 32 while the guest still sends the rest.
 """
@@ -116,12 +138,11 @@ def bench_blk(bench, answer):
     media, rows = ([*dict.fromkeys(map(key, results))] for key in (lambda r: r["medium"], lambda r: tuple(r["row"])))
     for medium in media:
         print_medium(bench, results, medium, [list(row) for row in rows])
-    print("  medians; emulated time: only ratios mean anything. µs: CPU time of the monitor's process per I/O, all its "
-          "threads'\n  (utime + stime of /proc/PID/stat, from asking fio to its answer), less what the guest itself ran "
-          "(guest_time).\n  The better and the lesser are those of Firecracker's two engines.\n")
+    print(UNIT_NOTES)
     for medium in media:
         print_counters(results, medium, [list(row) for row in rows])
     print(COUNTER_NOTES)
+    print_calls(answer["blk"].get("calls", []))
     for trouble in answer["blk"]["troubles"]:
         print(f"  {trouble}")
 
@@ -145,10 +166,11 @@ def bench_flush(bench, answer):
                 target = (bench.verdicts.judge(f"flush-{case['delay_ms']}ms", value / ms["host"], FLUSH_FACTOR,
                                                f"{text}, is {value / ms['host']:.2f}") if value and ms["host"] else
                           bench.verdicts.cannot(f"flush-{case['delay_ms']}ms", text, "no figure"))
-            lines.append([f"{case['delay_ms']} ms", name, f"{value:.2f}" if value else "-", str(len(case["sync_ns"][name])),
-                          target])
-    report.table(["disk's flush", "", "mean sync ms", "runs", "target"], lines, ["medians of each run's mean. The host's fsync writes the file's times to the journal besides; mayfly's flush is "
-                  "an fdatasync."], left=2)
+            lines.append([f"{case['delay_ms']} ms", name, f"{value:.2f}" if value else "-",
+                          str(len(case["sync_ns"][name])), target])
+    report.table(["disk's flush", "", "mean sync ms", "runs", "target"], lines,
+                 ["medians of each run's mean. The host's fsync writes the file's times to the journal besides; a "
+                  "guest's flush is mayfly's fdatasync."], left=2)
 
 
 # -- loops ----------------------------------------------------------------------------------------------
@@ -156,7 +178,8 @@ def bench_flush(bench, answer):
 def bench_loops(bench):
     """bench-blk_loops prints a line for each run: LOOPS IOPS."""
     program = os.path.join(bench.build, "bench-blk_loops")
-    print(f"loops: natively, two drives on one I/O thread and on two, driven by hand; {bench.runs} runs of each in turn\n")
+    print(f"loops: natively, two drives on one I/O thread and on two, driven by hand, 4 KiB reads, depth 32; "
+          f"{bench.runs} runs of each in turn\n")
     done = subprocess.run([program, bench.dir, str(bench.runs)], stdout=subprocess.PIPE, text=True, check=False)
     found = {1: [], 2: []}
     for match in re.finditer(r"^loops=(\d) iops=(\d+)$", done.stdout, re.M):
@@ -168,5 +191,6 @@ def bench_loops(bench):
     bench.results["loops"] = found
     verdict = bench.verdicts.judge("loops", one / two, 1, f"{text}, {two / one:.2f} times")
     report.table(["", "IOPS p50", "max", "target"],
-                 [["one loop", f"{one:.0f}", f"{max(found[1])}", ""], ["two loops", f"{two:.0f}", f"{max(found[2])}", verdict]],
+                 [["one loop", f"{one:.0f}", f"{max(found[1])}", ""],
+                  ["two loops", f"{two:.0f}", f"{max(found[2])}", verdict]],
                  [f"{len(os.sched_getaffinity(0))} CPUs, load average {report.load()}"])

@@ -86,7 +86,8 @@ def replay(t, disk, medium):
         points += 1
         if broken := promises.broken_in(medium.read(state, SLOTS * BLOCK)):
             lost.append(f"after entry {number}: {broken}")
-    t.log(f"replayed in {time.monotonic() - start:.1f} s: {points} points, {promises.flushed} steps, {len(lost)} with losses\n" + "\n".join(lost[:20]))
+    t.log(f"replayed in {time.monotonic() - start:.1f} s: {points} points, "
+          f"{promises.flushed} steps, {len(lost)} with losses\n" + "\n".join(lost[:20]))
     return promises.flushed, points, lost
 
 
@@ -120,7 +121,8 @@ def raw(t, settings):
 def ext4_file(t, settings):
     """The drive is a file with holes: to be flushed, it needs the file system to remember its blocks."""
     image = t.file("image", size=FILE_SYSTEM)
-    run("mke2fs", "-q", "-t", "ext4", "-b", BLOCK, "-J", "size=4", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+    run("mke2fs", "-q", "-t", "ext4", "-b", BLOCK, "-J", "size=4", "-E", "lazy_itable_init=0,lazy_journal_init=0",
+        image)
     make_drive(t, image)
     disk, folder = LoggedDisk(t, image), t.path("mnt")
     mount(disk.path, folder)
