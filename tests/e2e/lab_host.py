@@ -50,12 +50,25 @@ def cut_short(t, what):
     kernel, initrd = t.path("kernel"), t.path("initrd")
     shutil.copy(artefact("small/vmlinux"), kernel)
     shutil.copy(artefact("init.cpio"), initrd)
+    os.truncate(initrd, 20 << 20)  # a small one is copied, and then its file is nobody's concern
     vm = Vm(t, "run", "--kernel", kernel, "--initrd", initrd, "--cpus", 2, "--", "@echo-stdin", stdin=-1)
     vm.wait_for("ready")
     os.truncate(t.path(what), 8192)
     vm.ends(149, 60)
     equal("lines of messages:", len(vm.errors().splitlines()), 1)
     contains("a message", vm.errors(), "mayfly: error: ", t.path(what), "cut short")
+
+
+@test("lab")
+def small_initrd_cut_short_harms_nobody(t):
+    initrd = t.path("initrd")
+    shutil.copy(artefact("init.cpio"), initrd)
+    vm = Vm(t, "run", "--kernel", artefact("small/vmlinux"), "--initrd", initrd, "--", "@echo-stdin", stdin=-1)
+    vm.wait_for("ready")
+    os.truncate(initrd, 0)
+    vm.send(b"still here\nquit\n")
+    vm.ends(0)
+    contains("output", vm.text(), "got:still here")
 
 
 @test("lab")
