@@ -19,6 +19,11 @@ MAYFLY = os.path.abspath(os.environ.get("MAYFLY", os.path.join(ROOT, "build/gcc-
 
 LIMITS = {"native": 60, "lab": 300}  # seconds; several times what the slowest test needs on a busy machine
 
+# Whoever started us may have us ignore signals (nohup does), and what is ignored stays so in a monitor under test.
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 prctl = ctypes.CDLL(None, use_errno=True).prctl

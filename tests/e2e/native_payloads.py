@@ -11,7 +11,7 @@ import time
 
 import files
 from files import elf, segment
-from harness import MAYFLY, Skip, artefact, becomes, contains, equal, holds, lacks, test
+from harness import MAYFLY, Failure, Skip, artefact, becomes, contains, equal, holds, lacks, test
 from vm import Vm, payload
 
 SPIN = b"\x66\xba\xf8\x03\xb0S\xee\xf3\x90\xeb\xfc"  # mov $0x3f8,%dx; mov $'S',%al; out; 1: pause; jmp 1b
@@ -81,6 +81,10 @@ def vcpu_threads_are_named(t):
 @test("native", "ended-by-SIGXCPU", number=signal.SIGXCPU, status=154)
 @test("native", "ended-by-SIGSEGV", number=signal.SIGSEGV, status=150)
 @test("native", "ended-by-SIGILL", number=signal.SIGILL, status=157)
+@test("native", "ended-by-SIGSYS", number=signal.SIGSYS, status=148)
+@test("native", "ended-by-SIGTRAP", number=signal.SIGTRAP, status=133)
+@test("native", "ended-by-SIGUSR1", number=signal.SIGUSR1, status=138)
+@test("native", "ended-by-SIGALRM", number=signal.SIGALRM, status=142)
 def ended_by_signal(t, number, status):
     need_kvm()
     vm = payload(t, "spin", "--cpus", 2)
@@ -89,6 +93,46 @@ def ended_by_signal(t, number, status):
     vm.ends(status, 5)
     equal("lines of messages:", len(vm.errors().splitlines()), 1)
     contains("a message", vm.errors(), "mayfly: ", number.name)
+
+
+@test("native")
+def ignored_signals_stay_ignored(t):
+    """As nohup and a shell's background jobs want it."""
+    need_kvm()
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", MAYFLY, "run", "--kernel", artefact("payload/spin.elf")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    t.cleanups.append(process.kill)
+    equal("the guest's output", process.stdout.read(1), b"S")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    equal("status after SIGHUP", process.poll(), None)
+    process.terminate()
+    equal("status", process.wait(5), 143)
+
+
+@test("native")
+def signals_work_while_nobody_reads_messages(t):
+    need_kvm()
+    reader, writer = os.pipe()
+    process = subprocess.Popen([MAYFLY, "run", "--kernel", artefact("payload/spin.elf")],
+                               stdin=subprocess.DEVNULL, stdout=writer, stderr=writer)
+    t.cleanups.append(process.kill)
+    equal("the guest's output", os.read(reader, 1), b"S")
+    os.set_blocking(writer, False)
+    for size in (4096, 1):
+        try:
+            while True:
+                os.write(writer, bytes(size))
+        except BlockingIOError:
+            pass
+    os.set_blocking(writer, True)
+    for _ in range(5):
+        process.terminate()
+        time.sleep(0.5)
+        if process.poll() is not None:
+            return
+    raise Failure("an end after several SIGTERMs", "none")
 
 
 @test("native")

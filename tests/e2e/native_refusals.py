@@ -249,10 +249,26 @@ def cmdline(t, args, word="shorten"):
 @test("native", "unknown-short-option", args=["run", "-k", "kernel"], words=["-k"])
 @test("native", "option-without-value", args=["run", "--kernel"], words=["--kernel", "value"])
 @test("native", "option-twice", args=["run", "--kernel", "a", "--kernel", "b"], words=["--kernel", "twice"])
+@test("native", "mem-twice", args=["run", "--kernel", "a", "--mem", "64", "--mem", "128"], words=["--mem", "twice"])
+@test("native", "abbreviated-option", args=["run", "--kern", "a"], words=["--kern"])
 @test("native", "stray-argument", args=["run", "--kernel", "a", "stray"], words=["stray", "--"])
 @test("native", "flag-with-value", args=["run", "--kernel", "a", "--timings=yes"], words=["--timings"])
 def usage(t, args, words):
     refused(t, args, BAD_ARGUMENTS, *words)
+
+
+@test("native")
+def console_is_a_pipe_that_nobody_reads(t):
+    os.mkfifo(t.path("pipe"))
+    refused(t, run("--console", t.path("pipe")), BAD_CONFIG, "--console", t.path("pipe"), "reads")
+
+
+@test("native")
+def one_descriptor_for_two_drives(t):
+    image = t.file("image", bytes(1 << 20))
+    with open(image, "r+b") as opened:
+        refused(t, run("--drive", f"fd={opened.fileno()}", "--drive", f"fd={opened.fileno()}"), BAD_CONFIG,
+                "drive vdb", "vda", fds=[opened.fileno()])
 
 
 @test("native")
