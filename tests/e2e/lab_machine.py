@@ -61,6 +61,8 @@ def topology_with_one_and_three_processors(t):
     for cpus in (1, 3):
         vm = small(t, "cat", "/proc/cpuinfo", options=["--cpus", cpus]).ends(0)
         equal("cpu cores", re.findall(r"cpu cores\s+: (\d+)", vm.text()), [str(cpus)] * cpus)
+        equal("initial apicids, which CPUID says", re.findall(r"^initial apicid\s+: (\d+)", vm.text(), re.M),
+              [str(number) for number in range(cpus)])
         equal("apicids", re.findall(r"^apicid\s+: (\d+)", vm.text(), re.M), [str(number) for number in range(cpus)])
 
 
