@@ -12,6 +12,27 @@ static bool region_is_valid(const struct guest_memory *mem, uint64_t gpa, uint64
 	return !last || gpa >= last->gpa + last->size;
 }
 
+/* Address space before and after a region that stays without access: a host bug that runs off its end
+ * faults, and no other mapping of ours is taken for a part of it. */
+#define GUARD MIB(2)
+
+static void *reserve(uint64_t size)
+{
+	void *start = mmap(NULL, size + 2 * GUARD, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *host;
+
+	if (start == MAP_FAILED)
+		return NULL;
+	/* Aligned up from the first byte after a page of the guard: at least a page is left behind. */
+	host = (uint8_t *)align_up((uintptr_t)start + PAGE_SIZE, GUARD);
+	/* What is beyond one guard page on either side goes back. */
+	munmap(start, (size_t)(host - PAGE_SIZE - (uint8_t *)start));
+	munmap(host + size + PAGE_SIZE,
+	       (size_t)((uint8_t *)start + size + 2 * GUARD - (host + size + PAGE_SIZE)));
+	return host;
+}
+
 int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, struct error *err)
 {
 	void *host;
@@ -23,10 +44,11 @@ int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, stru
 		return error_set(err, EINVAL,
 				 "guest memory: impossible region of %#lx bytes at %#lx", size,
 				 gpa);
+	host = reserve(size);
 	/* NORESERVE: a host runs more guests than it has memory; what is not touched costs nothing. */
-	host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		    -1, 0);
-	if (host == MAP_FAILED)
+	if (!host ||
+	    mmap(host, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return error_set_errno(err, errno, "guest memory: cannot map %lu MiB", size >> 20);
 	mem->regions[mem->count++] = (struct guest_region){ gpa, size, host };
 	return 0;
@@ -35,7 +57,7 @@ int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, stru
 void guest_memory_fini(struct guest_memory *mem)
 {
 	for (unsigned int i = 0; i < mem->count; i++)
-		munmap(mem->regions[i].host, mem->regions[i].size);
+		munmap(mem->regions[i].host - PAGE_SIZE, mem->regions[i].size + 2 * PAGE_SIZE);
 	mem->count = 0;
 }
 

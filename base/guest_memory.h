@@ -18,7 +18,7 @@
 struct guest_region {
 	uint64_t gpa;  /* first guest physical address; page-aligned */
 	uint64_t size; /* bytes, a multiple of the page size, not 0 */
-	uint8_t *host; /* where it is mapped */
+	uint8_t *host; /* where it is mapped; at a multiple of 2 MiB, so that huge pages fit */
 };
 
 struct guest_memory {
@@ -27,7 +27,8 @@ struct guest_memory {
 };
 
 /*
- * Adds `size` bytes of zeroed private memory at gpa. Nothing is touched: pages appear when used.
+ * Adds `size` bytes of zeroed private memory at gpa, between guard pages that belong to nobody.
+ * Nothing is touched: pages appear when used.
  * Regions must be added in ascending order. -EINVAL on overlap or misalignment, -ENOSPC when the
  * table is full, -ENOMEM where the host refuses the mapping.
  */
