@@ -44,6 +44,20 @@ def without_pvh_note(source, target):
     os.rename(target + ".tmp", target)
 
 
+def with_much_to_load(source, target):
+    """A copy of a vmlinux with 17 MiB of zeroes more to load, in place of its notes: large enough to be mapped."""
+    size = 17 << 20
+    with open(source, "rb") as file:
+        data = bytearray(file.read())
+    table, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    at = next(table + 56 * i for i in range(count) if struct.unpack_from("<I", data, table + 56 * i)[0] == 4)
+    offset = (len(data) + 4095) & ~4095
+    struct.pack_into("<IIQQQQQQ", data, at, 1, 4, offset, 0x3000000, 0x3000000, size, size, 0x1000)
+    with open(target, "wb") as file:
+        file.write(data)
+        file.truncate(offset + size)
+
+
 def pattern(size, seed, offset=0):
     """tests/guest/init/pattern.h: 64-bit word k is output k of splitmix64 seeded with `seed`."""
     mask = (1 << 64) - 1

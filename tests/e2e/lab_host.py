@@ -48,9 +48,10 @@ def real_guest_in_an_empty_chroot(t):
 @test("lab", "real-initrd-cut-short-while-it-runs", what="initrd")
 def cut_short(t, what):
     kernel, initrd = t.path("kernel"), t.path("initrd")
-    shutil.copy(artefact("small/vmlinux"), kernel)
+    # Small ones are copied, and then their files are nobody's concern.
+    files.with_much_to_load(artefact("small/vmlinux"), kernel)
     shutil.copy(artefact("init.cpio"), initrd)
-    os.truncate(initrd, 20 << 20)  # a small one is copied, and then its file is nobody's concern
+    os.truncate(initrd, 20 << 20)
     vm = Vm(t, "run", "--kernel", kernel, "--initrd", initrd, "--cpus", 2, "--", "@echo-stdin", stdin=-1)
     vm.wait_for("ready")
     os.truncate(t.path(what), 8192)

@@ -270,8 +270,8 @@ def output_shared_with_a_shell_stays_blocking(t):
 @test("native", "kernel-emptied-while-it-runs", what="kernel", size=0)
 def cut_short(t, what, size=0x1800):
     need_kvm()
-    kernel = t.file("kernel", elf(segment(data=SPIN + bytes(0x8000))))
-    # Large enough to be mapped: a small one is read, and then its file does not matter any more.
+    # Both large enough to be mapped: a small one is read, and then its file does not matter any more.
+    kernel = t.file("kernel", elf(segment(data=SPIN + bytes(17 << 20))))
     initrd = t.file("initrd", b"")
     os.truncate(initrd, (16 << 20) + 0x8000)
     vm = Vm(t, "run", "--kernel", kernel, "--initrd", initrd)

@@ -68,7 +68,7 @@ static inline void fuzz_load(int fd, bool must_load)
 	int ret;
 
 	expect(!guest_memory_add(&mem, 0, MIB(64), NULL));
-	ret = kernel_load(&mem, fd, "fuzz", &kernel, &err);
+	ret = kernel_load(&mem, fd, "fuzz", 0, &kernel, &err);
 	expect(ret == 0 || (ret == err.code && ret < 0 && strlen(err.text) > 20));
 	expect(!must_load || ret == 0);
 	if (ret == 0) {

@@ -11,7 +11,7 @@ static void expect_refusal(int fd, int code, const char *sentence)
 	struct boot_kernel kernel;
 	struct error err = { 0 };
 
-	cr_expect_eq(kernel_load(&mem, fd, "/k", &kernel, &err), code, "%s", sentence);
+	cr_expect_eq(kernel_load(&mem, fd, "/k", 0, &kernel, &err), code, "%s", sentence);
 	cr_expect(strstr(err.text, sentence), "%s: %s", sentence, err.text);
 	guest_memory_fini(&mem);
 }
@@ -111,7 +111,7 @@ Test(boot_files, a_long_path_leaves_room_for_the_sentence)
 
 	memset(path, 'x', sizeof(path) - 1);
 	path[sizeof(path) - 1] = '\0';
-	cr_expect_eq(kernel_load(&mem, fd, path, &kernel, &err), -EINVAL);
+	cr_expect_eq(kernel_load(&mem, fd, path, 0, &kernel, &err), -EINVAL);
 	cr_expect(strstr(err.text, "the file is empty"), "%s", err.text);
 	guest_memory_fini(&mem);
 }

@@ -7,7 +7,7 @@ static int load(struct guest_memory *mem, const struct setup_header *setup, uint
 {
 	cleanup_fd int fd = test_bzimage_file(setup, size);
 
-	return kernel_load(mem, fd, "/k", out, err);
+	return kernel_load(mem, fd, "/k", 0, out, err);
 }
 
 Test(bzimage, is_mapped_at_its_preferred_address)
@@ -67,7 +67,7 @@ Test(bzimage, debians_own_kernel_loads)
 
 	if (fd < 0)
 		cr_skip("build/guest/cloud/vmlinuz is not there yet");
-	cr_expect_eq(kernel_load(&mem, fd, path, &kernel, &err), 0, "%s", err.text);
+	cr_expect_eq(kernel_load(&mem, fd, path, 0, &kernel, &err), 0, "%s", err.text);
 	cr_expect_eq(kernel.entry, 0x1000200);
 	cr_expect_eq(kernel.map_count, 1);
 	guest_memory_fini(&mem);

@@ -6,7 +6,7 @@ static struct boot_kernel load(struct guest_memory *mem, const struct test_elf *
 	struct error err = { 0 };
 	cleanup_fd int fd = test_elf_file(elf);
 
-	cr_assert_eq(kernel_load(mem, fd, "vmlinux", &kernel, &err), 0, "%s", err.text);
+	cr_assert_eq(kernel_load(mem, fd, "vmlinux", 0, &kernel, &err), 0, "%s", err.text);
 	return kernel;
 }
 
@@ -24,6 +24,20 @@ Test(elf, whole_pages_are_mapped_and_the_rest_is_read)
 	cr_expect_eq(kernel.maps[0].gpa, TEST_ELF_LOAD);
 	cr_expect_eq(kernel.maps[0].len, 0x2000);
 	cr_expect(test_holds(&mem, TEST_ELF_LOAD, 0x1000, 0x2800));
+	guest_memory_fini(&mem);
+}
+
+Test(elf, a_small_kernel_is_read_whole)
+{
+	struct guest_memory mem = test_memory(128);
+	struct test_elf elf = test_elf();
+	struct boot_kernel kernel;
+	cleanup_fd int fd = test_elf_file(&elf);
+
+	cr_assert_eq(kernel_load(&mem, fd, "vmlinux", BOOT_KERNEL_READ_MAX, &kernel, NULL), 0);
+	cr_expect_eq(kernel.map_count, 0);
+	cr_expect(test_holds(&mem, TEST_ELF_LOAD, 0x1000, 0x2800));
+	cr_expect_eq(*(uint8_t *)guest_ptr(&mem, TEST_ELF_LOAD + 0x2800, 1), 0);
 	guest_memory_fini(&mem);
 }
 
@@ -351,8 +365,8 @@ Test(elf, refuses_with_a_sentence)
 			elf = test_elf();
 		refusals[i].spoil(&elf);
 		fd = test_elf_file(&elf);
-		cr_expect_eq(kernel_load(&mem, fd, "/k", &kernel, &err), refusals[i].code, "%s: %s",
-			     refusals[i].sentence, err.text);
+		cr_expect_eq(kernel_load(&mem, fd, "/k", 0, &kernel, &err), refusals[i].code,
+			     "%s: %s", refusals[i].sentence, err.text);
 		cr_expect(strstr(err.text, refusals[i].sentence), "%s: %s", refusals[i].sentence,
 			  err.text);
 		cr_expect_eq(strncmp(err.text, "kernel /k: ", 11), 0, "%s", err.text);

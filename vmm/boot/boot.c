@@ -10,7 +10,8 @@
 static int load_files(struct guest_memory *mem, const struct boot_config *config,
 		      struct boot_result *out, struct error *err)
 {
-	int ret = kernel_load(mem, config->kernel_fd, config->kernel_path, &out->kernel, err);
+	int ret = kernel_load(mem, config->kernel_fd, config->kernel_path, BOOT_KERNEL_READ_MAX,
+			      &out->kernel, err);
 
 	if (ret || config->initrd_fd < 0)
 		return ret;

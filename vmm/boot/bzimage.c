@@ -97,7 +97,8 @@ int bzimage_load(const struct boot_file *file, struct guest_memory *mem, struct 
 	out->load_start = start;
 	out->load_end = end;
 	out->entry = start + ENTRY_64;
-	ret = boot_file_load(file, mem, offset, start, len, &out->maps[0], err);
+	ret = boot_file_load(file, mem, offset, start, len,
+			     len > file->read_max ? &out->maps[0] : NULL, err);
 	out->map_count = !ret && out->maps[0].len;
 	return ret;
 }

@@ -119,16 +119,18 @@ static int check_segments(struct elf *elf, const struct guest_memory *mem, struc
 	return 0;
 }
 
-/*
- * Pages that the guest will write are copied sooner or later, a nested fault, an invalidation and a
- * flush for each; a kernel's data is small, and reading it at once leaves it in huge pages. In the
- * lab a small kernel took 6,500 nested faults with everything mapped, 3,600 so. What is only
- * executed and read stays the file's, shared by all guests, and so does a segment too large to copy.
- */
+/* Of a large kernel too: these pages are copied sooner or later, one by one if not at once. */
 #define WRITABLE_READ_MAX MIB(8)
 
-static bool is_mapped(const Elf64_Phdr *seg)
+static bool is_mapped(const struct elf *elf, const Elf64_Phdr *seg)
 {
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < elf->count; i++)
+		if (elf_is_loaded(&elf->segments[i]))
+			bytes += elf->segments[i].p_filesz; /* each is inside the file */
+	if (bytes <= elf->file->read_max)
+		return false;
 	return !(seg->p_flags & PF_W) || seg->p_filesz > WRITABLE_READ_MAX;
 }
 
@@ -142,7 +144,7 @@ static int load_segments(const struct elf *elf, struct guest_memory *mem, struct
 
 		if (!elf_is_loaded(seg) || !seg->p_filesz)
 			continue;
-		if (is_mapped(seg) && out->map_count < BOOT_KERNEL_MAPPINGS_MAX)
+		if (is_mapped(elf, seg) && out->map_count < BOOT_KERNEL_MAPPINGS_MAX)
 			map = &out->maps[out->map_count];
 		ret = boot_file_load(elf->file, mem, seg->p_offset, seg->p_paddr, seg->p_filesz,
 				     map, err);

@@ -60,8 +60,8 @@ static int refuse(const uint8_t *head, uint64_t len, struct error *err)
 			 is_text(head, len) ? "a text file" : "of no known format");
 }
 
-static int load_by_magic(struct guest_memory *mem, int fd, struct boot_kernel *out,
-			 struct error *err)
+static int load_by_magic(struct guest_memory *mem, int fd, uint64_t read_max,
+			 struct boot_kernel *out, struct error *err)
 {
 	uint8_t head[MAGIC_WINDOW];
 	struct boot_file file;
@@ -69,6 +69,7 @@ static int load_by_magic(struct guest_memory *mem, int fd, struct boot_kernel *o
 	int ret;
 
 	ret = boot_file_init(&file, fd, err);
+	file.read_max = read_max;
 	if (ret)
 		return ret;
 	len = MIN(file.size, (uint64_t)sizeof(head));
@@ -82,13 +83,13 @@ static int load_by_magic(struct guest_memory *mem, int fd, struct boot_kernel *o
 	return refuse(head, len, err);
 }
 
-int kernel_load(struct guest_memory *mem, int fd, const char *path, struct boot_kernel *out,
-		struct error *err)
+int kernel_load(struct guest_memory *mem, int fd, const char *path, uint64_t read_max,
+		struct boot_kernel *out, struct error *err)
 {
 	int ret;
 
 	memset(out, 0, sizeof(*out));
-	ret = load_by_magic(mem, fd, out, err);
+	ret = load_by_magic(mem, fd, read_max, out, err);
 	if (ret)
 		error_prefix(err, "kernel %.300s", path);
 	return ret;

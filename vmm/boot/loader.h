@@ -6,7 +6,8 @@
 /* Sentences of these functions lack the "kernel PATH: " that kernel_load() and initrd_load() add. */
 struct boot_file {
 	int fd;
-	uint64_t size; /* bytes, not 0; it may shrink under us */
+	uint64_t size;	   /* bytes, not 0; it may shrink under us */
+	uint64_t read_max; /* kernel_load() says */
 };
 
 /* -EINVAL unless fd is a regular file that is not empty. */
