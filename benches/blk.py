@@ -20,7 +20,7 @@ def run_lab(bench, parts, copy_alone):
     request = {"parts": parts, "mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer,
                "other": bench.blk_other, "dir": bench.dir, "answer": answer_path,
                "kernel": "build/guest/small/vmlinux", "initrd": "build/guest/bench.cpio",
-               "fio": "build/guest/fio", "rounds": bench.blk_rounds, "seconds": bench.blk_seconds,
+               "fio": "build/guest/fio", "pin": bench.blk_pin, "rounds": bench.blk_rounds, "seconds": bench.blk_seconds,
                "media": bench.blk_media}
     subprocess.run(["tests/guest/bench-rootfs"], check=True)
     path = os.path.join(bench.dir, "blk-request.json")

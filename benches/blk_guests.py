@@ -34,6 +34,13 @@ class Guest:
             self.end()
             raise
 
+    def pin(self, how):
+        """`apart`: vCPUs on CPU 0 and everything else on CPU 1; `together`: all on CPU 0."""
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            with open(f"/proc/{self.process.pid}/task/{task}/comm", encoding="utf-8") as file:
+                is_vcpu = "cpu" in file.read().lower()
+            os.sched_setaffinity(int(task), {0 if is_vcpu or how == "together" else 1})
+
     def answer(self, seconds):
         """Its next line of `serve: KEY=VALUE ...` as {KEY: number}."""
         until = time.monotonic() + seconds
@@ -99,7 +106,8 @@ class Syscalls:
             file.write(text)
 
     def clear(self):
-        self.trigger(self.HISTOGRAM + ":clear")
+        self.trigger("!" + self.HISTOGRAM)
+        self.trigger(self.HISTOGRAM)
 
     def of(self, pid):
         """{name or number: calls} of all its threads."""
