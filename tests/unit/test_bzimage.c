@@ -66,7 +66,7 @@ Test(bzimage, debians_own_kernel_loads)
 	struct error err = { 0 };
 
 	if (fd < 0)
-		cr_skip("build/guest/cloud/vmlinuz is not there yet");
+		cr_skip("build/guest/cloud/vmlinuz is not there yet: `make guests` fetches it");
 	cr_expect_eq(kernel_load(&mem, fd, path, 0, &kernel, &err), 0, "%s", err.text);
 	cr_expect_eq(kernel.entry, 0x1000200);
 	cr_expect_eq(kernel.map_count, 1);

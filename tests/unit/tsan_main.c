@@ -15,6 +15,7 @@
 #endif
 
 #ifdef WITH_TSAN
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +25,9 @@ extern struct criterion_test *__start_cr_tst[], *__stop_cr_tst[];
 extern struct criterion_suite *__start_cr_sts[], *__stop_cr_sts[];
 
 #define TIMEOUT_SECONDS 120
+#define SKIPPED 77 /* the status of a child whose test cannot run here; it has said why */
+
+enum result { FAILED, PASSED, NOT_RUN };
 
 static bool failed;
 
@@ -41,6 +45,19 @@ void criterion_abort_test(void)
 {
 	fflush(NULL);
 	_exit(1);
+}
+
+__attribute__((format(printf, 1, 2))) void criterion_skip_test(const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "skipped: ");
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	fflush(NULL);
+	_exit(SKIPPED);
 }
 
 void criterion_continue_test(void)
@@ -84,7 +101,7 @@ static struct fixture fixture_of(const struct criterion_test *test)
 				 data->fini ? data->fini : no_fixture };
 }
 
-static bool run_one(const struct criterion_test *test)
+static enum result run_one(const struct criterion_test *test)
 {
 	const struct fixture fixture = fixture_of(test);
 	int status = -1;
@@ -103,9 +120,12 @@ static bool run_one(const struct criterion_test *test)
 	}
 	while (waitpid(child, &status, 0) < 0)
 		;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
+		return NOT_RUN;
 	if (test->data->signal)
-		return WIFSIGNALED(status) && WTERMSIG(status) == test->data->signal;
-	return WIFEXITED(status) && WEXITSTATUS(status) == test->data->exit_code;
+		return WIFSIGNALED(status) && WTERMSIG(status) == test->data->signal ? PASSED
+										     : FAILED;
+	return WIFEXITED(status) && WEXITSTATUS(status) == test->data->exit_code ? PASSED : FAILED;
 }
 
 int main(int argc, char *argv[])
@@ -122,17 +142,18 @@ int main(int argc, char *argv[])
 	}
 	for (struct criterion_test **test = __start_cr_tst; test < __stop_cr_tst; test++) {
 		char name[256];
-		bool ok;
+		enum result result;
 
 		snprintf(name, sizeof(name), "%s/%s", (*test)->category, (*test)->name);
 		if (strncmp(name, filter, strlen(filter)) != 0 || (*test)->data->disabled)
 			continue;
-		ok = run_one(*test);
+		result = run_one(*test);
 		all++;
-		bad += !ok;
+		bad += result == FAILED;
 		if (tap)
-			fprintf(tap, "%sok - %s\n", ok ? "" : "not ", name);
-		if (!ok)
+			fprintf(tap, "%sok - %s%s\n", result == FAILED ? "not " : "", name,
+				result == NOT_RUN ? " # SKIP it says why above" : "");
+		if (result == FAILED)
 			fprintf(stderr, "FAILED %s\n", name);
 	}
 	if (tap)
