@@ -49,10 +49,23 @@ struct machine {
 /* vmm/machine_build.c: everything that machine_build() promises; undone by machine_destroy(). */
 must_check int machine_put_together(struct machine *machine, struct error *err);
 
-/* vmm/machine_devices.c: serial port, i8042, power button, boot timer; then rng and drives. */
+/* vmm/machine_legacy.c: serial port, i8042, power button, boot timer. */
 must_check int machine_add_legacy(struct machine *machine, struct error *err);
+
+/* vmm/machine_devices.c: every virtio device, in order. */
 must_check int machine_add_virtio(struct machine *machine, struct error *err);
 void machine_free_devices(struct machine *machine);
+
+/* The next free place for a virtio device: a register page and an interrupt line of its own. */
+must_check int machine_reserve(struct machine *machine, struct boot_device *at,
+			       struct irq_line **irq, struct error *err);
+
+/* Puts the device there: bus, ioeventfds. Takes the device over, also on failure. */
+must_check int machine_attach(struct machine *machine, struct virtio_device *dev,
+			      const struct boot_device *at, struct error *err);
+
+/* A file for each kind: reserves, creates and attaches the index-th of the configuration. */
+must_check int machine_add_drive(struct machine *machine, unsigned int index, struct error *err);
 
 /* vmm/machine_boot.c: kernel, command line and tables into memory, registers into vCPU 0. */
 must_check int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu,

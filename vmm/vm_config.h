@@ -7,6 +7,8 @@
 #include "base/error.h"
 
 #define VM_DRIVES_MAX 16u
+#define VM_NETS_MAX 8u
+#define VM_PMEMS_MAX 8u
 #define VM_IO_LOOPS_MAX 16u
 #define VM_QUEUES_MAX 32u
 #define VM_QUEUE_SIZE_MAX 1024u
@@ -14,7 +16,22 @@
 #define VM_MEMORY_MAX GIB(4096)
 #define VM_MEMORY_DEFAULT MIB(128)
 
+/*
+ * One token bucket: `size` tokens at most, filled again from empty in refill_ms; `one_time_burst`
+ * more at the start, never refilled. size 0 or refill_ms 0: no limit.
+ */
+struct bucket_config {
+	uint64_t size; /* bytes or operations */
+	uint64_t one_time_burst;
+	uint64_t refill_ms;
+};
+
+struct rate_config {
+	struct bucket_config bytes, ops;
+};
+
 struct drive_config {
+	const char *id;	  /* the API's drive_id; NULL: the name in the guest ("vda") */
 	const char *path; /* NULL when it comes as a descriptor */
 	int fd;		  /* -1 when it comes as a path; else the machine takes it over */
 	bool read_only;
@@ -24,6 +41,48 @@ struct drive_config {
 	unsigned int num_queues; /* 1 to VM_QUEUES_MAX; 0: 1 */
 	unsigned int queue_size; /* entries, a power of 2 up to VM_QUEUE_SIZE_MAX; 0: 256 */
 	unsigned int loop;	 /* the I/O thread that serves it, below VM_IO_LOOPS_MAX */
+	struct rate_config rate;
+};
+
+struct net_config {
+	const char *id;	 /* the API's iface_id; NULL: "net0" and so on */
+	const char *tap; /* its name on the host; NULL when it comes as a descriptor */
+	int fd;	      /* an open tap, -1 when it comes as a name; else the machine takes it over */
+	bool has_mac; /* else one is made up */
+	uint8_t mac[6];
+	uint16_t mtu;		  /* 0: none is advertised */
+	bool antispoof;		  /* drop frames from a source MAC that is not the device's */
+	unsigned int queue_pairs; /* 0: 1 */
+	unsigned int queue_size;  /* entries, 0: 256 */
+	struct rate_config rx_rate, tx_rate; /* as the guest sees it: rx is what it receives */
+};
+
+struct vsock_config {
+	const char *id; /* may be NULL */
+	const char
+		*path; /* the Unix socket that the host connects to; and the prefix of its ports */
+	uint32_t cid;  /* the guest's, from 3 up */
+};
+
+struct balloon_config {
+	uint32_t target_mib;
+	bool deflate_on_oom;
+	uint32_t stats_interval_s; /* 0: no statistics */
+	bool free_page_reporting;
+	bool free_page_hinting;
+};
+
+struct pmem_config {
+	const char *id;	  /* NULL: "pmem0" and so on */
+	const char *path; /* NULL when it comes as a descriptor */
+	int fd;		  /* -1 when it comes as a path; else the machine takes it over */
+	bool read_only;
+	bool root;		 /* the root filesystem is on it */
+	struct rate_config rate; /* of flushes */
+};
+
+struct rng_config {
+	struct rate_config rate;
 };
 
 struct vm_config {
@@ -40,6 +99,16 @@ struct vm_config {
 	unsigned int drive_count;
 	bool has_rootfs; /* the first drive is the root filesystem */
 
+	struct net_config nets[VM_NETS_MAX];
+	unsigned int net_count;
+	struct pmem_config pmems[VM_PMEMS_MAX];
+	unsigned int pmem_count;
+	bool has_vsock, has_balloon;
+	struct vsock_config vsock;
+	struct balloon_config balloon;
+	bool no_rng; /* Firecracker's API has an entropy device only when asked */
+	struct rng_config rng;
+
 	bool has_console;
 	int console_fd; /* where the serial port's output goes; borrowed; -1 discards it */
 };
@@ -47,5 +116,5 @@ struct vm_config {
 /* -EINVAL with a sentence that names the option and its range. Pure. */
 must_check int vm_config_check(const struct vm_config *config, struct error *err);
 
-/* The name a drive has in the guest and in messages: "vda" for 0. Static storage. */
+/* The name a drive has in the guest and, without an id, in messages: "vda" for 0. Static storage. */
 const char *drive_name(unsigned int index);
