@@ -62,6 +62,7 @@ int event_loop_call(struct event_loop *loop, int (*fn)(void *arg), void *arg);
  */
 struct loop_watch {
 	int fd;
+	bool writable; /* also called after it has become writable; fixed while armed */
 	void (*ready)(struct loop_watch *watch);
 	struct watch_node *node; /* the loop's; NULL when not armed */
 };

@@ -24,6 +24,8 @@ static int epoll_watch(struct event_loop *loop, struct watch_node *node)
 	struct epoll_state *state = loop->backend_state;
 	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = node };
 
+	if (node->watch->writable)
+		event.events |= EPOLLOUT;
 	if (epoll_ctl(state->fd, EPOLL_CTL_ADD, node->watch->fd, &event) < 0)
 		return -errno;
 	node->next = state->nodes;

@@ -167,7 +167,8 @@ static int arm_poll(struct watch_node *node)
 
 	if (!sqe)
 		return -EAGAIN;
-	io_uring_prep_poll_multishot(sqe, node->watch->fd, POLLIN | POLLRDHUP);
+	io_uring_prep_poll_multishot(sqe, node->watch->fd,
+				     POLLIN | POLLRDHUP | (node->watch->writable ? POLLOUT : 0));
 	event_loop_submit_op(sqe, &node->op);
 	return 0;
 }
