@@ -18,7 +18,8 @@ static int init_queues(struct virtio_device *dev, struct error *err)
 {
 	dev->queues = calloc(dev->queue_count, sizeof(*dev->queues));
 	dev->layouts = calloc(dev->queue_count, sizeof(*dev->layouts));
-	if (!dev->queues || !dev->layouts)
+	dev->counters = calloc(dev->ops->counter_count + 1, sizeof(*dev->counters));
+	if (!dev->queues || !dev->layouts || !dev->counters)
 		return error_set(err, ENOMEM, "%s: out of memory", dev->name);
 	for (unsigned int i = 0; i < dev->queue_count; i++)
 		dev->queues[i].notified.fd = -1;
@@ -64,6 +65,7 @@ void virtio_device_fini(struct virtio_device *dev)
 		close_fd(&dev->queues[i].notified.fd);
 	free(dev->queues);
 	free(dev->layouts);
+	free(dev->counters);
 	pthread_cond_destroy(&dev->settled);
 	pthread_mutex_destroy(&dev->lock);
 }

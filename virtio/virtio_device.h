@@ -21,6 +21,7 @@
 #include "base/event_loop.h"
 #include "base/irq_line.h"
 #include "base/log.h"
+#include "snapshot/state_desc.h"
 #include "virtio/virtqueue.h"
 
 struct virtio_device;
@@ -52,6 +53,20 @@ struct virtio_ops {
 
 	/* Frees the device: stopped and fini'd by now. Control thread. */
 	void (*free)(struct virtio_device *dev);
+
+	/*
+	 * What a snapshot holds of the device beside registers and queues: `state` describes the
+	 * structure that save() fills in and load() takes; load() trusts none of it. Both run on the
+	 * control thread while the device is paused. All NULL for a device that has no more.
+	 */
+	const struct state_desc *state;
+	void (*save)(struct virtio_device *dev, void *state);
+	int (*load)(struct virtio_device *dev, const void *state, struct error *err);
+
+	/* What it counts, by the names that Firecracker's metrics use; virtio_count() takes the index
+	 * into this. May be none. */
+	const char *const *counter_names;
+	unsigned int counter_count;
 };
 
 /* The register file, and what a saved device consists of beside its queues. */
@@ -86,6 +101,7 @@ struct virtio_device {
 	struct virtio_registers regs;
 	struct virtqueue_layout *layouts; /* [queue_count] */
 
+	_Atomic uint64_t *counters;   /* [ops->counter_count], since creation; read by any thread */
 	atomic_uint interrupt_status; /* VIRTIO_MMIO_INT_* */
 	struct log_limit warnings;
 
@@ -130,6 +146,12 @@ must_check int virtio_device_init(struct virtio_device *dev,
 				  const struct virtio_device_params *params, struct error *err);
 /* Undoes it; for creations that failed later, and for virtio_device_destroy(). */
 void virtio_device_fini(struct virtio_device *dev);
+
+/* Adds to one of the device's counters. Any thread. */
+static inline void virtio_count(struct virtio_device *dev, unsigned int counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(&dev->counters[counter], n, memory_order_relaxed);
+}
 
 /* Loop thread, while running: was this feature (a bit number) negotiated? */
 bool virtio_device_has(const struct virtio_device *dev, unsigned int feature);

@@ -1,0 +1,91 @@
+/*
+ * What of a structure is saved: a table of its fields by name. The codec walks the table in both
+ * directions; nobody writes bytes by hand. Tables are constant and describe plain data: a struct
+ * that save() fills in for the codec, or that the codec has decoded and load() checks and takes.
+ *
+ * What is decoded is untrusted: the codec bounds every array by its table and nothing else; ranges
+ * are load()'s to check.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum state_type {
+	STATE_BOOL,
+	STATE_U8,
+	STATE_U16,
+	STATE_U32,
+	STATE_U64,
+	STATE_I64,
+	STATE_STRING, /* char[size], terminated */
+	STATE_BYTES,  /* uint8_t[size], all of it */
+	STATE_STRUCT, /* described by `sub` */
+};
+
+struct state_desc;
+
+struct state_field {
+	const char *name;
+	enum state_type type;
+	uint32_t offset; /* in the structure */
+	uint32_t size;	 /* bytes, of one element */
+	uint32_t max;	 /* elements of an array; 0: not an array */
+	/* For arrays of varying length: where the uint32_t is that says how many are used. 0: all of
+	 * them (so the count cannot be the structure's first member). */
+	uint32_t count_offset;
+	uint16_t since; /* the version of the table that brought it; a missing field of a later
+			   version than the file's keeps its default of zero */
+	const struct state_desc *sub;
+};
+
+struct state_desc {
+	const char *name; /* of the section, or of the kind of thing: "net" */
+	uint16_t version; /* the newest `since` among the fields; at least 1 */
+	uint32_t size;	  /* bytes of the structure */
+	const struct state_field *fields;
+	uint32_t field_count;
+};
+
+#define STATE_SIZEOF(type, member) ((uint32_t)sizeof(((type *)0)->member))
+
+/* STATE_FIELD(struct net_state, mtu, STATE_U16, 1) */
+#define STATE_FIELD(type, member, kind, since_version)                                     \
+	{                                                                                  \
+		.name = #member, .type = kind, .offset = (uint32_t)offsetof(type, member), \
+		.size = STATE_SIZEOF(type, member), .since = since_version,                \
+	}
+
+/* An array of numbers or bools, all used. */
+#define STATE_ARRAY(type, member, kind, since_version)                                     \
+	{                                                                                  \
+		.name = #member, .type = kind, .offset = (uint32_t)offsetof(type, member), \
+		.size = STATE_SIZEOF(type, member[0]),                                     \
+		.max = STATE_SIZEOF(type, member) / STATE_SIZEOF(type, member[0]),         \
+		.since = since_version,                                                    \
+	}
+
+/* One structure inside another. */
+#define STATE_NESTED(type, member, table, since_version)                                           \
+	{                                                                                          \
+		.name = #member, .type = STATE_STRUCT, .offset = (uint32_t)offsetof(type, member), \
+		.size = STATE_SIZEOF(type, member), .since = since_version, .sub = table,          \
+	}
+
+/* An array of structures of which `counter`, a uint32_t of the same struct, says how many there
+ * are. */
+#define STATE_TABLE(type, member, counter, table, since_version)                                   \
+	{                                                                                          \
+		.name = #member, .type = STATE_STRUCT, .offset = (uint32_t)offsetof(type, member), \
+		.size = STATE_SIZEOF(type, member[0]),                                             \
+		.max = STATE_SIZEOF(type, member) / STATE_SIZEOF(type, member[0]),                 \
+		.count_offset = (uint32_t)offsetof(type, counter), .since = since_version,         \
+		.sub = table,                                                                      \
+	}
+
+#define STATE_DESC(table_name, type, table_version, table)                          \
+	{                                                                           \
+		.name = table_name, .version = table_version, .size = sizeof(type), \
+		.fields = table, .field_count = sizeof(table) / sizeof((table)[0]), \
+	}
