@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include "base/log.h"
+#include "virtio/virtio_device.h"
 #include "vmm/machine_priv.h"
 
 /* The end ---------------------------------------------------------------------------------------*/
@@ -128,8 +129,40 @@ int machine_build(struct machine **out, const struct vm_config *config, struct t
 /* The first vCPU last: it is the one that wakes the others. */
 void machine_start(struct machine *machine)
 {
+	vcpu_set_boot(&machine->vcpus[0], &machine->boot_cpu);
 	for (unsigned int i = machine->vcpu_count; i-- > 0;)
-		vcpu_run(&machine->vcpus[i], i == 0 ? &machine->boot_cpu : NULL);
+		vcpu_run(&machine->vcpus[i]);
+	machine->started = true;
+}
+
+/* The vCPUs first: a device that is being drained gets nothing new to do. */
+void machine_pause(struct machine *machine)
+{
+	if (machine->paused || !machine->started)
+		return;
+	for (unsigned int i = 0; i < machine->vcpu_count; i++)
+		vcpu_ask_pause(&machine->vcpus[i]);
+	for (unsigned int i = 0; i < machine->vcpu_count; i++)
+		vcpu_wait_paused(&machine->vcpus[i]);
+	for (unsigned int i = 0; i < machine->device_count; i++)
+		virtio_device_pause(machine->devices[i]);
+	machine->paused = true;
+}
+
+void machine_resume(struct machine *machine)
+{
+	if (!machine->paused)
+		return;
+	for (unsigned int i = machine->device_count; i-- > 0;)
+		virtio_device_resume(machine->devices[i]);
+	for (unsigned int i = machine->vcpu_count; i-- > 0;)
+		vcpu_run(&machine->vcpus[i]);
+	machine->paused = false;
+}
+
+bool machine_is_paused(const struct machine *machine)
+{
+	return machine->paused;
 }
 
 /* All are told before any is waited for: a stopped vCPU may be what another one waits for. */

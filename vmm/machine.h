@@ -23,6 +23,18 @@ must_check int machine_build(struct machine **out, const struct vm_config *confi
 /* Lets the vCPUs run. Once. */
 void machine_start(struct machine *machine);
 
+/*
+ * Takes the vCPUs out of the guest, each to the end of the instruction it was in, then drains and stops
+ * the devices: what the machine consists of is whole and changes no more. Resuming is the reverse; the
+ * guest's watchdog is told that it was away (kvmclock). Both are idempotent; a machine that has ended
+ * stays so. They return when done: a pause takes as long as the slowest I/O in flight. Control thread.
+ */
+void machine_pause(struct machine *machine);
+void machine_resume(struct machine *machine);
+
+/* Control thread. */
+bool machine_is_paused(const struct machine *machine);
+
 /* Becomes readable when the machine has ended by itself. */
 int machine_end_fd(const struct machine *machine);
 

@@ -38,6 +38,8 @@ struct machine {
 	struct vcpu_host vcpu_host;
 	struct cpuid_source cpuid;
 	struct boot_cpu boot_cpu; /* how the first one starts */
+	bool started;		  /* the vCPUs were let run once */
+	bool paused;
 
 	/* The first end wins; written by a vCPU or the control thread, under the lock. */
 	pthread_mutex_t end_lock;

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "base/thread.h"
@@ -58,46 +59,115 @@ static int make(struct vcpu *vcpu, struct error *err)
 	return vcpu_setup(vcpu, cpuid, err);
 }
 
-/* Returns when the machine is put together around the vCPU, or with false if that will not be. */
-static bool get_ready(struct vcpu *vcpu)
+/* Under the lock, which it lets go of meanwhile. */
+static void do_task(struct vcpu *vcpu)
 {
-	int ret = make(vcpu, &vcpu->error);
-
-	sem_post(&vcpu->ready);
-	if (ret < 0)
-		return false;
-	wait_for(&vcpu->go);
-	return !atomic_load_explicit(&vcpu->stop, memory_order_acquire);
+	pthread_mutex_unlock(&vcpu->lock);
+	vcpu->task_result = vcpu->task(vcpu, vcpu->task_arg, vcpu->task_error);
+	pthread_mutex_lock(&vcpu->lock);
+	vcpu->task = NULL;
+	pthread_cond_broadcast(&vcpu->changed);
 }
 
+static bool is_to_stop(struct vcpu *vcpu)
+{
+	return atomic_load_explicit(&vcpu->stop, memory_order_acquire);
+}
+
+/* A guest that was away must not take the gap for a lockup of its own. Guests without kvmclock, and
+ * kernels without the call, have nothing to be told. */
+static void tell_of_pause(const struct vcpu *vcpu)
+{
+	if (vcpu->has_run && ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0) < 0)
+		return;
+}
+
+/* Parked until it may run; false: it is to end. */
+static bool wait_to_run(struct vcpu *vcpu)
+{
+	bool may_run;
+
+	pthread_mutex_lock(&vcpu->lock);
+	vcpu->parked = true;
+	pthread_cond_broadcast(&vcpu->changed);
+	while ((vcpu->pause || vcpu->task) && !is_to_stop(vcpu)) {
+		if (vcpu->task)
+			do_task(vcpu);
+		else
+			pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+	}
+	may_run = !is_to_stop(vcpu);
+	if (may_run) {
+		vcpu->parked = false;
+		/* Under the lock, so that it cannot undo what a pause or a stop to come sets. */
+		__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELEASE);
+		tell_of_pause(vcpu);
+	}
+	pthread_mutex_unlock(&vcpu->lock);
+	return may_run;
+}
+
+static bool is_wanted(struct vcpu *vcpu)
+{
+	return atomic_load_explicit(&vcpu->pause, memory_order_acquire) || is_to_stop(vcpu);
+}
+
+/* In the guest and out of it, until the machine ends (what by, it returns) or the vCPU is stopped. */
 static enum machine_end run(struct vcpu *vcpu, char *text, size_t size)
 {
 	enum machine_end end = MACHINE_RUNNING;
 
-	while (end == MACHINE_RUNNING && !atomic_load_explicit(&vcpu->stop, memory_order_acquire))
-		end = vcpu_enter(vcpu, text, size);
+	while (end == MACHINE_RUNNING) {
+		while (end == MACHINE_RUNNING && !is_wanted(vcpu))
+			end = vcpu_enter(vcpu, text, size);
+		if (is_to_stop(vcpu)) /* the guest does nothing any more */
+			break;
+		if (end == MACHINE_RUNNING)
+			end = vcpu_settle(vcpu, text, size);
+		if (end == MACHINE_RUNNING && !wait_to_run(vcpu))
+			break;
+	}
 	return end;
+}
+
+/* A task: its own errors, since the machine's start does not wait for it. */
+static int take_boot_state(struct vcpu *vcpu, void *boot, struct error *unused)
+{
+	struct error err = { 0 };
+
+	(void)unused;
+	if (vcpu_set_boot_state(vcpu, boot, &err) < 0)
+		vcpu->host->ended(vcpu->host->opaque, MACHINE_KVM_ERROR, err.text);
+	return 0;
+}
+
+static void live(struct vcpu *vcpu)
+{
+	int ret = make(vcpu, &vcpu->error);
+	enum machine_end end;
+	char text[1536];
+
+	sem_post(&vcpu->ready);
+	if (ret < 0 || is_to_stop(vcpu) || !wait_to_run(vcpu))
+		return;
+	if (vcpu->host->first_run)
+		vcpu->host->first_run(vcpu->host->opaque);
+	vcpu->has_run = true;
+	end = run(vcpu, text, sizeof(text));
+	if (end != MACHINE_RUNNING)
+		vcpu->host->ended(vcpu->host->opaque, end, text);
 }
 
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
-	enum machine_end end = MACHINE_RUNNING;
-	struct error err = { 0 };
-	char text[1536];
 
 	allow_kick();
-	if (!get_ready(vcpu))
-		return NULL;
-	if (vcpu->boot && vcpu_set_boot_state(vcpu, vcpu->boot, &err) < 0) {
-		vcpu->host->ended(vcpu->host->opaque, MACHINE_KVM_ERROR, err.text);
-		return NULL;
-	}
-	if (vcpu->host->first_run)
-		vcpu->host->first_run(vcpu->host->opaque);
-	end = run(vcpu, text, sizeof(text));
-	if (end != MACHINE_RUNNING)
-		vcpu->host->ended(vcpu->host->opaque, end, text);
+	live(vcpu);
+	pthread_mutex_lock(&vcpu->lock);
+	vcpu->parked = vcpu->ended = true;
+	pthread_cond_broadcast(&vcpu->changed);
+	pthread_mutex_unlock(&vcpu->lock);
 	return NULL;
 }
 
@@ -109,10 +179,11 @@ int vcpu_start(struct vcpu *vcpu, unsigned int index, const struct vcpu_host *ho
 	char name[16];
 	int ret;
 
-	*vcpu = (struct vcpu){ .fd = -1, .index = index, .host = host };
+	*vcpu = (struct vcpu){ .fd = -1, .index = index, .host = host, .pause = true };
 	sem_init(&vcpu->create, 0, 0);
 	sem_init(&vcpu->ready, 0, 0);
-	sem_init(&vcpu->go, 0, 0);
+	pthread_mutex_init(&vcpu->lock, NULL);
+	pthread_cond_init(&vcpu->changed, NULL);
 	/* The name that Firecracker's users pin and account by. */
 	snprintf(name, sizeof(name), "fc_vcpu %u", index);
 	ret = thread_start(&vcpu->thread, name, vcpu_thread, vcpu);
@@ -137,14 +208,73 @@ int vcpu_wait_ready(struct vcpu *vcpu, struct error *err)
 	return vcpu->error.code;
 }
 
-void vcpu_run(struct vcpu *vcpu, const struct boot_cpu *boot)
+void vcpu_set_boot(struct vcpu *vcpu, struct boot_cpu *boot)
 {
-	vcpu->boot = boot;
-	sem_post(&vcpu->go);
+	vcpu_start_task(vcpu, take_boot_state, boot, NULL);
 }
 
-/* Whatever it waits for, it is let go and finds `stop`. immediate_exit closes the window between the
- * thread's look at that and its entry into KVM_RUN; the signal brings it out of there. */
+void vcpu_run(struct vcpu *vcpu)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	atomic_store_explicit(&vcpu->pause, false, memory_order_release);
+	pthread_cond_broadcast(&vcpu->changed);
+	pthread_mutex_unlock(&vcpu->lock);
+}
+
+/* Out of wherever it is, once `stop` or `pause` says why. immediate_exit closes the window between the
+ * thread's look at those and its entry into KVM_RUN; the signal brings it out of there. */
+static void fetch(struct vcpu *vcpu)
+{
+	if (vcpu->run)
+		__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	pthread_cond_broadcast(&vcpu->changed);
+	pthread_kill(vcpu->thread, kick_signal());
+}
+
+void vcpu_ask_pause(struct vcpu *vcpu)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	atomic_store_explicit(&vcpu->pause, true, memory_order_release);
+	if (!vcpu->parked)
+		fetch(vcpu);
+	pthread_mutex_unlock(&vcpu->lock);
+}
+
+void vcpu_wait_paused(struct vcpu *vcpu)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	while (!vcpu->parked)
+		pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+	pthread_mutex_unlock(&vcpu->lock);
+}
+
+void vcpu_start_task(struct vcpu *vcpu, vcpu_task *task, void *arg, struct error *err)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	while (vcpu->task && !vcpu->ended) /* the one before, that nobody waited for */
+		pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+	vcpu->task = task;
+	vcpu->task_arg = arg;
+	vcpu->task_error = err;
+	vcpu->task_result = -ECANCELED;
+	pthread_cond_broadcast(&vcpu->changed);
+	pthread_mutex_unlock(&vcpu->lock);
+}
+
+int vcpu_wait_task(struct vcpu *vcpu)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	while (vcpu->task && !vcpu->ended)
+		pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+	vcpu->task = NULL;
+	pthread_mutex_unlock(&vcpu->lock);
+	if (vcpu->task_result == -ECANCELED)
+		return error_set(vcpu->task_error, ECANCELED, "vCPU %u: the machine has ended",
+				 vcpu->index);
+	return vcpu->task_result;
+}
+
+/* Whatever it waits for, it is let go and finds `stop`. */
 void vcpu_stop(struct vcpu *vcpu)
 {
 	struct error ignored = { 0 };
@@ -155,10 +285,9 @@ void vcpu_stop(struct vcpu *vcpu)
 	sem_post(&vcpu->create);
 	if (vcpu_wait_ready(vcpu, &ignored) < 0)
 		return; /* its thread has ended */
-	if (vcpu->run)
-		__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
-	sem_post(&vcpu->go);
-	pthread_kill(vcpu->thread, kick_signal());
+	pthread_mutex_lock(&vcpu->lock);
+	fetch(vcpu);
+	pthread_mutex_unlock(&vcpu->lock);
 }
 
 void vcpu_join(struct vcpu *vcpu)
@@ -176,5 +305,6 @@ void vcpu_destroy(struct vcpu *vcpu)
 	close_fd(&vcpu->fd);
 	sem_destroy(&vcpu->create);
 	sem_destroy(&vcpu->ready);
-	sem_destroy(&vcpu->go);
+	pthread_cond_destroy(&vcpu->changed);
+	pthread_mutex_destroy(&vcpu->lock);
 }

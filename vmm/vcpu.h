@@ -1,7 +1,9 @@
 /*
- * One virtual CPU and its thread. The thread makes the vCPU, then alternates between the guest
- * (KVM_RUN) and handling the exit that brought it back. It ends when it is told to, or when an exit ends the machine;
- * then it says so through vcpu_host.ended, once, and leaves.
+ * One virtual CPU and its thread. The thread makes the vCPU and parks; once it may run it alternates
+ * between the guest (KVM_RUN) and handling the exit that brought it back. Asked to pause, it finishes
+ * what the guest is in the middle of and parks again: then the vCPU's state is whole and still. It ends
+ * when it is told to, or when an exit ends the machine; then it says so through vcpu_host.ended, once,
+ * and leaves.
  */
 #pragma once
 
@@ -37,12 +39,18 @@ struct vcpu_host {
 	void *opaque;
 };
 
+struct vcpu;
+
+/* Work for a parked vCPU's thread. */
+typedef int vcpu_task(struct vcpu *vcpu, void *arg, struct error *err);
+
 struct vcpu {
 	unsigned int index; /* the APIC id too */
 	const struct vcpu_host *host;
 	pthread_t thread;
 	bool has_thread, has_answered;
-	atomic_bool stop;
+	atomic_bool stop;  /* to end */
+	atomic_bool pause; /* to park; changes under the lock */
 
 	sem_t create; /* the VM is there */
 
@@ -52,9 +60,16 @@ struct vcpu {
 	struct error error; /* why it could not be made */
 	sem_t ready;
 
-	/* The control thread's until it has posted `go`. */
-	const struct boot_cpu *boot;
-	sem_t go;
+	/* Under the lock; `changed` is told of every change. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool parked; /* it touches neither guest nor vCPU until told to; true for good once it ended */
+	bool ended;
+	bool has_run;	 /* it was in the guest */
+	vcpu_task *task; /* what it is to do where it is parked; NULL: nothing */
+	void *task_arg;
+	struct error *task_error;
+	int task_result;
 };
 
 /* Once per process, before any vCPU starts: makes the signal that kicks them harmless. */
@@ -67,15 +82,37 @@ void vcpu_setup_kick_signal(void);
 must_check int vcpu_start(struct vcpu *vcpu, unsigned int index, const struct vcpu_host *host,
 			  struct error *err);
 
-/* Has the thread make the vCPU, then wait for vcpu_run(). After kvm_create_irqchip(). */
+/* Has the thread make the vCPU, then park. After kvm_create_irqchip(). */
 void vcpu_create(struct vcpu *vcpu);
 
 /* 0 when the vCPU is there, else why it could not be made. */
 must_check int vcpu_wait_ready(struct vcpu *vcpu, struct error *err);
 
-/* Lets it enter the guest: in the state `boot` (which stays valid), or, with NULL, waiting for the
- * call of another vCPU. Ready vCPUs only. */
-void vcpu_run(struct vcpu *vcpu, const struct boot_cpu *boot);
+/*
+ * Gives a parked vCPU the state of a boot protocol (boot stays valid until it has run); does not wait. A
+ * failure ends the machine. Of the others, in the state that they are made in, KVM lets none into the
+ * guest before another vCPU calls it. Control thread.
+ */
+void vcpu_set_boot(struct vcpu *vcpu, struct boot_cpu *boot);
+
+/* Lets a parked vCPU enter the guest. Ready vCPUs only. Control thread. */
+void vcpu_run(struct vcpu *vcpu);
+
+/*
+ * Brings it out of the guest to where it parks: all are asked before any is waited for, since a
+ * parked vCPU may be what another one waits for. Harmless when it is parked or has ended. Control
+ * thread.
+ */
+void vcpu_ask_pause(struct vcpu *vcpu);
+void vcpu_wait_paused(struct vcpu *vcpu);
+
+/*
+ * Runs task(vcpu, arg, err) on the thread of a parked vCPU, which is where KVM wants a vCPU's ioctls to
+ * come from; vcpu_wait_task() returns what it returned. One at a time; -ECANCELED when the thread ends
+ * or has ended without it. Control thread.
+ */
+void vcpu_start_task(struct vcpu *vcpu, vcpu_task *task, void *arg, struct error *err);
+must_check int vcpu_wait_task(struct vcpu *vcpu);
 
 /* Makes the thread leave the guest and end; vcpu_join() waits for it. Control thread. */
 void vcpu_stop(struct vcpu *vcpu);

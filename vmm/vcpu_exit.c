@@ -138,3 +138,21 @@ enum machine_end vcpu_enter(const struct vcpu *vcpu, char *text, size_t size)
 		return handle_failure(vcpu, errno, text, size);
 	return handle_exit(vcpu, text, size);
 }
+
+/*
+ * The KVM documentation of KVM_RUN: for KVM_EXIT_IO and KVM_EXIT_MMIO the operations are complete, and the
+ * state is consistent, only after userspace has entered the kernel again; with immediate_exit set the
+ * kernel completes them and returns EINTR. An access in several pieces comes back for the next piece
+ * instead, at most a thousand times (a string instruction).
+ */
+enum machine_end vcpu_settle(const struct vcpu *vcpu, char *text, size_t size)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	while (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
+		enum machine_end end = handle_exit(vcpu, text, size);
+
+		if (end != MACHINE_RUNNING)
+			return end;
+	}
+	return handle_failure(vcpu, errno, text, size);
+}
