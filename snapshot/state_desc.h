@@ -48,44 +48,46 @@ struct state_desc {
 	uint32_t field_count;
 };
 
-#define STATE_SIZEOF(type, member) ((uint32_t)sizeof(((type *)0)->member))
+#define STATE_SIZEOF(owner, member) ((uint32_t)sizeof(((owner *)0)->member))
 
 /* STATE_FIELD(struct net_state, mtu, STATE_U16, 1) */
-#define STATE_FIELD(type, member, kind, since_version)                                     \
-	{                                                                                  \
-		.name = #member, .type = kind, .offset = (uint32_t)offsetof(type, member), \
-		.size = STATE_SIZEOF(type, member), .since = since_version,                \
+#define STATE_FIELD(owner, member, kind, since_version)                                     \
+	{                                                                                   \
+		.name = #member, .type = kind, .offset = (uint32_t)offsetof(owner, member), \
+		.size = STATE_SIZEOF(owner, member), .since = since_version,                \
 	}
 
 /* An array of numbers or bools, all used. */
-#define STATE_ARRAY(type, member, kind, since_version)                                     \
-	{                                                                                  \
-		.name = #member, .type = kind, .offset = (uint32_t)offsetof(type, member), \
-		.size = STATE_SIZEOF(type, member[0]),                                     \
-		.max = STATE_SIZEOF(type, member) / STATE_SIZEOF(type, member[0]),         \
-		.since = since_version,                                                    \
+#define STATE_ARRAY(owner, member, kind, since_version)                                     \
+	{                                                                                   \
+		.name = #member, .type = kind, .offset = (uint32_t)offsetof(owner, member), \
+		.size = STATE_SIZEOF(owner, member[0]),                                     \
+		.max = STATE_SIZEOF(owner, member) / STATE_SIZEOF(owner, member[0]),        \
+		.since = since_version,                                                     \
 	}
 
 /* One structure inside another. */
-#define STATE_NESTED(type, member, table, since_version)                                           \
-	{                                                                                          \
-		.name = #member, .type = STATE_STRUCT, .offset = (uint32_t)offsetof(type, member), \
-		.size = STATE_SIZEOF(type, member), .since = since_version, .sub = table,          \
+#define STATE_NESTED(owner, member, table, since_version)                                         \
+	{                                                                                         \
+		.name = #member, .type = STATE_STRUCT,                                            \
+		.offset = (uint32_t)offsetof(owner, member), .size = STATE_SIZEOF(owner, member), \
+		.since = since_version, .sub = table,                                             \
 	}
 
 /* An array of structures of which `counter`, a uint32_t of the same struct, says how many there
  * are. */
-#define STATE_TABLE(type, member, counter, table, since_version)                                   \
-	{                                                                                          \
-		.name = #member, .type = STATE_STRUCT, .offset = (uint32_t)offsetof(type, member), \
-		.size = STATE_SIZEOF(type, member[0]),                                             \
-		.max = STATE_SIZEOF(type, member) / STATE_SIZEOF(type, member[0]),                 \
-		.count_offset = (uint32_t)offsetof(type, counter), .since = since_version,         \
-		.sub = table,                                                                      \
+#define STATE_TABLE(owner, member, counter, table, since_version)                           \
+	{                                                                                   \
+		.name = #member, .type = STATE_STRUCT,                                      \
+		.offset = (uint32_t)offsetof(owner, member),                                \
+		.size = STATE_SIZEOF(owner, member[0]),                                     \
+		.max = STATE_SIZEOF(owner, member) / STATE_SIZEOF(owner, member[0]),        \
+		.count_offset = (uint32_t)offsetof(owner, counter), .since = since_version, \
+		.sub = table,                                                               \
 	}
 
-#define STATE_DESC(table_name, type, table_version, table)                          \
-	{                                                                           \
-		.name = table_name, .version = table_version, .size = sizeof(type), \
-		.fields = table, .field_count = sizeof(table) / sizeof((table)[0]), \
+#define STATE_DESC(table_name, owner, table_version, table)                          \
+	{                                                                            \
+		.name = table_name, .version = table_version, .size = sizeof(owner), \
+		.fields = table, .field_count = sizeof(table) / sizeof((table)[0]),  \
 	}
