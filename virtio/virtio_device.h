@@ -170,9 +170,15 @@ void virtio_device_break(struct virtio_device *dev, const char *why);
  * Loop thread; the body of most notify()s. Calls serve() until it finds no chain (0), the ring is
  * broken (negative: the device then is), or `budget` chains were taken; then the others have
  * their turn and notify() is called again in the next. serve() returns 1 for a chain.
+ * VIRTIO_SERVE_WAITS: there is a chain, put back (virtqueue_unpop()), that cannot be served now;
+ * the driver is not asked for notifications and the device calls virtio_queue_resume() in time.
  */
+#define VIRTIO_SERVE_WAITS 2
 void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_queue *queue),
 			unsigned int budget);
+
+/* Loop thread. Serves a queue again that was left waiting; does nothing if that is over (reset). */
+void virtio_queue_resume(struct virtio_queue *queue);
 
 /* Loop thread. Hands a chain back; published, with one interrupt a batch, at the turn's end. */
 void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written);

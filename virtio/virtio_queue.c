@@ -19,6 +19,12 @@ static void publish(struct loop_defer *defer)
 		interrupt(queue->dev, VIRTIO_MMIO_INT_VRING);
 }
 
+void virtio_queue_resume(struct virtio_queue *queue)
+{
+	if (!queue->dev->broken && queue->ring.desc)
+		queue->dev->ops->notify(queue);
+}
+
 static void notified(struct loop_watch *watch)
 {
 	struct virtio_queue *queue = container_of(watch, struct virtio_queue, notified);
@@ -72,6 +78,8 @@ void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_q
 				return;
 			}
 			ret = serve(queue);
+			if (ret == VIRTIO_SERVE_WAITS)
+				return;
 		} while (ret > 0);
 		if (ret < 0) {
 			virtio_device_break(queue->dev, queue->ring.broken);

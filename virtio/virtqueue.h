@@ -94,6 +94,16 @@ void virtqueue_disable(struct virtqueue *vq);
 must_check int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain, struct iovec *iov,
 			     unsigned int iov_max);
 
+/*
+ * Puts the chain that was popped last, and just now, back: it is the next to be popped again. For a
+ * request that has to wait; nothing of it is kept, it is read anew then.
+ */
+static inline void virtqueue_unpop(struct virtqueue *vq)
+{
+	vq->state.next_avail--;
+	vq->in_flight--;
+}
+
 /* Are there chains that we have seen and not popped? Does not look at the ring again. */
 static inline bool virtqueue_has_more(const struct virtqueue *vq)
 {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/token_bucket.h"
 
 #define VM_DRIVES_MAX 16u
 #define VM_NETS_MAX 8u
@@ -15,20 +16,6 @@
 #define VM_MEMORY_MIN MIB(2)
 #define VM_MEMORY_MAX GIB(4096)
 #define VM_MEMORY_DEFAULT MIB(128)
-
-/*
- * One token bucket: `size` tokens at most, filled again from empty in refill_ms; `one_time_burst`
- * more at the start, never refilled. size 0 or refill_ms 0: no limit.
- */
-struct bucket_config {
-	uint64_t size; /* bytes or operations */
-	uint64_t one_time_burst;
-	uint64_t refill_ms;
-};
-
-struct rate_config {
-	struct bucket_config bytes, ops;
-};
 
 struct drive_config {
 	const char *id;	  /* the API's drive_id; NULL: the name in the guest ("vda") */

@@ -176,3 +176,22 @@ Test(virtqueue, a_chain_that_came_before_notifications_went_on_is_reported)
 	fake_chain(&fake, &buffer, 1);
 	cr_expect(virtqueue_enable_notify(&vq));
 }
+
+Test(virtqueue, a_chain_put_back_is_the_next_again)
+{
+	fake_chain(&fake, &(struct fake_buffer){ FAKE_DATA, 10, true }, 1);
+	fake_chain(&fake, &(struct fake_buffer){ FAKE_DATA, 20, true }, 1);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(pop(), 1);
+		cr_expect_eq(iov[0].iov_len, 10);
+		virtqueue_unpop(&vq);
+		cr_expect_eq(vq.in_flight, 0);
+	}
+	/* It is read anew: what the driver makes of it meanwhile is what counts. */
+	fake.desc[0].len = 30;
+	cr_assert_eq(pop(), 1);
+	cr_expect_eq(iov[0].iov_len, 30);
+	cr_assert_eq(pop(), 1);
+	cr_expect_eq(iov[0].iov_len, 20);
+	cr_expect_eq(pop(), 0);
+}
