@@ -1,4 +1,4 @@
-#include "cmd/options.h"
+#include "cmd/options_priv.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -50,8 +50,7 @@ int parse_size(const char *name, const char *text, uint64_t *out, struct error *
 	return 0;
 }
 
-/* Ends the path at the first single comma, makes ",," one; returns what follows, or NULL. */
-static char *split_path(char *text)
+char *split_path(char *text)
 {
 	char *to = text;
 
@@ -68,7 +67,7 @@ static char *split_path(char *text)
 	return NULL;
 }
 
-static bool strip_suffix(char *text, const char *suffix)
+bool strip_suffix(char *text, const char *suffix)
 {
 	size_t len = strlen(text), end = strlen(suffix);
 
@@ -78,9 +77,8 @@ static bool strip_suffix(char *text, const char *suffix)
 	return true;
 }
 
-/* One of two words for a setting that is one or the other. */
-static int parse_choice(const char *name, const char *key, const char *value, const char *yes,
-			const char *no, bool *out, struct error *err)
+int parse_choice(const char *name, const char *key, const char *value, const char *yes,
+		 const char *no, bool *out, struct error *err)
 {
 	*out = strcmp(value, yes) == 0;
 	if (*out || strcmp(value, no) == 0)
@@ -88,8 +86,8 @@ static int parse_choice(const char *name, const char *key, const char *value, co
 	return error_set(err, EINVAL, "%s: %s=%s: it is %s or %s", name, key, value, yes, no);
 }
 
-static int parse_count(const char *name, const char *key, const char *value, unsigned int min,
-		       unsigned int max, unsigned int *out, struct error *err)
+int parse_count(const char *name, const char *key, const char *value, unsigned int min,
+		unsigned int max, unsigned int *out, struct error *err)
 {
 	unsigned long number = 0;
 	char label[64];
@@ -100,6 +98,50 @@ static int parse_count(const char *name, const char *key, const char *value, uns
 	*out = (unsigned int)number;
 	return ret;
 }
+
+int parse_keys(const char *name, char *keys, parse_key_fn *parse_key, void *config,
+	       struct error *err)
+{
+	for (char *key = keys, *next; key; key = next) {
+		char *value = strchr(key, '=');
+		int ret;
+
+		next = strchr(key, ',');
+		if (next)
+			*next++ = '\0';
+		if (!value || (next && value >= next))
+			return error_set(err, EINVAL, "%s: '%s' is not KEY=VALUE", name, key);
+		*value++ = '\0';
+		ret = parse_key(name, key, value, config, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int parse_file(const char *name, char *text, const char **path, int *fd, struct error *err)
+{
+	unsigned long number = 0;
+	int ret;
+
+	*path = NULL;
+	*fd = -1;
+	if (!*text)
+		return error_set(err, EINVAL, "%s: the path is empty", name);
+	if (strncmp(text, "fd=", 3) != 0) {
+		*path = text;
+		return 0;
+	}
+	ret = parse_number(name, text + 3, 0, 1u << 20, &number, err);
+	if (ret < 0)
+		return ret;
+	if (number <= STDERR_FILENO)
+		return error_set(err, EINVAL, "%s: descriptor %lu is the console's", name, number);
+	*fd = (int)number;
+	return 0;
+}
+
+/* Drives -----------------------------------------------------------------------------------------*/
 
 static int parse_queue_size(const char *name, const char *value, struct drive_config *out,
 			    struct error *err)
@@ -113,9 +155,11 @@ static int parse_queue_size(const char *name, const char *value, struct drive_co
 	return ret;
 }
 
-static int parse_drive_key(const char *name, const char *key, const char *value,
-			   struct drive_config *out, struct error *err)
+static int parse_drive_key(const char *name, const char *key, const char *value, void *config,
+			   struct error *err)
 {
+	struct drive_config *out = config;
+
 	if (strcmp(key, "direct") == 0)
 		return parse_choice(name, key, value, "on", "off", &out->direct, err);
 	if (strcmp(key, "cache") == 0)
@@ -133,52 +177,46 @@ static int parse_drive_key(const char *name, const char *key, const char *value,
 		name, key);
 }
 
-static int parse_drive_keys(const char *name, char *keys, struct drive_config *out,
-			    struct error *err)
-{
-	for (char *key = keys, *next; key; key = next) {
-		char *value = strchr(key, '=');
-		int ret;
-
-		next = strchr(key, ',');
-		if (next)
-			*next++ = '\0';
-		if (!value || (next && value >= next))
-			return error_set(err, EINVAL, "%s: '%s' is not KEY=VALUE", name, key);
-		*value++ = '\0';
-		ret = parse_drive_key(name, key, value, out, err);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
-}
-
-static int parse_drive_fd(const char *name, const char *text, struct drive_config *out,
-			  struct error *err)
-{
-	unsigned long fd = 0;
-	int ret = parse_number(name, text, 0, 1u << 20, &fd, err);
-
-	if (ret < 0)
-		return ret;
-	if (fd <= STDERR_FILENO)
-		return error_set(err, EINVAL, "%s: descriptor %lu is the console's", name, fd);
-	out->fd = (int)fd;
-	return 0;
-}
-
 int parse_drive(const char *name, char *text, struct drive_config *out, struct error *err)
 {
 	char *keys = split_path(text);
 
 	*out = (struct drive_config){ .fd = -1 };
 	out->read_only = strip_suffix(text, ":ro");
-	if (keys && parse_drive_keys(name, keys, out, err) < 0)
+	if (parse_keys(name, keys, parse_drive_key, out, err) < 0)
 		return -EINVAL;
-	if (!*text)
-		return error_set(err, EINVAL, "%s: the path is empty", name);
-	if (strncmp(text, "fd=", 3) == 0)
-		return parse_drive_fd(name, text + 3, out, err);
-	out->path = text;
-	return 0;
+	return parse_file(name, text, &out->path, &out->fd, err);
+}
+
+/* Balloon ----------------------------------------------------------------------------------------*/
+
+static int parse_balloon_key(const char *name, const char *key, const char *value, void *config,
+			     struct error *err)
+{
+	struct balloon_config *out = config;
+
+	if (strcmp(key, "deflate-on-oom") == 0)
+		return parse_choice(name, key, value, "on", "off", &out->deflate_on_oom, err);
+	if (strcmp(key, "stats") == 0)
+		return parse_count(name, key, value, 0, UINT16_MAX, &out->stats_interval_s, err);
+	if (strcmp(key, "reporting") == 0)
+		return parse_choice(name, key, value, "on", "off", &out->free_page_reporting, err);
+	if (strcmp(key, "hinting") == 0)
+		return parse_choice(name, key, value, "on", "off", &out->free_page_hinting, err);
+	return error_set(err, EINVAL,
+			 "%s: unknown setting '%s'; there are deflate-on-oom, stats, reporting and "
+			 "hinting",
+			 name, key);
+}
+
+int parse_balloon(const char *name, char *text, struct balloon_config *out, struct error *err)
+{
+	char *keys = split_path(text);
+	unsigned long mib = 0;
+	int ret = parse_number(name, text, 0, VM_MEMORY_MAX >> 20, &mib, err);
+
+	if (ret < 0)
+		return ret;
+	*out = (struct balloon_config){ .target_mib = (uint32_t)mib };
+	return parse_keys(name, keys, parse_balloon_key, out, err);
 }

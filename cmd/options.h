@@ -10,6 +10,10 @@ must_check int parse_number(const char *name, const char *text, unsigned long mi
 /* A size in bytes: a number of MiB, or a number with K, M, G or T (binary, "iB" may follow). */
 must_check int parse_size(const char *name, const char *text, uint64_t *out, struct error *err);
 
+/* A balloon: MIB[,KEY=VALUE]... (vm_config.h). `text` is changed. */
+must_check int parse_balloon(const char *name, char *text, struct balloon_config *out,
+			     struct error *err);
+
 /*
  * A drive: PATH|fd=N[:ro][,KEY=VALUE]... (vm_config.h says what the keys mean). `text` is changed:
  * the parts are ended in place and stay in use. A path that has a comma writes it twice.

@@ -13,6 +13,7 @@ enum option_id {
 	OPTION_INITRD,
 	OPTION_ROOTFS,
 	OPTION_DRIVE,
+	OPTION_BALLOON,
 	OPTION_CPUS,
 	OPTION_MEM,
 	OPTION_CMDLINE,
@@ -26,6 +27,7 @@ static const struct option long_options[] = {
 	{ "initrd", required_argument, NULL, OPTION_INITRD },
 	{ "rootfs", required_argument, NULL, OPTION_ROOTFS },
 	{ "drive", required_argument, NULL, OPTION_DRIVE },
+	{ "balloon", required_argument, NULL, OPTION_BALLOON },
 	{ "cpus", required_argument, NULL, OPTION_CPUS },
 	{ "mem", required_argument, NULL, OPTION_MEM },
 	{ "cmdline", required_argument, NULL, OPTION_CMDLINE },
@@ -46,6 +48,7 @@ void run_options_help(void)
 	       "  --rootfs DRIVE       the root filesystem; always vda\n"
 	       "  --drive DRIVE        a further disk: vdb, vdc, ... in the order given, up to %u in\n"
 	       "                       all; without --rootfs the first one is vda\n"
+	       "  --balloon BALLOON    memory to take from the guest and give back to the host\n"
 	       "  --cpus N             vCPUs, 1 to %u (default 1)\n"
 	       "  --mem MIB            memory in MiB, or with a suffix: 512M, 4G (default %lu)\n"
 	       "  --cmdline STRING     the kernel's command line, instead of\n"
@@ -66,6 +69,12 @@ void run_options_help(void)
 	       "  num-queues=N             request queues, up to %u (default 1)\n"
 	       "  queue-size=N             entries of each, a power of 2 up to %u (default 256)\n"
 	       "  loop=N                   the I/O thread that serves it, 0 to %u (default 0)\n"
+	       "\n"
+	       "A BALLOON is a number of MiB, then settings as ,KEY=VALUE.\n"
+	       "  deflate-on-oom=on|off    a guest short of memory may take it back (default off)\n"
+	       "  stats=SECONDS            statistics of the guest's memory so often (default 0: none)\n"
+	       "  reporting=on|off         pages that the guest frees go back by themselves (default off)\n"
+	       "  hinting=on|off           the guest can be asked for its free pages (default off)\n"
 	       "\n"
 	       "On a terminal: Ctrl-A x ends the microVM, Ctrl-A h lists the other keys.\n"
 	       "\n"
@@ -122,6 +131,14 @@ static int add_drive(struct vm_config *vm, char *text, struct error *err)
 	return parse_drive("--drive", text, &vm->drives[vm->drive_count++], err);
 }
 
+static int add_balloon(struct vm_config *vm, char *text, struct error *err)
+{
+	if (vm->has_balloon)
+		return error_set(err, EINVAL, "a second --balloon, '%s': a guest has one", text);
+	vm->has_balloon = true;
+	return parse_balloon("--balloon", text, &vm->balloon, err);
+}
+
 static int parse_cpus(struct vm_config *vm, const char *text, struct error *err)
 {
 	unsigned long count;
@@ -145,6 +162,8 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 		return add_rootfs(&options->vm, value, err);
 	case OPTION_DRIVE:
 		return add_drive(&options->vm, value, err);
+	case OPTION_BALLOON:
+		return add_balloon(&options->vm, value, err);
 	case OPTION_CPUS:
 		ret = set_once(&options->cpus, "cpus", value, err);
 		return ret < 0 ? ret : parse_cpus(&options->vm, value, err);

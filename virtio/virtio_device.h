@@ -51,6 +51,11 @@ struct virtio_ops {
 	 * NULL where notify() leaves nothing behind. */
 	void (*stop)(struct virtio_device *dev);
 
+	/* The driver writes its configuration space: vCPU threads, under the lock; `offset` and `len` are
+	 * whatever it likes. NULL where nothing in it is the driver's. */
+	void (*write_config)(struct virtio_device *dev, uint64_t offset, const void *data,
+			     unsigned int len);
+
 	/* Frees the device: stopped and fini'd by now. Control thread. */
 	void (*free)(struct virtio_device *dev);
 

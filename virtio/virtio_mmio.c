@@ -192,6 +192,16 @@ static void write_notify(const struct virtio_device *dev, uint32_t queue)
 	(void)ret; /* EAGAIN: 2^64 - 2 notifications are pending */
 }
 
+static void write_config(struct virtio_device *dev, uint64_t offset, const void *data,
+			 unsigned int len)
+{
+	if (!dev->ops->write_config)
+		return;
+	virtio_device_lock(dev);
+	dev->ops->write_config(dev, offset, data, len);
+	virtio_device_unlock(dev);
+}
+
 void virtio_mmio_write(struct virtio_device *dev, uint64_t offset, const void *data,
 		       unsigned int len)
 {
@@ -202,9 +212,12 @@ void virtio_mmio_write(struct virtio_device *dev, uint64_t offset, const void *d
 		write_notify(dev, value);
 		return;
 	}
-	if (offset >= VIRTIO_MMIO_CONFIG || len != sizeof(value) ||
-	    !is_aligned(offset, sizeof(value)))
-		return; /* no device has a configuration field that the driver writes */
+	if (offset >= VIRTIO_MMIO_CONFIG) {
+		write_config(dev, offset - VIRTIO_MMIO_CONFIG, data, len);
+		return;
+	}
+	if (len != sizeof(value) || !is_aligned(offset, sizeof(value)))
+		return;
 	if (offset == VIRTIO_MMIO_INTERRUPT_ACK) {
 		atomic_fetch_and(&dev->interrupt_status, ~value);
 		return;

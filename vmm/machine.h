@@ -11,6 +11,7 @@
 
 struct machine;
 struct serial;
+struct virtio_device;
 
 /*
  * Opens and creates everything; nothing runs yet. On failure everything is undone; -ENOTSUP means
@@ -60,6 +61,9 @@ void machine_stop(struct machine *machine);
 
 /* Stops it if need be and frees everything. */
 void machine_destroy(struct machine *machine);
+
+/* The balloon, for virtio/virtio_balloon.h; NULL when the machine has none. Lives as long as the machine. */
+struct virtio_device *machine_balloon(struct machine *machine);
 
 /* The serial port, for input. */
 struct serial *machine_serial(struct machine *machine);

@@ -32,6 +32,7 @@ struct machine {
 	struct virtio_device *devices[LAYOUT_VIRTIO_DEVICES_MAX];
 	struct boot_device addresses[LAYOUT_VIRTIO_DEVICES_MAX]; /* of the same device */
 	unsigned int device_count;
+	struct virtio_device *balloon; /* one of them, or NULL */
 
 	struct vcpu vcpus[LAYOUT_VCPUS_MAX];
 	unsigned int vcpu_count; /* created so far */
@@ -68,6 +69,7 @@ must_check int machine_attach(struct machine *machine, struct virtio_device *dev
 
 /* A file for each kind: reserves, creates and attaches the index-th of the configuration. */
 must_check int machine_add_drive(struct machine *machine, unsigned int index, struct error *err);
+must_check int machine_add_balloon(struct machine *machine, struct error *err);
 
 /* vmm/machine_boot.c: kernel, command line and tables into memory, registers into vCPU 0. */
 must_check int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu,

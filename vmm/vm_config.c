@@ -48,6 +48,22 @@ static int check_drives(const struct vm_config *config, struct error *err)
 	return 0;
 }
 
+static int check_balloon(const struct vm_config *config, struct error *err)
+{
+	const struct balloon_config *balloon = &config->balloon;
+
+	if (!config->has_balloon)
+		return 0;
+	if (MIB(balloon->target_mib) > config->memory)
+		return error_set(err, EINVAL,
+				 "balloon: %u MiB are more than the guest's memory of %lu MiB",
+				 balloon->target_mib, config->memory >> 20);
+	if (balloon->stats_interval_s > UINT16_MAX)
+		return error_set(err, EINVAL, "balloon: statistics every %u s: at most %u",
+				 balloon->stats_interval_s, UINT16_MAX);
+	return 0;
+}
+
 int vm_config_check(const struct vm_config *config, struct error *err)
 {
 	int ret;
@@ -60,5 +76,6 @@ int vm_config_check(const struct vm_config *config, struct error *err)
 	ret = check_memory(config->memory, err);
 	if (ret < 0)
 		return ret;
-	return check_drives(config, err);
+	ret = check_drives(config, err);
+	return ret < 0 ? ret : check_balloon(config, err);
 }
