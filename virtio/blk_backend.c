@@ -25,10 +25,6 @@ int blk_backend_create(struct blk_backend **out, const struct blk_file *file,
 
 	if (ret < 0)
 		return ret;
-	if (getenv("NOINLINE")) {
-		*out = engine;
-		return 0;
-	}
 	ret = file->direct ? blk_direct_create(out, engine, err)
 			   : blk_inline_create(out, engine, err);
 	if (ret < 0)

@@ -1,6 +1,6 @@
+/* The block device's requests: from a chain to the backend and back. */
 #include <linux/virtio_ids.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "virtio/iov.h"
 #include "virtio/virtio_blk_priv.h"
@@ -42,16 +42,44 @@ guest_races void blk_complete(struct blk_request *request, uint8_t status)
 	give_back(blk, request);
 }
 
+void blk_refuse(struct blk_request *request, uint8_t status)
+{
+	virtio_count(request->queue->dev, BLK_INVALID_REQS, 1);
+	blk_complete(request, status);
+}
+
 /* A disk that fails goes on failing: each kind of error is said once, until another one comes. */
 static void report(struct virtio_blk *blk, const struct blk_io *io, int ret)
 {
 	static const char *const verbs[] = { "read", "write", "flush", "discard", "zero", "zero" };
 
+	virtio_count(&blk->dev, ret == -EAGAIN ? BLK_ENGINE_THROTTLED : BLK_EXECUTE_FAILS, 1);
 	if (blk->last_error[io->kind] == ret)
 		return;
 	blk->last_error[io->kind] = ret;
 	log_limited(&blk->io_errors, LOG_WARN, "drive %s: %s at byte %lu: %s", blk->dev.name,
 		    verbs[io->kind], io->offset, strerrordesc_np(-ret));
+}
+
+static void count(const struct blk_request *request)
+{
+	struct virtio_device *dev = request->queue->dev;
+
+	switch (request->type) {
+	case VIRTIO_BLK_T_IN:
+		virtio_count(dev, BLK_READ_COUNT, 1);
+		virtio_count(dev, BLK_READ_BYTES, request->bytes);
+		break;
+	case VIRTIO_BLK_T_OUT:
+		virtio_count(dev, BLK_WRITE_COUNT, 1);
+		virtio_count(dev, BLK_WRITE_BYTES, request->bytes);
+		break;
+	case VIRTIO_BLK_T_FLUSH:
+		virtio_count(dev, BLK_FLUSH_COUNT, 1);
+		break;
+	default:
+		break;
+	}
 }
 
 void blk_io_done(struct blk_io *io, int ret)
@@ -60,6 +88,8 @@ void blk_io_done(struct blk_io *io, int ret)
 
 	if (ret < 0)
 		report(blk_of(request->queue->dev), io, ret);
+	else
+		count(request);
 	blk_complete(request, ret < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
 }
 
@@ -84,22 +114,20 @@ bool blk_in_range(const struct virtio_blk *blk, uint64_t sector, uint64_t bytes)
 	       bytes / BLK_SECTOR <= capacity - sector;
 }
 
-static void transfer(struct virtio_blk *blk, struct blk_request *request, enum blk_op kind,
-		     uint64_t sector)
+static void transfer(struct virtio_blk *blk, struct blk_request *request, enum blk_op kind)
 {
-	const uint64_t bytes = iov_bytes(request->io.iov, request->io.iov_count);
-
 	if (kind == BLK_READ)
-		request->written += (uint32_t)bytes;
-	if (!blk_in_range(blk, sector, bytes) || (kind == BLK_WRITE && blk->file.read_only)) {
-		blk_complete(request, VIRTIO_BLK_S_IOERR);
+		request->written += request->bytes;
+	if (!blk_in_range(blk, request->sector, request->bytes) ||
+	    (kind == BLK_WRITE && blk->file->read_only)) {
+		blk_refuse(request, VIRTIO_BLK_S_IOERR);
 		return;
 	}
-	if (bytes == 0) {
+	if (request->bytes == 0) {
 		blk_complete(request, VIRTIO_BLK_S_OK);
 		return;
 	}
-	request->io.offset = sector * BLK_SECTOR;
+	request->io.offset = request->sector * BLK_SECTOR;
 	blk_submit(blk, request, kind, blk_io_done);
 }
 
@@ -107,7 +135,7 @@ static void flush(struct virtio_blk *blk, struct blk_request *request)
 {
 	request->io.offset = 0;
 	if (blk->unsafe) /* not offered, and not to be believed in */
-		blk_complete(request, VIRTIO_BLK_S_UNSUPP);
+		blk_refuse(request, VIRTIO_BLK_S_UNSUPP);
 	else
 		blk_submit(blk, request, BLK_FLUSH, blk_io_done);
 }
@@ -133,28 +161,40 @@ static void split_status(struct blk_request *request, struct virtqueue_chain *ch
 		chain->writable--;
 }
 
-static void execute(struct virtio_blk *blk, struct blk_request *request,
-		    struct virtqueue_chain *chain)
+static bool sends_data(uint32_t type)
+{
+	return type == VIRTIO_BLK_T_OUT || type == VIRTIO_BLK_T_DISCARD ||
+	       type == VIRTIO_BLK_T_WRITE_ZEROES;
+}
+
+/* What the driver wants. False: the chain has no room for saying so. */
+static bool parse(struct blk_request *request, struct virtqueue_chain *chain)
 {
 	struct iovec *data_in = chain->iov + chain->readable, *data_out = chain->iov;
 	struct virtio_blk_outhdr header;
 
-	if (iov_read(chain->iov, chain->readable, &header, sizeof(header)) < sizeof(header)) {
-		blk_complete(request, VIRTIO_BLK_S_IOERR);
-		return;
-	}
+	request->bytes = 0;
+	split_status(request, chain);
+	if (iov_read(chain->iov, chain->readable, &header, sizeof(header)) < sizeof(header))
+		return false;
 	iov_advance(&data_out, &chain->readable, sizeof(header));
-	request->io.iov = data_in;
-	request->io.iov_count = chain->writable;
+	request->type = header.type;
+	request->sector = header.sector;
+	request->io.iov = sends_data(header.type) ? data_out : data_in;
+	request->io.iov_count = sends_data(header.type) ? chain->readable : chain->writable;
+	if (header.type == VIRTIO_BLK_T_IN || header.type == VIRTIO_BLK_T_OUT)
+		request->bytes = (uint32_t)iov_bytes(request->io.iov, request->io.iov_count);
+	return true;
+}
 
-	switch (header.type) {
+static void execute(struct virtio_blk *blk, struct blk_request *request)
+{
+	switch (request->type) {
 	case VIRTIO_BLK_T_IN:
-		transfer(blk, request, BLK_READ, header.sector);
+		transfer(blk, request, BLK_READ);
 		break;
 	case VIRTIO_BLK_T_OUT:
-		request->io.iov = data_out;
-		request->io.iov_count = chain->readable;
-		transfer(blk, request, BLK_WRITE, header.sector);
+		transfer(blk, request, BLK_WRITE);
 		break;
 	case VIRTIO_BLK_T_FLUSH:
 		flush(blk, request);
@@ -163,25 +203,36 @@ static void execute(struct virtio_blk *blk, struct blk_request *request,
 		get_id(blk, request);
 		break;
 	case VIRTIO_BLK_T_DISCARD:
+		blk_discard(blk, request);
+		break;
 	case VIRTIO_BLK_T_WRITE_ZEROES:
-		request->io.iov = data_out;
-		request->io.iov_count = chain->readable;
-		(header.type == VIRTIO_BLK_T_DISCARD ? blk_discard : blk_write_zeroes)(blk,
-										       request);
+		blk_write_zeroes(blk, request);
 		break;
 	default:
-		blk_complete(request, VIRTIO_BLK_S_UNSUPP);
+		blk_refuse(request, VIRTIO_BLK_S_UNSUPP);
 		break;
 	}
 }
 
-/* One chain: taken, answered or on its way to the backend. */
+static int leave_waiting(struct virtio_queue *queue)
+{
+	struct virtqueue *ring = &queue->ring;
+
+	virtqueue_unpop(ring);
+	virtio_count(queue->dev, BLK_THROTTLED, 1);
+	virtio_count(queue->dev, BLK_REMAINING_REQS,
+		     (uint16_t)(ring->avail_seen - ring->state.next_avail));
+	return VIRTIO_SERVE_WAITS;
+}
+
+/* One chain: taken, answered or on its way to the backend; or left where it is. */
 static int serve(struct virtio_queue *queue)
 {
 	struct virtio_blk *blk = blk_of(queue->dev);
 	struct blk_request *request = take_request(blk);
 	struct virtqueue_chain chain;
 	int ret = virtqueue_pop(&queue->ring, &chain, request->iov, BLK_IOV_MAX);
+	bool makes_sense;
 
 	if (ret > 0 && chain.writable == 0) {
 		/* There is nowhere to put an answer. */
@@ -192,131 +243,102 @@ static int serve(struct virtio_queue *queue)
 		give_back(blk, request);
 		return ret;
 	}
+	makes_sense = parse(request, &chain);
+	if (!rate_limiter_take(&blk->limiter, request->bytes)) {
+		give_back(blk, request);
+		return leave_waiting(queue);
+	}
 	request->queue = queue;
 	request->head = chain.head;
 	request->written = 1;
 	blk->in_flight++;
-	split_status(request, &chain);
-	execute(blk, request, &chain);
+	if (makes_sense)
+		execute(blk, request);
+	else
+		blk_refuse(request, VIRTIO_BLK_S_IOERR);
 	return 1;
 }
 
 static void blk_notify(struct virtio_queue *queue)
 {
+	const uint16_t before = queue->ring.state.next_avail;
+
+	virtio_count(queue->dev, BLK_QUEUE_EVENTS, 1);
 	virtio_queue_serve(queue, serve, BUDGET);
+	if (queue->ring.state.next_avail == before && !virtqueue_has_more(&queue->ring))
+		virtio_count(queue->dev, BLK_NO_AVAIL_BUFFER, 1);
+}
+
+/* In turn, so that none waits for ever while others take what there is. */
+void blk_resume(struct rate_limiter *limiter)
+{
+	struct virtio_blk *blk = container_of(limiter, struct virtio_blk, limiter);
+	struct virtio_device *dev = &blk->dev;
+
+	virtio_count(dev, BLK_RATE_LIMITER_EVENTS, 1);
+	blk->turn = (blk->turn + 1) % dev->queue_count;
+	for (unsigned int i = 0; i < dev->queue_count && !dev->broken; i++)
+		virtio_queue_serve(&dev->queues[(blk->turn + i) % dev->queue_count], serve, BUDGET);
 }
 
 /* Life -------------------------------------------------------------------------------------------*/
 
 static int blk_start(struct virtio_device *dev)
 {
-	return blk_backend_start(blk_of(dev)->backend);
+	struct virtio_blk *blk = blk_of(dev);
+	int ret = rate_limiter_start(&blk->limiter, dev->loop);
+
+	if (ret == 0)
+		ret = blk_backend_start(blk->backend);
+	if (ret < 0) {
+		virtio_count(dev, BLK_ACTIVATE_FAILS, 1);
+		return ret;
+	}
+	if (blk->tell_config)
+		virtio_device_change_config(dev, blk_set_capacity,
+					    &(uint64_t){ blk->file->size / BLK_SECTOR });
+	blk->tell_config = false;
+	return 0;
 }
 
 static void blk_stop(struct virtio_device *dev)
 {
 	struct virtio_blk *blk = blk_of(dev);
 
+	rate_limiter_stop(&blk->limiter);
 	while (blk->in_flight > 0)
 		event_loop_run_once(dev->loop, true);
 	blk_backend_stop(blk->backend);
 }
 
-/* What creation made, in whatever state it is. */
-static void free_blk(struct virtio_blk *blk)
-{
-	blk_backend_destroy(blk->backend);
-	blk_file_close(&blk->file);
-	if (blk->requests)
-		munmap(blk->requests, blk->requests_bytes);
-	free(blk);
-}
+const char *const blk_counter_names[BLK_COUNTERS] = {
+	[BLK_ACTIVATE_FAILS] = "activate_fails",
+	[BLK_NO_AVAIL_BUFFER] = "no_avail_buffer",
+	[BLK_EXECUTE_FAILS] = "execute_fails",
+	[BLK_INVALID_REQS] = "invalid_reqs_count",
+	[BLK_FLUSH_COUNT] = "flush_count",
+	[BLK_QUEUE_EVENTS] = "queue_event_count",
+	[BLK_RATE_LIMITER_EVENTS] = "rate_limiter_event_count",
+	[BLK_UPDATE_COUNT] = "update_count",
+	[BLK_UPDATE_FAILS] = "update_fails",
+	[BLK_READ_BYTES] = "read_bytes",
+	[BLK_WRITE_BYTES] = "write_bytes",
+	[BLK_READ_COUNT] = "read_count",
+	[BLK_WRITE_COUNT] = "write_count",
+	[BLK_THROTTLED] = "rate_limiter_throttled_events",
+	[BLK_ENGINE_THROTTLED] = "io_engine_throttled_events",
+	[BLK_REMAINING_REQS] = "remaining_reqs_count",
+};
 
-static void blk_free(struct virtio_device *dev)
-{
-	free_blk(blk_of(dev));
-}
-
-static const struct virtio_ops blk_ops = {
+const struct virtio_ops blk_ops = {
 	.id = VIRTIO_ID_BLOCK,
 	.start = blk_start,
 	.notify = blk_notify,
 	.stop = blk_stop,
 	.free = blk_free,
+	.state = &blk_state_desc,
+	.save = blk_save,
+	.load = blk_load,
+	.counter_names = blk_counter_names,
+	.counter_count = BLK_COUNTERS,
 };
-
-static int open_backend(struct virtio_blk *blk, const struct virtio_blk_params *params,
-			struct event_loop *loop, struct error *err)
-{
-	const struct blk_file_params file = { .drive = params->name,
-					      .path = params->path,
-					      .fd = params->fd,
-					      .read_only = params->read_only,
-					      .direct = params->direct };
-	int ret = blk_file_open(&blk->file, &file, err);
-
-	if (ret < 0)
-		return ret;
-	ret = blk_backend_create(&blk->backend, &blk->file, loop, err);
-	return ret < 0 ? error_prefix(err, "drive %s", params->name) : 0;
-}
-
-/* Mapped and not from the heap, so that it is a promise: what is never used is never touched. One
- * more than entries: serve() takes a request before it knows whether there is a chain. */
-static int map_requests(struct virtio_blk *blk, unsigned int entries)
-{
-	void *map;
-
-	blk->requests_bytes = (entries + 1u) * sizeof(*blk->requests);
-	map = mmap(NULL, blk->requests_bytes, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (map == MAP_FAILED)
-		return -ENOMEM;
-	blk->requests = map;
-	return 0;
-}
-
-static int init_device(struct virtio_blk *blk, const struct virtio_blk_params *params,
-		       struct virtio_device_params core, struct error *err)
-{
-	core.ops = &blk_ops;
-	core.name = params->name;
-	core.queue_count = params->num_queues ? params->num_queues : 1;
-	core.queue_size_max = (uint16_t)(params->queue_size ? params->queue_size
-							    : BLK_QUEUE_SIZE_DEFAULT);
-	if (map_requests(blk, core.queue_count * core.queue_size_max) < 0)
-		return error_set(err, ENOMEM, "drive %s: out of memory", params->name);
-	core.features = blk_describe(blk, core.queue_count, core.queue_size_max);
-	core.config = &blk->config;
-	core.config_size = sizeof(blk->config);
-	return virtio_device_init(&blk->dev, &core, err);
-}
-
-int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_params *params,
-		      struct guest_memory *mem, struct event_loop *loop, struct irq_line *irq,
-		      struct error *err)
-{
-	const char *serial = params->serial ? params->serial : params->name;
-	struct virtio_blk *blk = calloc(1, sizeof(*blk));
-	int ret;
-
-	if (!blk) {
-		if (!params->path)
-			close(params->fd);
-		return error_set(err, ENOMEM, "drive %s: out of memory", params->name);
-	}
-	blk->file.fd = -1;
-	blk->unsafe = params->unsafe;
-	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
-	ret = open_backend(blk, params, loop, err);
-	if (ret == 0)
-		ret = init_device(
-			blk, params,
-			(struct virtio_device_params){ .mem = mem, .loop = loop, .irq = irq }, err);
-	if (ret < 0) {
-		free_blk(blk);
-		return ret;
-	}
-	*out = &blk->dev;
-	return 0;
-}

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/token_bucket.h"
 #include "virtio/virtio_device.h"
 
 /* What a drive is made from. Not called virtio_blk_config: that is the guest's, in linux/. */
@@ -18,6 +19,7 @@ struct virtio_blk_params {
 		*serial; /* what the guest's get-id reads: at most 20 bytes are used; NULL: name */
 	unsigned int num_queues; /* 0 for the default of 1 */
 	unsigned int queue_size; /* entries, a power of 2, 0 for the default of 256 */
+	struct rate_config rate; /* all queues together; each request of any kind is an operation */
 };
 
 /* Control thread. The error names the drive. Everything it is given outlives the device. */
@@ -31,3 +33,17 @@ must_check int virtio_blk_create(struct virtio_device **out, const struct virtio
  * when the size is not to be had or cannot be used: the capacity stays, and a line is logged.
  */
 must_check int virtio_blk_update_capacity(struct virtio_device *dev);
+
+/*
+ * Another file behind the same drive: `path`, or NULL and then the open descriptor fd, which is taken
+ * over whatever the result. Read-only and O_DIRECT stay as they were. What is in flight ends on the
+ * old file, what was complete there is on stable storage (but in unsafe mode) before a request goes
+ * to the new one, and the driver is told that its configuration changed. On failure the old file
+ * stays. Control thread, which waits for all that; a device that is paused stays so.
+ */
+must_check int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd,
+				      struct error *err);
+
+/* Replaces limits as rate_limiter_update() does: NULL leaves one as it is. Control thread. */
+must_check int virtio_blk_set_rate(struct virtio_device *dev, const struct bucket_config *bytes,
+				   const struct bucket_config *ops, struct error *err);

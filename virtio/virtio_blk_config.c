@@ -1,16 +1,9 @@
 /* What a drive tells its driver: features and configuration space (5.2.3, 5.2.4). */
-#include <string.h>
-
 #include "virtio/virtio_blk_priv.h"
 
 /* A driver that cuts at this size cuts nothing that Linux sends (1,280 KiB a request at most), and
  * no request of BLK_SEG_MAX such segments keeps a loop for long. */
 #define SIZE_MAX_BYTES (1u << 20)
-
-/* One request's work is bounded: 2 GiB of a map changed, and zeroes that may have to be written
- * out as data. */
-#define DISCARD_MAX_SECTORS (1u << 22)
-#define ZEROES_MAX_SECTORS (1u << 18)
 
 static void describe_topology(struct virtio_blk_config *config, const struct blk_file *file)
 {
@@ -30,13 +23,13 @@ static uint64_t describe_ranges(struct virtio_blk_config *config, const struct b
 	if (file->read_only)
 		return 0;
 	if (file->discards) {
-		config->max_discard_sectors = DISCARD_MAX_SECTORS;
+		config->max_discard_sectors = BLK_DISCARD_MAX_SECTORS;
 		config->max_discard_seg = 1;
 		config->discard_sector_alignment = file->physical_size / BLK_SECTOR;
 		features |= 1ull << VIRTIO_BLK_F_DISCARD;
 	}
 	/* Always: what can do nothing better is written to. */
-	config->max_write_zeroes_sectors = ZEROES_MAX_SECTORS;
+	config->max_write_zeroes_sectors = BLK_ZEROES_MAX_SECTORS;
 	config->max_write_zeroes_seg = 1;
 	config->write_zeroes_may_unmap = file->discards;
 	return features | 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
@@ -48,13 +41,13 @@ uint64_t blk_describe(struct virtio_blk *blk, unsigned int num_queues, unsigned 
 	uint64_t features = 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_SIZE_MAX |
 			    1ull << VIRTIO_BLK_F_BLK_SIZE | 1ull << VIRTIO_BLK_F_TOPOLOGY;
 
-	config->capacity = blk->file.size / BLK_SECTOR;
+	config->capacity = blk->file->size / BLK_SECTOR;
 	config->size_max = SIZE_MAX_BYTES;
 	/* Without indirect descriptors a request must fit into the ring, header and status too. */
 	config->seg_max = queue_size > 3 ? MIN(BLK_SEG_MAX, queue_size - 2) : 1;
-	describe_topology(config, &blk->file);
-	features |= describe_ranges(config, &blk->file);
-	if (blk->file.read_only)
+	describe_topology(config, blk->file);
+	features |= describe_ranges(config, blk->file);
+	if (blk->file->read_only)
 		features |= 1ull << VIRTIO_BLK_F_RO;
 	if (!blk->unsafe)
 		features |= 1ull << VIRTIO_BLK_F_FLUSH;
@@ -63,28 +56,4 @@ uint64_t blk_describe(struct virtio_blk *blk, unsigned int num_queues, unsigned 
 		features |= 1ull << VIRTIO_BLK_F_MQ;
 	}
 	return features;
-}
-
-/* Under the lock. */
-static void set_capacity(struct virtio_device *dev, const void *sectors)
-{
-	memcpy(&blk_of(dev)->config.capacity, sectors, sizeof(uint64_t));
-}
-
-int virtio_blk_update_capacity(struct virtio_device *dev)
-{
-	struct virtio_blk *blk = blk_of(dev);
-	const int ret = blk_file_resize(&blk->file);
-	const uint64_t sectors = blk->file.size / BLK_SECTOR;
-
-	if (ret < 0) {
-		log_warn("drive %s: its new size cannot be used: %s", dev->name,
-			 strerrordesc_np(-ret));
-		return ret;
-	}
-	if (sectors == blk->config.capacity)
-		return 0;
-	log_info("drive %s: now %lu sectors", dev->name, sectors);
-	virtio_device_change_config(dev, set_capacity, &sectors);
-	return 0;
 }

@@ -4,6 +4,7 @@
 #include <linux/virtio_blk.h>
 
 #include "virtio/blk_backend.h"
+#include "virtio/rate_limiter.h"
 #include "virtio/virtio_blk.h"
 
 #define BLK_QUEUE_SIZE_DEFAULT 256u
@@ -13,6 +14,11 @@
 #define BLK_SEG_MAX 126u
 #define BLK_IOV_MAX (BLK_SEG_MAX + sizeof(struct virtio_blk_outhdr) + 1)
 
+/* One request's work is bounded: 2 GiB of a map changed, and zeroes that may have to be written
+ * out as data. */
+#define BLK_DISCARD_MAX_SECTORS (1u << 22)
+#define BLK_ZEROES_MAX_SECTORS (1u << 18)
+
 /* Lives from pop to push. There is one for every ring entry, so a free one is always there. */
 struct blk_request {
 	struct blk_io io;
@@ -21,7 +27,10 @@ struct blk_request {
 	uint8_t *status;   /* in guest memory */
 	uint64_t zero_at;  /* zeroes that are written as data: from here ... */
 	uint64_t zero_end; /* ... to here, bytes */
-	uint32_t written;  /* bytes the guest may look at if it succeeds, the status included */
+	uint64_t sector;
+	uint32_t type;	  /* VIRTIO_BLK_T_* */
+	uint32_t bytes;	  /* of data, for reads and writes; else 0 */
+	uint32_t written; /* bytes the guest may look at if it succeeds, the status included */
 	uint16_t head;
 	struct iovec iov[BLK_IOV_MAX];
 };
@@ -29,9 +38,11 @@ struct blk_request {
 struct virtio_blk {
 	struct virtio_device dev;
 	struct virtio_blk_config config; /* what the guest reads; capacity changes under the lock */
-	struct blk_file file;
+	struct blk_file files[2]; /* the other one is for its successor: backends point at theirs */
+	struct blk_file *file;
 	struct blk_backend *backend;
 	bool unsafe;
+	bool tell_config; /* the guest has yet to hear that the configuration space changed */
 	char serial[VIRTIO_BLK_ID_BYTES]; /* zero-padded, not terminated when full: 5.2.6.1 */
 
 	/* Found out on the way: the backing has no such operation. */
@@ -46,7 +57,33 @@ struct virtio_blk {
 	struct blk_request *free;
 	unsigned int fresh; /* requests[fresh...] were never used */
 	unsigned int in_flight;
+
+	struct rate_limiter limiter; /* of all its queues together */
+	unsigned int turn;	     /* which queue goes on first after a wait */
 };
+
+/* Of virtio_ops.counter_names. */
+enum blk_counter {
+	BLK_ACTIVATE_FAILS,
+	BLK_NO_AVAIL_BUFFER,	 /* notified for nothing */
+	BLK_EXECUTE_FAILS,	 /* the host's file failed a request */
+	BLK_INVALID_REQS,	 /* asked for what cannot be */
+	BLK_FLUSH_COUNT,	 /* these, and reads and writes: done without an error */
+	BLK_QUEUE_EVENTS,	 /* notifications */
+	BLK_RATE_LIMITER_EVENTS, /* waits for tokens that ended */
+	BLK_UPDATE_COUNT,	 /* backing files and limits that were replaced */
+	BLK_UPDATE_FAILS,
+	BLK_READ_BYTES,
+	BLK_WRITE_BYTES,
+	BLK_READ_COUNT,
+	BLK_WRITE_COUNT,
+	BLK_THROTTLED,	      /* times that a queue had to wait for tokens */
+	BLK_ENGINE_THROTTLED, /* requests that the kernel had no memory for */
+	BLK_REMAINING_REQS,   /* what was left in the queue then */
+	BLK_COUNTERS,
+};
+
+extern const char *const blk_counter_names[BLK_COUNTERS];
 
 static inline struct virtio_blk *blk_of(struct virtio_device *dev)
 {
@@ -57,6 +94,9 @@ static inline struct virtio_blk *blk_of(struct virtio_device *dev)
 
 /* Writes the status and hands the chain back. The request is gone. */
 void blk_complete(struct blk_request *request, uint8_t status);
+
+/* The same for one that the driver should not have made. */
+void blk_refuse(struct blk_request *request, uint8_t status);
 
 /* A backend's answer that ends the request: logged if it is an error, and completed. */
 void blk_io_done(struct blk_io *io, int ret);
@@ -74,3 +114,25 @@ void blk_write_zeroes(struct virtio_blk *blk, struct blk_request *request);
 
 /* virtio_blk_config.c: fills in the configuration space; returns the features to offer. */
 uint64_t blk_describe(struct virtio_blk *blk, unsigned int num_queues, unsigned int queue_size);
+
+/* virtio_blk_update.c: under the lock; *sectors is the new capacity, a uint64_t. */
+void blk_set_capacity(struct virtio_device *dev, const void *sectors);
+
+/* virtio_blk.c: tokens came in. */
+void blk_resume(struct rate_limiter *limiter);
+
+/* virtio_blk_create.c */
+void blk_free(struct virtio_device *dev);
+
+/* Opens file and engine into the given places; what failed left nothing open. */
+must_check int blk_open_backing(const struct blk_file_params *params, struct event_loop *loop,
+				struct blk_file *file, struct blk_backend **backend,
+				struct error *err);
+
+/* virtio_blk_state.c */
+extern const struct state_desc blk_state_desc;
+void blk_save(struct virtio_device *dev, void *state);
+int blk_load(struct virtio_device *dev, const void *state, struct error *err);
+
+/* virtio_blk.c: what the device core calls. */
+extern const struct virtio_ops blk_ops;

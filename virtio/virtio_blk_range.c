@@ -16,7 +16,7 @@ static uint8_t take_range(struct virtio_blk *blk, struct blk_request *request, u
 	struct blk_io *io = &request->io;
 	uint64_t bytes;
 
-	if (blk->file.read_only)
+	if (blk->file->read_only)
 		return VIRTIO_BLK_S_IOERR;
 	if (!virtio_device_has(&blk->dev, feature))
 		return VIRTIO_BLK_S_UNSUPP;
@@ -45,14 +45,14 @@ static void discarded(struct blk_io *io, int ret)
 void blk_discard(struct virtio_blk *blk, struct blk_request *request)
 {
 	struct blk_io *io = &request->io;
-	const uint32_t block = blk->file.is_block ? blk->file.block_size : BLK_SECTOR;
+	const uint32_t block = blk->file->is_block ? blk->file->block_size : BLK_SECTOR;
 	uint32_t flags = 0; /* unmap means nothing here */
 	const uint8_t status = take_range(blk, request, VIRTIO_BLK_F_DISCARD,
 					  blk->config.max_discard_sectors, &flags);
 	uint64_t end;
 
 	if (status != VIRTIO_BLK_S_OK) {
-		blk_complete(request, status);
+		blk_refuse(request, status);
 		return;
 	}
 	/* A device discards whole blocks of its own; parts of them stay. */
@@ -70,10 +70,12 @@ void blk_discard(struct virtio_blk *blk, struct blk_request *request)
 
 static void zero(struct virtio_blk *blk, struct blk_request *request, bool unmap);
 
-/* The next part of it, as data: as many pages of zeroes as there are iovecs. */
+/* The next part of it, as data: as many pages of zeroes as there are iovecs. Such writes are paid
+ * for like others, afterwards: whether it comes to them is not known before. */
 static void write_part(struct blk_io *io, int ret)
 {
 	struct blk_request *request = container_of(io, struct blk_request, io);
+	struct virtio_blk *blk = blk_of(request->queue->dev);
 	uint64_t at = request->zero_at;
 	unsigned int n = 0;
 
@@ -91,8 +93,9 @@ static void write_part(struct blk_io *io, int ret)
 	}
 	io->iov = request->iov;
 	io->iov_count = n;
+	rate_limiter_charge(&blk->limiter, at - request->zero_at);
 	request->zero_at = at;
-	blk_submit(blk_of(request->queue->dev), request, BLK_WRITE, write_part);
+	blk_submit(blk, request, BLK_WRITE, write_part);
 }
 
 static void write_all(struct blk_request *request)
@@ -113,7 +116,7 @@ static void zeroed(struct blk_io *io, int ret)
 		*(punched ? &blk->no_punch : &blk->no_zero_range) = true;
 	if (ret == -EOPNOTSUPP && punched) {
 		zero(blk, request, false);
-	} else if (ret == -EOPNOTSUPP || (ret == -EINVAL && blk->file.is_block)) {
+	} else if (ret == -EOPNOTSUPP || (ret == -EINVAL && blk->file->is_block)) {
 		write_all(request);
 	} else if (ret == 0 && io->durable) {
 		blk_submit(blk, request, BLK_FLUSH, blk_io_done);
@@ -125,7 +128,7 @@ static void zeroed(struct blk_io *io, int ret)
 /* Where the driver lets us, by a hole: that is what keeps an image thin. */
 static void zero(struct virtio_blk *blk, struct blk_request *request, bool unmap)
 {
-	if (unmap && blk->file.discards && !blk->no_punch)
+	if (unmap && blk->file->discards && !blk->no_punch)
 		blk_submit(blk, request, BLK_PUNCH, zeroed);
 	else if (!blk->no_zero_range)
 		blk_submit(blk, request, BLK_ZERO, zeroed);
@@ -139,7 +142,9 @@ void blk_write_zeroes(struct virtio_blk *blk, struct blk_request *request)
 	const uint8_t status = take_range(blk, request, VIRTIO_BLK_F_WRITE_ZEROES,
 					  blk->config.max_write_zeroes_sectors, &flags);
 
-	if (status != VIRTIO_BLK_S_OK || request->io.length == 0)
+	if (status != VIRTIO_BLK_S_OK)
+		blk_refuse(request, status);
+	else if (request->io.length == 0)
 		blk_complete(request, status);
 	else
 		zero(blk, request, flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);

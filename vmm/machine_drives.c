@@ -33,6 +33,7 @@ int machine_add_drive(struct machine *machine, unsigned int index, struct error 
 		.num_queues = drive->num_queues,
 		.queue_size = drive->queue_size,
 		.serial = drive_name(index),
+		.rate = drive->rate,
 	};
 	struct virtio_device *dev = NULL;
 	struct irq_line *irq = NULL;

@@ -67,8 +67,8 @@ static void create(const struct shape *shape)
 	if (shape->direct) {
 		struct blk_backend *engine = blk->backend;
 
-		blk->file.mem_align = shape->large_blocks ? 4096 : 512;
-		blk->file.io_align = shape->large_blocks ? 4096 : 512;
+		blk->file->mem_align = shape->large_blocks ? 4096 : 512;
+		blk->file->io_align = shape->large_blocks ? 4096 : 512;
 		if (blk_direct_create(&blk->backend, engine, &err) < 0)
 			give_up(err.text);
 	}

@@ -6,7 +6,7 @@
 /* As on a disk of 4 KiB blocks: the layer's own idea of alignment decides, whatever is below. */
 static void large_blocks(void)
 {
-	drive()->file.io_align = drive()->file.mem_align = 4096;
+	drive()->file->io_align = drive()->file->mem_align = 4096;
 }
 
 static void fill(uint64_t gpa, size_t len, uint8_t with)
@@ -27,8 +27,8 @@ static bool file_has(uint64_t sector, uint8_t byte)
 
 BOTH(opens_direct)
 {
-	cr_expect(drive()->file.direct);
-	cr_expect_geq(drive()->file.io_align, 1);
+	cr_expect(drive()->file->direct);
+	cr_expect_geq(drive()->file->io_align, 1);
 	cr_expect_eq(request(VIRTIO_BLK_T_IN, 8, DATA, 4096, NULL), VIRTIO_BLK_S_OK);
 	cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA + 512, 8), 9);
 }

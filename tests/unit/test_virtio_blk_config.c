@@ -267,7 +267,7 @@ BOTH(a_file_that_has_shrunk, .num_queues = 1)
 
 BOTH(a_size_that_direct_io_cannot_reach, .direct = true)
 {
-	drive()->file.io_align = 4096;
+	drive()->file->io_align = 4096;
 	cr_assert_eq(ftruncate(file, (SECTORS + 1) * 512), 0);
 	cr_expect_eq(event_loop_call(fake.loop, update, fake.dev), -EINVAL);
 	cr_expect_eq(config().capacity, SECTORS);
