@@ -20,7 +20,7 @@ enum state_type {
 	STATE_U64,
 	STATE_I64,
 	STATE_STRING, /* char[size], terminated */
-	STATE_BYTES,  /* uint8_t[size], all of it */
+	STATE_BYTES,  /* uint8_t[size]: all of it, or as much as count_offset says */
 	STATE_STRUCT, /* described by `sub` */
 };
 
@@ -32,11 +32,12 @@ struct state_field {
 	uint32_t offset; /* in the structure */
 	uint32_t size;	 /* bytes, of one element */
 	uint32_t max;	 /* elements of an array; 0: not an array */
-	/* For arrays of varying length: where the uint32_t is that says how many are used. 0: all of
-	 * them (so the count cannot be the structure's first member). */
+	/* For arrays and bytes of varying length: where the uint32_t is that says how many are
+	 * used. 0: all of them (so the count cannot be the structure's first member). */
 	uint32_t count_offset;
 	uint16_t since; /* the version of the table that brought it; a missing field of a later
-			   version than the file's keeps its default of zero */
+			   version than the file's keeps its default of zero (a structure inside
+			   another has no version in the file: there all but version 1 may miss) */
 	const struct state_desc *sub;
 };
 
@@ -84,6 +85,14 @@ struct state_desc {
 		.max = STATE_SIZEOF(owner, member) / STATE_SIZEOF(owner, member[0]),        \
 		.count_offset = (uint32_t)offsetof(owner, counter), .since = since_version, \
 		.sub = table,                                                               \
+	}
+
+/* Bytes of which `counter`, a uint32_t of the same struct, says how many there are. */
+#define STATE_BLOB(owner, member, counter, since_version)                                          \
+	{                                                                                          \
+		.name = #member, .type = STATE_BYTES, .offset = (uint32_t)offsetof(owner, member), \
+		.size = STATE_SIZEOF(owner, member),                                               \
+		.count_offset = (uint32_t)offsetof(owner, counter), .since = since_version,        \
 	}
 
 #define STATE_DESC(table_name, owner, table_version, table)                          \
