@@ -20,17 +20,25 @@ size_t iov_read(const struct iovec *iov, unsigned int count, void *to, size_t le
 	return done;
 }
 
-size_t iov_write(const struct iovec *iov, unsigned int count, const void *from, size_t len)
+size_t iov_write_at(const struct iovec *iov, unsigned int count, size_t offset, const void *from,
+		    size_t len)
 {
 	size_t done = 0;
 
 	for (unsigned int i = 0; i < count && done < len; i++) {
-		size_t part = MIN(iov[i].iov_len, len - done);
+		const size_t skip = MIN(iov[i].iov_len, offset);
+		const size_t part = MIN(iov[i].iov_len - skip, len - done);
 
-		copy_once(iov[i].iov_base, (const uint8_t *)from + done, part);
+		copy_once((uint8_t *)iov[i].iov_base + skip, (const uint8_t *)from + done, part);
+		offset -= skip;
 		done += part;
 	}
 	return done;
+}
+
+size_t iov_write(const struct iovec *iov, unsigned int count, const void *from, size_t len)
+{
+	return iov_write_at(iov, count, 0, from, len);
 }
 
 void iov_advance(struct iovec **iov, unsigned int *count, size_t len)

@@ -26,5 +26,9 @@ size_t iov_read(const struct iovec *iov, unsigned int count, void *to, size_t le
 /* Copies `len` bytes in from the start; returns how many fitted. */
 size_t iov_write(const struct iovec *iov, unsigned int count, const void *from, size_t len);
 
+/* The same from `offset` bytes on; returns how many fitted. */
+size_t iov_write_at(const struct iovec *iov, unsigned int count, size_t offset, const void *from,
+		    size_t len);
+
 /* Moves *iov and *count past the first `len` bytes, changing the entry that is cut. */
 void iov_advance(struct iovec **iov, unsigned int *count, size_t len);

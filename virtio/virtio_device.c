@@ -206,6 +206,8 @@ static void reset(struct virtio_device *dev)
 		dev->queues[i].ring.state = (struct virtqueue_state){ 0 };
 	}
 	atomic_store(&dev->interrupt_status, 0);
+	if (dev->ops->reset)
+		dev->ops->reset(dev);
 }
 
 /* 2.2.2, 6.1: what was not offered is not to be had, nor is a device without VERSION_1. */

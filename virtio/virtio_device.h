@@ -56,6 +56,10 @@ struct virtio_ops {
 	void (*write_config)(struct virtio_device *dev, uint64_t offset, const void *data,
 			     unsigned int len);
 
+	/* The driver begins anew: what it had set is forgotten. The device is stopped. Under the lock,
+	 * vCPU thread. May be NULL. */
+	void (*reset)(struct virtio_device *dev);
+
 	/* Frees the device: stopped and fini'd by now. Control thread. */
 	void (*free)(struct virtio_device *dev);
 
@@ -184,6 +188,9 @@ void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_q
 
 /* Loop thread. Serves a queue again that was left waiting; does nothing if that is over (reset). */
 void virtio_queue_resume(struct virtio_queue *queue);
+
+/* Loop thread. notify() is called in the loop's next turn, after everyone else has had theirs. */
+void virtio_queue_serve_later(struct virtio_queue *queue);
 
 /* Loop thread. Hands a chain back; published, with one interrupt a batch, at the turn's end. */
 void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written);

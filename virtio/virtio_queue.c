@@ -55,7 +55,7 @@ void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t writt
 }
 
 /* A notification to ourselves: arrives with the loop's next turn, after everyone else's. */
-static void serve_later(struct virtio_queue *queue)
+void virtio_queue_serve_later(struct virtio_queue *queue)
 {
 	const uint64_t one = 1;
 
@@ -74,7 +74,7 @@ void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_q
 		virtqueue_disable_notify(&queue->ring);
 		do {
 			if (budget-- == 0) {
-				serve_later(queue);
+				virtio_queue_serve_later(queue);
 				return;
 			}
 			ret = serve(queue);
