@@ -1,0 +1,100 @@
+/* Frames from the guest: 5.1.6.2. */
+#include "virtio/iov.h"
+#include "virtio/virtio_net_priv.h"
+
+/* Frames in one turn, then the others have theirs. */
+#define BUDGET 128
+
+/* A copy of a frame's beginning: what was judged is what is sent, whatever the guest writes. */
+struct __attribute__((packed)) headers {
+	struct virtio_net_hdr_v1 virtio;
+	struct ethhdr ethernet;
+};
+
+_Static_assert(sizeof(struct headers) == NET_HEADERS, "no gaps");
+
+static bool may_pass(struct net_pair *pair, const struct headers *headers)
+{
+	struct virtio_net *net = pair->net;
+
+	if (memcmp(headers->ethernet.h_source, net->config.mac, ETH_ALEN) != 0) {
+		net_count(net, NET_TX_SPOOFED, 1);
+		if (net->antispoof)
+			return false;
+	}
+	if (!net->link_up || pair->index >= net->active_pairs) {
+		net_count(net, NET_TX_FAILS, 1);
+		return false;
+	}
+	return true;
+}
+
+/* iov is what follows the headers; the entry before it is free. False: the backend has no room. */
+static bool send_frame(struct net_pair *pair, struct headers *headers, struct iovec *iov,
+		       unsigned int count, uint64_t bytes)
+{
+	struct virtio_net *net = pair->net;
+	ssize_t ret;
+
+	iov--;
+	if (net->filter) {
+		*iov = (struct iovec){ &headers->ethernet, sizeof(headers->ethernet) };
+		if (net->filter->frame(net->filter, iov, count + 1, bytes - NET_HEADER))
+			return true;
+	}
+	headers->virtio.num_buffers = 0;
+	*iov = (struct iovec){ headers, sizeof(*headers) };
+	ret = retry_eintr(writev(pair->watch.fd, iov, (int)count + 1));
+	ret = ret < 0 ? -errno : ret;
+	if (ret == -EAGAIN)
+		return false;
+	if (ret <= 0) {
+		net_is_gone(net, ret);
+		net_count(net, NET_TAP_WRITE_FAILS, 1);
+		net_count(net, NET_TX_FAILS, 1);
+	} else {
+		net_count(net, NET_TX_PACKETS, 1);
+		net_count(net, NET_TX_BYTES, bytes - NET_HEADER);
+	}
+	return true;
+}
+
+static int serve(struct virtio_queue *queue)
+{
+	struct virtio_net *net = net_of(queue->dev);
+	struct net_pair *pair = &net->pairs[queue->index / 2];
+	struct iovec *iov = pair->tx_iov + 1;
+	struct virtqueue_chain chain;
+	struct headers headers;
+	uint64_t bytes;
+	int ret = virtqueue_pop(&queue->ring, &chain, iov, NET_CHAIN_MAX);
+
+	if (ret <= 0)
+		return ret;
+	if (chain.writable > 0) { /* 5.1.6.2.1 */
+		queue->ring.broken = "transmit buffer that the device is to write";
+		return -EINVAL;
+	}
+	bytes = iov_bytes(iov, chain.readable);
+	if (bytes < sizeof(headers) || bytes > NET_FRAME_ROOM) {
+		net_count(net, NET_TX_MALFORMED, 1);
+	} else {
+		iov_read(iov, chain.readable, &headers, sizeof(headers));
+		iov_advance(&iov, &chain.readable, sizeof(headers));
+		if (may_pass(pair, &headers) &&
+		    !send_frame(pair, &headers, iov, chain.readable, bytes)) {
+			virtqueue_unpop(&queue->ring);
+			pair->tx_waits = true;
+			return VIRTIO_SERVE_WAITS;
+		}
+	}
+	net_count(net, NET_TX_COUNT, 1);
+	virtio_queue_push(queue, chain.head, 0);
+	return 1;
+}
+
+void net_transmit(struct net_pair *pair)
+{
+	if (!pair->tx_waits) /* its watch comes back */
+		virtio_queue_serve(net_tx_queue(pair), serve, BUDGET);
+}
