@@ -20,3 +20,6 @@ must_check int parse_balloon(const char *name, char *text, struct balloon_config
  */
 must_check int parse_drive(const char *name, char *text, struct drive_config *out,
 			   struct error *err);
+
+/* A network interface: tap=NAME|fd=N[,KEY=VALUE]... `text` is cut up as above. */
+must_check int parse_net(const char *name, char *text, struct net_config *out, struct error *err);

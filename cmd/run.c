@@ -122,6 +122,13 @@ static int check_descriptors(const struct vm_config *vm, struct error *err)
 			return error_set(err, EINVAL, "drive %s: descriptor %d is not open",
 					 drive_name(i), fd);
 	}
+	for (unsigned int i = 0; i < vm->net_count; i++) {
+		int fd = vm->nets[i].fd;
+
+		if (fd >= 0 && fcntl(fd, F_GETFD) < 0)
+			return error_set(err, EINVAL, "net %s: descriptor %d is not open",
+					 net_name(i), fd);
+	}
 	return 0;
 }
 

@@ -14,6 +14,7 @@ enum option_id {
 	OPTION_ROOTFS,
 	OPTION_DRIVE,
 	OPTION_BALLOON,
+	OPTION_NET,
 	OPTION_CPUS,
 	OPTION_MEM,
 	OPTION_CMDLINE,
@@ -28,6 +29,7 @@ static const struct option long_options[] = {
 	{ "rootfs", required_argument, NULL, OPTION_ROOTFS },
 	{ "drive", required_argument, NULL, OPTION_DRIVE },
 	{ "balloon", required_argument, NULL, OPTION_BALLOON },
+	{ "net", required_argument, NULL, OPTION_NET },
 	{ "cpus", required_argument, NULL, OPTION_CPUS },
 	{ "mem", required_argument, NULL, OPTION_MEM },
 	{ "cmdline", required_argument, NULL, OPTION_CMDLINE },
@@ -49,6 +51,7 @@ void run_options_help(void)
 	       "  --drive DRIVE        a further disk: vdb, vdc, ... in the order given, up to %u in\n"
 	       "                       all; without --rootfs the first one is vda\n"
 	       "  --balloon BALLOON    memory to take from the guest and give back to the host\n"
+	       "  --net NET            a network interface, up to %u\n"
 	       "  --cpus N             vCPUs, 1 to %u (default 1)\n"
 	       "  --mem MIB            memory in MiB, or with a suffix: 512M, 4G (default %lu)\n"
 	       "  --cmdline STRING     the kernel's command line, instead of\n"
@@ -70,6 +73,13 @@ void run_options_help(void)
 	       "  queue-size=N             entries of each, a power of 2 up to %u (default 256)\n"
 	       "  loop=N                   the I/O thread that serves it, 0 to %u (default 0)\n"
 	       "\n"
+	       "A NET is tap=NAME, a tap of the host, or fd=N, an open one, then settings as\n"
+	       ",KEY=VALUE.\n"
+	       "  mac=XX:XX:XX:XX:XX:XX    the guest's address (default: made up)\n"
+	       "  mtu=N                    what the guest is to use, %u to 65535 (default: it decides)\n"
+	       "  antispoof=on|off         on drops what the guest sends from another MAC (default on)\n"
+	       "  queues=N                 pairs of queues, up to %u (default 1), of a tap that has as many\n"
+	       "\n"
 	       "A BALLOON is a number of MiB, then settings as ,KEY=VALUE.\n"
 	       "  deflate-on-oom=on|off    a guest short of memory may take it back (default off)\n"
 	       "  stats=SECONDS            statistics of the guest's memory so often (default 0: none)\n"
@@ -86,8 +96,9 @@ void run_options_help(void)
 	       "\n"
 	       "Example:\n"
 	       "  mayfly run --kernel vmlinux --rootfs debian.ext4:ro --mem 512 -- /bin/echo hello\n",
-	       VM_DRIVES_MAX, LAYOUT_VCPUS_MAX, VM_MEMORY_DEFAULT >> 20, CMDLINE_DEFAULT,
-	       CMDLINE_INIT_ARGS_MAX, VM_QUEUES_MAX, VM_QUEUE_SIZE_MAX, VM_IO_LOOPS_MAX - 1);
+	       VM_DRIVES_MAX, VM_NETS_MAX, LAYOUT_VCPUS_MAX, VM_MEMORY_DEFAULT >> 20,
+	       CMDLINE_DEFAULT, CMDLINE_INIT_ARGS_MAX, VM_QUEUES_MAX, VM_QUEUE_SIZE_MAX,
+	       VM_IO_LOOPS_MAX - 1, VM_NET_MTU_MIN, VM_NET_QUEUE_PAIRS_MAX);
 }
 
 static int set_once(const char **field, const char *name, const char *value, struct error *err)
@@ -131,6 +142,14 @@ static int add_drive(struct vm_config *vm, char *text, struct error *err)
 	return parse_drive("--drive", text, &vm->drives[vm->drive_count++], err);
 }
 
+static int add_net(struct vm_config *vm, char *text, struct error *err)
+{
+	if (vm->net_count == VM_NETS_MAX)
+		return error_set(err, EINVAL, "--net '%s': more than %u interfaces", text,
+				 VM_NETS_MAX);
+	return parse_net("--net", text, &vm->nets[vm->net_count++], err);
+}
+
 static int add_balloon(struct vm_config *vm, char *text, struct error *err)
 {
 	if (vm->has_balloon)
@@ -162,6 +181,8 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 		return add_rootfs(&options->vm, value, err);
 	case OPTION_DRIVE:
 		return add_drive(&options->vm, value, err);
+	case OPTION_NET:
+		return add_net(&options->vm, value, err);
 	case OPTION_BALLOON:
 		return add_balloon(&options->vm, value, err);
 	case OPTION_CPUS:

@@ -12,6 +12,14 @@ const char *drive_name(unsigned int index)
 	return index < VM_DRIVES_MAX ? names[index] : "vd?";
 }
 
+const char *net_name(unsigned int index)
+{
+	static const char names[VM_NETS_MAX][5] = { "net0", "net1", "net2", "net3",
+						    "net4", "net5", "net6", "net7" };
+
+	return index < VM_NETS_MAX ? names[index] : "net?";
+}
+
 static int check_memory(uint64_t memory, struct error *err)
 {
 	if (memory < VM_MEMORY_MIN || memory > VM_MEMORY_MAX)
@@ -64,6 +72,69 @@ static int check_balloon(const struct vm_config *config, struct error *err)
 	return 0;
 }
 
+/* What interface i has in common with another may not be. */
+static int check_net_alone(const struct vm_config *config, unsigned int i, struct error *err)
+{
+	const struct net_config *net = &config->nets[i];
+
+	for (unsigned int j = 0; j < i; j++) {
+		const struct net_config *other = &config->nets[j];
+
+		if (net->tap && other->tap && strcmp(net->tap, other->tap) == 0)
+			return error_set(err, EINVAL, "net %s: tap %s is net %s's already",
+					 net_name(i), net->tap, net_name(j));
+		if (net->has_mac && other->has_mac && memcmp(net->mac, other->mac, 6) == 0)
+			return error_set(err, EINVAL, "net %s: it has net %s's MAC", net_name(i),
+					 net_name(j));
+		if (net->fd >= 0 && net->fd == other->fd)
+			return error_set(err, EINVAL, "net %s: descriptor %d is net %s's already",
+					 net_name(i), net->fd, net_name(j));
+	}
+	for (unsigned int j = 0; net->fd >= 0 && j < config->drive_count; j++)
+		if (net->fd == config->drives[j].fd)
+			return error_set(err, EINVAL, "net %s: descriptor %d is drive %s's already",
+					 net_name(i), net->fd, drive_name(j));
+	return 0;
+}
+
+static int check_net(const struct net_config *net, const char *name, struct error *err)
+{
+	static const uint8_t zero[6];
+
+	if (!net->tap == (net->fd < 0))
+		return error_set(err, EINVAL,
+				 "net %s: give it a tap or a descriptor, one of the two", name);
+	if (net->has_mac && (net->mac[0] & 1 || memcmp(net->mac, zero, 6) == 0))
+		return error_set(err, EINVAL, "net %s: its MAC is not the address of one station",
+				 name);
+	if (net->mtu > 0 && net->mtu < VM_NET_MTU_MIN)
+		return error_set(err, EINVAL, "net %s: an MTU of %u is less than %u", name,
+				 net->mtu, VM_NET_MTU_MIN);
+	if (net->fd >= 0 && net->queue_pairs > 1)
+		return error_set(err, EINVAL,
+				 "net %s: %u queue pairs want a tap by name, not a descriptor",
+				 name, net->queue_pairs);
+	if (net->queue_pairs > VM_NET_QUEUE_PAIRS_MAX || net->queue_size > VM_QUEUE_SIZE_MAX ||
+	    net->queue_size & (net->queue_size - 1))
+		return error_set(err, EINVAL, "net %s: a setting is out of its range", name);
+	return 0;
+}
+
+static int check_nets(const struct vm_config *config, struct error *err)
+{
+	int ret = 0;
+
+	if (config->net_count > VM_NETS_MAX)
+		return error_set(err, EINVAL, "nets: %u are more than the %u a machine can have",
+				 config->net_count, VM_NETS_MAX);
+	for (unsigned int i = 0; i < config->net_count && ret == 0; i++) {
+		ret = check_net(&config->nets[i], net_name(i), err);
+		if (ret == 0)
+			ret = check_net_alone(config, i, err);
+	}
+	return ret;
+}
+
 int vm_config_check(const struct vm_config *config, struct error *err)
 {
 	int ret;
@@ -77,5 +148,7 @@ int vm_config_check(const struct vm_config *config, struct error *err)
 	if (ret < 0)
 		return ret;
 	ret = check_drives(config, err);
+	if (ret == 0)
+		ret = check_nets(config, err);
 	return ret < 0 ? ret : check_balloon(config, err);
 }

@@ -9,6 +9,8 @@
 
 #define VM_DRIVES_MAX 16u
 #define VM_NETS_MAX 8u
+#define VM_NET_QUEUE_PAIRS_MAX 8u
+#define VM_NET_MTU_MIN 68u
 #define VM_PMEMS_MAX 8u
 #define VM_IO_LOOPS_MAX 16u
 #define VM_QUEUES_MAX 32u
@@ -39,8 +41,8 @@ struct net_config {
 	uint8_t mac[6];
 	uint16_t mtu;		  /* 0: none is advertised */
 	bool antispoof;		  /* drop frames from a source MAC that is not the device's */
-	unsigned int queue_pairs; /* 0: 1 */
-	unsigned int queue_size;  /* entries, 0: 256 */
+	unsigned int queue_pairs; /* 1 to VM_NET_QUEUE_PAIRS_MAX, a descriptor has 1; 0: 1 */
+	unsigned int queue_size;  /* entries, a power of 2 up to VM_QUEUE_SIZE_MAX; 0: 256 */
 	struct rate_config rx_rate, tx_rate; /* as the guest sees it: rx is what it receives */
 };
 
@@ -105,3 +107,6 @@ must_check int vm_config_check(const struct vm_config *config, struct error *err
 
 /* The name a drive has in the guest and, without an id, in messages: "vda" for 0. Static storage. */
 const char *drive_name(unsigned int index);
+
+/* What a network interface without an id is called in messages: "net0" for 0. Static storage. */
+const char *net_name(unsigned int index);

@@ -157,3 +157,66 @@ Test(options, the_configuration_is_checked_as_a_whole)
 	cr_assert_eq(parse("--kernel k --mem 8193K"), 0);
 	cr_expect_eq(vm_config_check(&options.vm, &err), -EINVAL);
 }
+
+Test(options, a_net_is_a_tap_and_settings)
+{
+	cr_assert_eq(
+		parse("--kernel k --net tap=t0,mac=02:aB:00:00:00:ff,mtu=1400,antispoof=off,queues=4 "
+		      "--net fd=9"),
+		0, "%s", err.text);
+	cr_expect_eq(options.vm.net_count, 2);
+	cr_expect_str_eq(options.vm.nets[0].tap, "t0");
+	cr_expect_eq(options.vm.nets[0].fd, -1);
+	cr_expect(options.vm.nets[0].has_mac);
+	cr_expect_eq(memcmp(options.vm.nets[0].mac, "\x02\xab\x00\x00\x00\xff", 6), 0);
+	cr_expect_eq(options.vm.nets[0].mtu, 1400);
+	cr_expect_not(options.vm.nets[0].antispoof);
+	cr_expect_eq(options.vm.nets[0].queue_pairs, 4);
+	cr_expect_null(options.vm.nets[1].tap);
+	cr_expect_eq(options.vm.nets[1].fd, 9);
+	cr_expect_not(options.vm.nets[1].has_mac);
+	cr_expect(options.vm.nets[1].antispoof, "it is on unless switched off");
+}
+
+Test(options, bad_nets)
+{
+	expect_refused("--kernel k --net t0", "neither tap=NAME nor fd=N");
+	expect_refused("--kernel k --net tap=", "neither");
+	expect_refused("--kernel k --net fd=1", "console");
+	expect_refused("--kernel k --net fd=x", "not a number");
+	expect_refused("--kernel k --net tap=t,mac=2:0:0:0:0:1", "mac=2:0:0:0:0:1");
+	expect_refused("--kernel k --net tap=t,mac=02:00:00:00:00:0g", "mac=");
+	expect_refused("--kernel k --net tap=t,mac=02:00:00:00:00:00:", "mac=");
+	expect_refused("--kernel k --net tap=t,mtu=67", "68 to 65535");
+	expect_refused("--kernel k --net tap=t,queues=9", "1 to 8");
+	expect_refused("--kernel k --net tap=t,antispoof=no", "on or off");
+	expect_refused("--kernel k --net tap=t,speed=1", "unknown setting 'speed'");
+	expect_refused("--kernel k --net tap=a --net tap=b --net tap=c --net tap=d --net tap=e "
+		       "--net tap=f --net tap=g --net tap=h --net tap=i",
+		       "more than 8");
+}
+
+Test(options, nets_that_clash)
+{
+	static const struct {
+		const char *line, *text;
+	} cases[] = {
+		{ "--net tap=a --net tap=a", "net net1: tap a is net net0's already" },
+		{ "--net fd=9 --net fd=9", "descriptor 9 is net net0's already" },
+		{ "--drive fd=9 --net fd=9", "descriptor 9 is drive vda's already" },
+		{ "--net tap=a,mac=02:00:00:00:00:01 --net tap=b,mac=02:00:00:00:00:01",
+		  "it has net net0's MAC" },
+		{ "--net tap=a,mac=01:00:00:00:00:01", "not the address of one station" },
+		{ "--net tap=a,mac=00:00:00:00:00:00", "not the address of one station" },
+		{ "--net fd=9,queues=2", "want a tap by name" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char line[256];
+
+		snprintf(line, sizeof(line), "--kernel k %s", cases[i].line);
+		cr_assert_eq(parse(line), 0, "%s", err.text);
+		cr_expect_lt(vm_config_check(&options.vm, &err), 0, "%s", line);
+		cr_expect(strstr(err.text, cases[i].text) != NULL, "%s: %s", line, err.text);
+	}
+}
