@@ -10,4 +10,5 @@ import lab_drives  # noqa: F401
 import lab_ends  # noqa: F401
 import lab_host  # noqa: F401
 import lab_machine  # noqa: F401
+import lab_net  # noqa: F401
 import lab_powercut  # noqa: F401
