@@ -1,12 +1,11 @@
 # Objects, one library of everything but the programs' main files, and the programs.
 
-LIB_DIRS := base snapshot virtio vmm vmm/boot vmm/legacy
+LIB_DIRS := base snapshot virtio vmm vmm/boot vmm/legacy jailer
 MAIN_SRCS := $(wildcard $(addprefix cmd/,mayfly.c mayfly-jailer.c mayctl.c mayflyd.c))
 # What a main shares with tests is in the library too: an archive gives each program only what it calls.
 LIB_SRCS := $(wildcard $(addsuffix /*.c,$(LIB_DIRS))) $(filter-out $(MAIN_SRCS),$(wildcard cmd/*.c))
 LIB_OBJS := $(LIB_SRCS:%.c=$B/%.o)
-MAYFLY_OBJS := $B/cmd/mayfly.o
-PROGRAMS := $B/mayfly
+PROGRAMS := $(MAIN_SRCS:cmd/%.c=$B/%)
 
 # A change of compiler or flags rebuilds everything that was made with the old ones.
 stamp := $B/flags.stamp
@@ -19,11 +18,25 @@ $B/%.o: %.c $(stamp)
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c $< -o $@.tmp -MF $(@:.o=.d) -MT $@
 	$(Q)mv $@.tmp $@
 
+# BPF programs: clang makes the object, bpftool a header with it and what loads it. The same for every MODE.
+BPF_SRCS := $(wildcard jailer/bpf/*.bpf.c)
+BPF_SKELETONS := $(BPF_SRCS:%.bpf.c=build/gen/%.skel.h)
+.PRECIOUS: build/gen/%.bpf.o
+build/gen/%.bpf.o: %.bpf.c $(wildcard jailer/bpf/*.h)
+	$(Q)mkdir -p $(@D)
+	@$(if $(V),,echo '  BPF     $<')
+	$(Q)clang -target bpf -g -O2 -Wall -Werror -I. -I/usr/include/$(shell gcc -print-multiarch) -c $< -o $@.tmp
+	$(Q)llvm-strip -g $@.tmp && mv $@.tmp $@
+build/gen/%.skel.h: build/gen/%.bpf.o
+	$(Q)/usr/sbin/bpftool gen skeleton $< name $(notdir $*)_bpf >$@.tmp && mv $@.tmp $@
+$B/jailer/%.o: CPPFLAGS += -isystem build/gen
+$(LIB_OBJS): | $(BPF_SKELETONS)
+
 $B/libmayfly.a: $(LIB_OBJS)
 	@$(if $(V),,echo '  AR      $@')
 	$(Q)rm -f $@.tmp && $(AR) rcs $@.tmp $^ && mv $@.tmp $@
 
-$B/mayfly: $(MAYFLY_OBJS) $B/libmayfly.a
+$(PROGRAMS): $B/%: $B/cmd/%.o $B/libmayfly.a
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
 

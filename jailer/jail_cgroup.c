@@ -1,0 +1,218 @@
+/* cgroups, version 1 and 2: a folder for the instance, values into its files, the process into it. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "jailer/jail_priv.h"
+#include "jailer/jail_tree.h"
+
+/* Files -----------------------------------------------------------------------------------------*/
+
+static int write_file(int dir, const char *name, const char *text)
+{
+	int fd cleanup_fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
+	ssize_t len = (ssize_t)strlen(text);
+
+	if (fd < 0)
+		return -errno;
+	return write(fd, text, (size_t)len) == len ? 0 : -errno;
+}
+
+static int read_file(int dir, const char *name, char *text, size_t size)
+{
+	int fd cleanup_fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return -errno;
+	len = read(fd, text, size - 1);
+	if (len < 0)
+		return -errno;
+	text[len] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return 0;
+}
+
+/* One word of a list that spaces separate. */
+static bool has_word(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = list; (at = strstr(at, word)); at += len)
+		if ((at == list || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
+			return true;
+	return false;
+}
+
+/* Making it -------------------------------------------------------------------------------------*/
+
+/* Version 2: children get a controller only if it is passed on, at every level. */
+static int pass_controllers_on(const struct jail *jail, int dir, struct error *err)
+{
+	char enabled[512];
+
+	if (read_file(dir, "cgroup.subtree_control", enabled, sizeof(enabled)) < 0)
+		enabled[0] = '\0';
+	for (unsigned int i = 0; i < jail->options->cgroup_count; i++) {
+		const char *file = jail->options->cgroup[i].file;
+		char word[64];
+		int ret;
+
+		snprintf(word, sizeof(word), "+%.*s", (int)MIN(strcspn(file, "."), 60ul), file);
+		if (strcmp(word, "+cgroup") == 0 || has_word(enabled, word + 1))
+			continue;
+		ret = write_file(dir, "cgroup.subtree_control", word);
+		if (ret < 0)
+			return error_set_errno(err, ret,
+					       "--cgroup %s: the controller %s cannot be had here",
+					       file, word + 1);
+	}
+	return 0;
+}
+
+/* Version 1's cpuset: a new group has no CPU and no memory node, and takes no process. */
+static void inherit_cpuset(int parent, int dir)
+{
+	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+	char text[4096];
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		if (read_file(dir, files[i], text, sizeof(text)) == 0 && text[0])
+			continue;
+		if (read_file(parent, files[i], text, sizeof(text)) == 0)
+			(void)write_file(dir, files[i], text);
+	}
+}
+
+static int prepare(const struct jail *jail, const struct jail_step *step, int parent, int dir,
+		   struct error *err)
+{
+	if (step->number == 1) {
+		if (faccessat(dir, "cpuset.cpus", F_OK, 0) == 0)
+			inherit_cpuset(parent, dir);
+		return 0;
+	}
+	/* On a hybrid host this group is for the device program alone. */
+	return jail->host->version == 2 && parent >= 0 ? pass_controllers_on(jail, parent, err) : 0;
+}
+
+static int record_cgroup(struct jail *jail, const struct jail_step *step)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", step->object, step->detail);
+	return jail_record_add(jail->record, "cgroup", path);
+}
+
+/* Makes and opens the next part of the path; only the last one is the instance's own. */
+static int descend(struct jail *jail, const struct jail_step *step, int at, const char *part,
+		   bool last, struct error *err)
+{
+	int fd;
+
+	if (last && faccessat(at, part, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    record_cgroup(jail, step) < 0)
+		return error_set(err, EIO, "cannot record a cgroup");
+	if (mkdirat(at, part, 0755) < 0 && errno != EEXIST)
+		return error_set_errno(err, errno, "cannot make the cgroup %s/%s", step->object,
+				       step->detail);
+	fd = openat(at, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot open the cgroup %s/%s", step->object,
+				       step->detail);
+	return fd;
+}
+
+static int make_cgroup(struct jail *jail, struct jail_step *step, struct error *err)
+{
+	int at cleanup_fd = -1;
+	const char *path = step->detail;
+	int ret = 0;
+
+	step->held = open(step->object, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (step->held < 0)
+		return error_set_errno(err, errno, "cannot open %s", step->object);
+	at = dup(step->held);
+	while (*path && ret == 0) {
+		size_t len = strcspn(path, "/");
+		char part[256];
+		int next;
+
+		snprintf(part, sizeof(part), "%.*s", (int)len, path);
+		path += len + strspn(path + len, "/");
+		if (len == 0)
+			continue;
+		if (step->number == 2)
+			ret = prepare(jail, step, at, -1, err);
+		next = ret < 0 ? ret : descend(jail, step, at, part, !*path, err);
+		if (next < 0)
+			return next;
+		if (step->number == 1)
+			ret = prepare(jail, step, at, next, err);
+		close(at);
+		at = next;
+	}
+	return ret;
+}
+
+/* A group with a process in it cannot be removed: this one leaves it first. */
+static void remove_cgroup(struct jail *jail, struct jail_step *step)
+{
+	(void)jail;
+	(void)write_file(step->held, "cgroup.procs", "0");
+	unlinkat(step->held, step->detail, AT_REMOVEDIR);
+}
+
+const struct jail_step_ops jail_cgroup_step = { "cgroup", make_cgroup, remove_cgroup };
+
+/* Using it --------------------------------------------------------------------------------------*/
+
+static int set_value(struct jail *jail, struct jail_step *step, struct error *err)
+{
+	int ret = write_file(AT_FDCWD, step->object, step->detail);
+
+	(void)jail;
+	return ret < 0 ? error_set_errno(err, ret, "--cgroup: cannot write '%s' to %s",
+					 step->detail, step->object)
+		       : 0;
+}
+
+const struct jail_step_ops jail_cgroup_set_step = { "cgroup-set", set_value, NULL };
+
+/* Version 1's `tasks` with "0", this thread, spares the lock that `cgroup.procs` waits a grace period for. */
+static int join(struct jail *jail, struct jail_step *step, struct error *err)
+{
+	char path[512];
+	int ret;
+
+	(void)jail;
+	snprintf(path, sizeof(path), "%s/%s", step->object,
+		 step->number == 1 ? "tasks" : "cgroup.procs");
+	ret = write_file(AT_FDCWD, path, "0");
+	return ret < 0 ? error_set_errno(err, ret, "cannot join the cgroup %s", step->object) : 0;
+}
+
+const struct jail_step_ops jail_cgroup_join_step = { "cgroup-join", join, NULL };
+
+/* Version 1's devices controller, where no device program can be had. */
+static int limit_devices(struct jail *jail, struct jail_step *step, struct error *err)
+{
+	const struct jail_plan *plan = container_of(jail, struct jail_plan, jail);
+	int dir cleanup_fd = open(step->object, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct jail_node nodes[JAIL_BINDS_MAX + 8];
+	unsigned int count = jail_nodes(plan, nodes, ARRAY_SIZE(nodes));
+	int ret = dir < 0 ? -errno : write_file(dir, "devices.deny", "a");
+
+	for (unsigned int i = 0; i < count && ret == 0; i++) {
+		char rule[64];
+
+		snprintf(rule, sizeof(rule), "%c %u:%u %s", nodes[i].is_block ? 'b' : 'c',
+			 nodes[i].major, nodes[i].minor, nodes[i].read_only ? "r" : "rw");
+		ret = write_file(dir, "devices.allow", rule);
+	}
+	return ret < 0 ? error_set_errno(err, ret, "cannot limit devices in %s", step->object) : 0;
+}
+
+const struct jail_step_ops jail_cgroup_devices1_step = { "devices", limit_devices, NULL };
