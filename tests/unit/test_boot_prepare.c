@@ -71,7 +71,7 @@ Test(boot, zero_page_of_a_bzimage_keeps_its_header)
 	cr_expect_eq(params->hdr.type_of_loader, 0xff);
 	cr_expect_eq(params->hdr.ramdisk_size, 0);
 	cr_expect_eq(params->acpi_rsdp_addr, 0);
-	cr_expect_eq(memcmp(guest_ptr(&mem, LAYOUT_MPTABLE, 4), "_MP_", 4), 0);
+	cr_expect_eq(memcmp(guest_ptr(&mem, LAYOUT_MP_FLOATING, 4), "_MP_", 4), 0);
 	cr_expect(test_untouched(&mem, LAYOUT_ACPI, LAYOUT_ACPI_MAX), "no ACPI tables");
 	guest_memory_fini(&mem);
 }

@@ -18,7 +18,7 @@ Test(mptable, has_cpus_bus_ioapic_and_every_pin)
 	const uint8_t *floating, *table, *entry;
 
 	cr_assert_eq(mptable_write(&mem, 3, NULL), 0);
-	floating = guest_ptr(&mem, LAYOUT_MPTABLE, 16);
+	floating = guest_ptr(&mem, LAYOUT_MP_FLOATING, 16);
 	cr_expect_eq(memcmp(floating, "_MP_", 4), 0);
 	cr_expect_eq(acpi_checksum(floating, 16), 0);
 	cr_expect_eq(floating[9], 4, "MP 1.4");

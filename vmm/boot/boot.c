@@ -46,9 +46,11 @@ static int write_firmware_tables(struct guest_memory *mem, const struct boot_con
 		.device_count = config->device_count,
 	};
 
-	if (!config->acpi)
-		return mptable_write(mem, config->vcpus, err);
-	return acpi_write(mem, &acpi, rsdp, err);
+	/* Also for a kernel that has ACPI and will ignore it: Linux looks for one all the same, through all
+	 * of the BIOS area, by a mapping for each 16 bytes, unless it finds one at the first place. */
+	int ret = mptable_write(mem, config->vcpus, err);
+
+	return ret < 0 || !config->acpi ? ret : acpi_write(mem, &acpi, rsdp, err);
 }
 
 static int write_params(struct guest_memory *mem, const struct boot_config *config,

@@ -15,7 +15,7 @@ struct boot_config {
 	const char *initrd_path;
 	const char *cmdline; /* final, of cmdline_build() */
 	unsigned int vcpus;
-	bool acpi; /* ACPI tables, else an MP table; !cmdline_has_word(cmdline, "acpi=off") */
+	bool acpi; /* ACPI tables beside the MP table; !cmdline_has_word(cmdline, "acpi=off") */
 	const struct boot_device *devices;
 	unsigned int device_count;
 };

@@ -64,7 +64,6 @@ struct mp_interrupt {
 };
 
 struct mp_table {
-	struct mp_floating floating;
 	struct mp_header header;
 	uint8_t entries[LAYOUT_VCPUS_MAX * sizeof(struct mp_cpu) + sizeof(struct mp_bus) +
 			sizeof(struct mp_ioapic) +
@@ -169,19 +168,20 @@ static void fill(struct mp_table *table, unsigned int vcpus)
 int mptable_write(struct guest_memory *mem, unsigned int vcpus, struct error *err)
 {
 	struct mp_table *table = guest_ptr(mem, LAYOUT_MPTABLE, sizeof(*table));
+	struct mp_floating *floating = guest_ptr(mem, LAYOUT_MP_FLOATING, sizeof(*floating));
 
 	if (vcpus < 1 || vcpus > LAYOUT_VCPUS_MAX)
 		return error_set(err, EINVAL, "MP table: %u vCPUs; there can be 1 to %u", vcpus,
 				 LAYOUT_VCPUS_MAX);
-	if (!table)
+	if (!table || !floating)
 		return error_set(err, EFAULT, "MP table: no guest memory at %#lx", LAYOUT_MPTABLE);
 	fill(table, vcpus);
-	table->floating = (struct mp_floating){
+	*floating = (struct mp_floating){
 		.signature = { '_', 'M', 'P', '_' },
-		.table = LAYOUT_MPTABLE + offsetof(struct mp_table, header),
+		.table = LAYOUT_MPTABLE,
 		.length = 1,
 		.revision = MP_SPEC_1_4,
 	};
-	table->floating.checksum = acpi_checksum(&table->floating, sizeof(table->floating));
+	floating->checksum = acpi_checksum(floating, sizeof(*floating));
 	return 0;
 }
