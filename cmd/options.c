@@ -27,6 +27,8 @@ static int suffix_shift(const char *suffix)
 
 	if (!*suffix)
 		return 20;
+	if (strcmp(suffix, "B") == 0)
+		return 0;
 	letter = strchr(letters, toupper((unsigned char)*suffix));
 	if (!letter || (suffix[1] && strcmp(suffix + 1, "iB") != 0))
 		return -1;
@@ -43,9 +45,10 @@ int parse_size(const char *name, const char *text, uint64_t *out, struct error *
 	value = strtoul(text, &end, 10);
 	shift = suffix_shift(end);
 	if (!isdigit((unsigned char)*text) || errno || shift < 0 || value > UINT64_MAX >> shift)
-		return error_set(err, EINVAL,
-				 "%s: '%s' is not a size: give MiB, or a number with K, M, G or T",
-				 name, text);
+		return error_set(
+			err, EINVAL,
+			"%s: '%s' is not a size: give MiB, or a number with B, K, M, G or T", name,
+			text);
 	*out = (uint64_t)value << shift;
 	return 0;
 }

@@ -7,7 +7,8 @@
 must_check int parse_number(const char *name, const char *text, unsigned long min,
 			    unsigned long max, unsigned long *out, struct error *err);
 
-/* A size in bytes: a number of MiB, or a number with K, M, G or T (binary, "iB" may follow). */
+/* A size in bytes: a number of MiB, or a number with K, M, G or T (binary, "iB" may
+ * follow) or B (bytes). */
 must_check int parse_size(const char *name, const char *text, uint64_t *out, struct error *err);
 
 /* A balloon: MIB[,KEY=VALUE]... (vm_config.h). `text` is changed. */
@@ -23,3 +24,9 @@ must_check int parse_drive(const char *name, char *text, struct drive_config *ou
 
 /* A network interface: tap=NAME|fd=N[,KEY=VALUE]... `text` is cut up as above. */
 must_check int parse_net(const char *name, char *text, struct net_config *out, struct error *err);
+
+/*
+ * A limit: DEVICE,bytes=SIZE/MS[+BURST],ops=COUNT/MS[+BURST], one of the two or both (see struct
+ * bucket_config). It goes to the device of `vm` that has this name, so all of those come first.
+ */
+must_check int parse_rate(const char *name, char *text, struct vm_config *vm, struct error *err);

@@ -15,6 +15,7 @@ enum option_id {
 	OPTION_DRIVE,
 	OPTION_BALLOON,
 	OPTION_NET,
+	OPTION_RATE,
 	OPTION_CPUS,
 	OPTION_MEM,
 	OPTION_CMDLINE,
@@ -30,6 +31,7 @@ static const struct option long_options[] = {
 	{ "drive", required_argument, NULL, OPTION_DRIVE },
 	{ "balloon", required_argument, NULL, OPTION_BALLOON },
 	{ "net", required_argument, NULL, OPTION_NET },
+	{ "rate", required_argument, NULL, OPTION_RATE },
 	{ "cpus", required_argument, NULL, OPTION_CPUS },
 	{ "mem", required_argument, NULL, OPTION_MEM },
 	{ "cmdline", required_argument, NULL, OPTION_CMDLINE },
@@ -52,6 +54,7 @@ void run_options_help(void)
 	       "                       all; without --rootfs the first one is vda\n"
 	       "  --balloon BALLOON    memory to take from the guest and give back to the host\n"
 	       "  --net NET            a network interface, up to %u\n"
+	       "  --rate RATE          how much a device may move, in bytes, operations or both\n"
 	       "  --cpus N             vCPUs, 1 to %u (default 1)\n"
 	       "  --mem MIB            memory in MiB, or with a suffix: 512M, 4G (default %lu)\n"
 	       "  --cmdline STRING     the kernel's command line, instead of\n"
@@ -85,6 +88,12 @@ void run_options_help(void)
 	       "  stats=SECONDS            statistics of the guest's memory so often (default 0: none)\n"
 	       "  reporting=on|off         pages that the guest frees go back by themselves (default off)\n"
 	       "  hinting=on|off           the guest can be asked for its free pages (default off)\n"
+	       "\n"
+	       "A RATE is DEVICE,bytes=SIZE/MS[+BURST],ops=COUNT/MS[+BURST], one of the two or both: SIZE\n"
+	       "bytes (a number of MiB, or 64K, 512B) or COUNT operations in MS milliseconds, filled in\n"
+	       "evenly, SIZE or COUNT at once if they were saved up, and BURST more once, at the start.\n"
+	       "A DEVICE is vda, vdb, ..., net0.rx (what the guest receives), net0.tx, pmem0 (flushes) or\n"
+	       "rng. A drive's flush is an operation.\n"
 	       "\n"
 	       "On a terminal: Ctrl-A x ends the microVM, Ctrl-A h lists the other keys.\n"
 	       "\n"
@@ -158,6 +167,15 @@ static int add_balloon(struct vm_config *vm, char *text, struct error *err)
 	return parse_balloon("--balloon", text, &vm->balloon, err);
 }
 
+/* Which device it is shows when all are known. */
+static int add_rate(struct run_options *options, char *text, struct error *err)
+{
+	if (options->rate_count == RUN_RATES_MAX)
+		return error_set(err, EINVAL, "--rate '%s': more than %u", text, RUN_RATES_MAX);
+	options->rates[options->rate_count++] = text;
+	return 0;
+}
+
 static int parse_cpus(struct vm_config *vm, const char *text, struct error *err)
 {
 	unsigned long count;
@@ -185,6 +203,8 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 		return add_net(&options->vm, value, err);
 	case OPTION_BALLOON:
 		return add_balloon(&options->vm, value, err);
+	case OPTION_RATE:
+		return add_rate(options, value, err);
 	case OPTION_CPUS:
 		ret = set_once(&options->cpus, "cpus", value, err);
 		return ret < 0 ? ret : parse_cpus(&options->vm, value, err);
@@ -249,6 +269,10 @@ int run_options_parse(struct run_options *options, int argc, char **argv, struct
 	*options = (struct run_options){ .vm = { .vcpus = 1, .memory = VM_MEMORY_DEFAULT } };
 	ret = parse_all(options, argc, argv, err);
 	if (ret < 0 || options->help)
+		return ret;
+	for (unsigned int i = 0; i < options->rate_count && ret == 0; i++)
+		ret = parse_rate("--rate", options->rates[i], &options->vm, err);
+	if (ret < 0)
 		return ret;
 	if (optind < argc && strcmp(argv[optind - 1], "--") != 0)
 		return error_set(err, EINVAL,

@@ -3,10 +3,15 @@
 
 #include "vmm/vm_config.h"
 
+/* One for everything that can be limited. */
+#define RUN_RATES_MAX (VM_DRIVES_MAX + 2 * VM_NETS_MAX + VM_PMEMS_MAX + 1)
+
 struct run_options {
 	struct vm_config vm;
-	const char *console;	/* "stdio", "none" or a path */
-	const char *cpus, *mem; /* as given; vm has the numbers */
+	const char *console;	    /* "stdio", "none" or a path */
+	const char *cpus, *mem;	    /* as given; vm has the numbers */
+	char *rates[RUN_RATES_MAX]; /* as given; vm has the numbers */
+	unsigned int rate_count;
 	bool timings;
 	bool help;
 };

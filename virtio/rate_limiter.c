@@ -146,6 +146,30 @@ int rate_limiter_update(struct rate_limiter *limiter, const struct bucket_config
 	return 0;
 }
 
+struct update {
+	struct rate_limiter *limiter;
+	const struct bucket_config *bytes, *ops;
+};
+
+static int update_on_loop(void *arg)
+{
+	const struct update *update = arg;
+
+	return rate_limiter_update(update->limiter, update->bytes, update->ops);
+}
+
+int rate_limiter_replace(struct rate_limiter *limiter, struct event_loop *loop, const char *name,
+			 const struct bucket_config *bytes, const struct bucket_config *ops,
+			 struct error *err)
+{
+	struct update update = { limiter, bytes, ops };
+	const int ret = event_loop_call(loop, update_on_loop, &update);
+
+	if (ret < 0)
+		return error_set_errno(err, ret, "%s: cannot make a timer for its limit", name);
+	return 0;
+}
+
 /* Snapshots --------------------------------------------------------------------------------------*/
 
 static const struct state_field bucket_fields[] = {

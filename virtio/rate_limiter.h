@@ -72,6 +72,11 @@ static inline bool rate_limiter_waits(const struct rate_limiter *limiter)
 must_check int rate_limiter_update(struct rate_limiter *limiter, const struct bucket_config *bytes,
 				   const struct bucket_config *ops);
 
+/* The same from the control thread, for a device on `loop`; the error begins with `name`. */
+must_check int rate_limiter_replace(struct rate_limiter *limiter, struct event_loop *loop,
+				    const char *name, const struct bucket_config *bytes,
+				    const struct bucket_config *ops, struct error *err);
+
 /* What a snapshot holds of it: limits too, they may have been replaced. For STATE_NESTED(). */
 struct rate_limiter_state {
 	struct bucket_state {

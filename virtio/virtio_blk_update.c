@@ -105,28 +105,12 @@ int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd, 
 
 /* Limits -----------------------------------------------------------------------------------------*/
 
-struct new_rate {
-	struct virtio_blk *blk;
-	const struct bucket_config *bytes, *ops;
-};
-
-/* Loop thread. */
-static int set_rate(void *arg)
-{
-	const struct new_rate *rate = arg;
-
-	return rate_limiter_update(&rate->blk->limiter, rate->bytes, rate->ops);
-}
-
 int virtio_blk_set_rate(struct virtio_device *dev, const struct bucket_config *bytes,
 			const struct bucket_config *ops, struct error *err)
 {
-	struct new_rate rate = { blk_of(dev), bytes, ops };
-	const int ret = event_loop_call(dev->loop, set_rate, &rate);
+	const int ret = rate_limiter_replace(&blk_of(dev)->limiter, dev->loop, dev->name, bytes,
+					     ops, err);
 
 	virtio_count(dev, ret < 0 ? BLK_UPDATE_FAILS : BLK_UPDATE_COUNT, 1);
-	if (ret < 0)
-		return error_set_errno(err, ret, "drive %s: cannot make a timer for its limit",
-				       dev->name);
-	return 0;
+	return ret;
 }

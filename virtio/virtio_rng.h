@@ -3,9 +3,15 @@
  */
 #pragma once
 
+#include "base/token_bucket.h"
 #include "virtio/virtio_device.h"
 
-/* Control thread. `name` is for messages; everything it is given outlives the device. */
+/* Control thread. `name` is for messages; `rate` limits it, each buffer is an operation (NULL: no
+ * limit); everything it is given but these two outlives the device. */
 must_check int virtio_rng_create(struct virtio_device **out, const char *name,
-				 struct guest_memory *mem, struct event_loop *loop,
-				 struct irq_line *irq, struct error *err);
+				 const struct rate_config *rate, struct guest_memory *mem,
+				 struct event_loop *loop, struct irq_line *irq, struct error *err);
+
+/* Replaces limits as rate_limiter_update() does: NULL leaves one as it is. Control thread. */
+must_check int virtio_rng_set_rate(struct virtio_device *dev, const struct bucket_config *bytes,
+				   const struct bucket_config *ops, struct error *err);

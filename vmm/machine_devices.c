@@ -68,7 +68,8 @@ static int add_rng(struct machine *machine, struct error *err)
 	int ret = machine_reserve(machine, &at, &irq, err);
 
 	if (ret == 0)
-		ret = virtio_rng_create(&dev, "rng", &machine->memory, machine->loops[0], irq, err);
+		ret = virtio_rng_create(&dev, "rng", &machine->config->rng.rate, &machine->memory,
+					machine->loops[0], irq, err);
 	return ret < 0 ? ret : machine_attach(machine, dev, &at, err);
 }
 

@@ -79,7 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!fake.loop) {
 		log_set_level(LOG_ERROR);
 		fake_init(&fake, EVENT_LOOP_EPOLL);
-		if (virtio_rng_create(&fake.dev, "rng", &fake.mem, fake.loop, &fake.irq, NULL) < 0)
+		if (virtio_rng_create(&fake.dev, "rng", NULL, &fake.mem, fake.loop, &fake.irq,
+				      NULL) < 0)
 			abort();
 	}
 	start(&in);

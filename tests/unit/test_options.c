@@ -220,3 +220,55 @@ Test(options, nets_that_clash)
 		cr_expect(strstr(err.text, cases[i].text) != NULL, "%s: %s", line, err.text);
 	}
 }
+
+Test(options, rates_go_to_their_devices_wherever_they_stand)
+{
+	cr_assert_eq(
+		parse("--kernel k --rate vda,bytes=10M/1000+512B,ops=100/50+7 --rate rng,bytes=1K/10 "
+		      "--rate vdb,ops=5/1000 --drive b --rootfs a"),
+		0, "%s", err.text);
+	cr_expect_eq(options.vm.drives[0].rate.bytes.size, MIB(10));
+	cr_expect_eq(options.vm.drives[0].rate.bytes.refill_ms, 1000);
+	cr_expect_eq(options.vm.drives[0].rate.bytes.one_time_burst, 512);
+	cr_expect_eq(options.vm.drives[0].rate.ops.size, 100);
+	cr_expect_eq(options.vm.drives[0].rate.ops.refill_ms, 50);
+	cr_expect_eq(options.vm.drives[0].rate.ops.one_time_burst, 7);
+	cr_expect_eq(options.vm.drives[1].rate.bytes.size, 0);
+	cr_expect_eq(options.vm.drives[1].rate.ops.size, 5);
+	cr_expect_eq(options.vm.rng.rate.bytes.size, 1024);
+}
+
+Test(options, rates_of_networks_and_pmems_are_found_by_name)
+{
+	static struct vm_config vm = { .net_count = 2, .pmem_count = 1 };
+	char rx[] = "net1.rx,ops=1/2", tx[] = "net0.tx,bytes=3B/4", pmem[] = "pmem0,ops=5/6";
+	char none[] = "net2.rx,ops=1/2", half[] = "net0,ops=1/2", rng[] = "rng,ops=1/2";
+
+	cr_assert_eq(parse_rate("--rate", rx, &vm, &err), 0, "%s", err.text);
+	cr_assert_eq(parse_rate("--rate", tx, &vm, &err), 0, "%s", err.text);
+	cr_assert_eq(parse_rate("--rate", pmem, &vm, &err), 0, "%s", err.text);
+	cr_expect_eq(vm.nets[1].rx_rate.ops.size, 1);
+	cr_expect_eq(vm.nets[0].tx_rate.bytes.size, 3);
+	cr_expect_eq(vm.pmems[0].rate.ops.refill_ms, 6);
+	cr_expect_lt(parse_rate("--rate", none, &vm, &err), 0);
+	cr_expect_lt(parse_rate("--rate", half, &vm, &err), 0);
+	vm.no_rng = true;
+	cr_expect_lt(parse_rate("--rate", rng, &vm, &err), 0);
+}
+
+Test(options, bad_rates_are_refused_by_name)
+{
+	expect_refused("--kernel k --rate vda,ops=1/1", "has no 'vda' to limit");
+	expect_refused("--kernel k --rate ,ops=1/1", "has no '' to limit");
+	expect_refused("--kernel k --rate rng", "rng: it wants bytes=");
+	expect_refused("--kernel k --rate rng,ops=5", "ops=5: it wants AMOUNT/MS");
+	expect_refused("--kernel k --rate rng,ops=0/5", "nothing could ever pass");
+	expect_refused("--kernel k --rate rng,ops=5/0", "'0' is not a number");
+	expect_refused("--kernel k --rate rng,ops=5/", "'' is not a number");
+	expect_refused("--kernel k --rate rng,ops=1K/5", "'1K' is not a number");
+	expect_refused("--kernel k --rate rng,ops=1/5+x", "'x' is not a number");
+	expect_refused("--kernel k --rate rng,bytes=1Q/5", "'1Q' is not a size");
+	expect_refused("--kernel k --rate rng,bits=1/5", "unknown setting 'bits'");
+	expect_refused("--kernel k --rate rng,ops=1/5,ops=1/6", "ops is given twice");
+	expect_refused("--kernel k --rate rng,ops=1/5 --rate rng,ops=1/6", "ops is given twice");
+}

@@ -15,7 +15,9 @@ static struct fake_driver fake;
 static void init(void)
 {
 	fake_init(&fake, EVENT_LOOP_EPOLL);
-	cr_assert_eq(virtio_rng_create(&fake.dev, "rng", &fake.mem, fake.loop, &fake.irq, NULL), 0);
+	cr_assert_eq(
+		virtio_rng_create(&fake.dev, "rng", NULL, &fake.mem, fake.loop, &fake.irq, NULL),
+		0);
 	log_set_level(LOG_ERROR);
 }
 
@@ -418,7 +420,9 @@ Test(virtio_mmio_threads, lie_registers_from_two_vcpus_at_once)
 
 	log_set_level(LOG_ERROR);
 	fake_init_started(&fake, EVENT_LOOP_EPOLL);
-	cr_assert_eq(virtio_rng_create(&fake.dev, "rng", &fake.mem, fake.loop, &fake.irq, NULL), 0);
+	cr_assert_eq(
+		virtio_rng_create(&fake.dev, "rng", NULL, &fake.mem, fake.loop, &fake.irq, NULL),
+		0);
 	fake_place_rings(&fake, 64);
 	for (int i = 0; i < 2; i++)
 		pthread_create(&threads[i], NULL, hammer, &seeds[i]);
@@ -438,8 +442,9 @@ Test(virtio_mmio_threads, lie_notify_storm_leaves_the_loop_to_others)
 	init();
 	fake_drive(&fake, 0, 64);
 	other = fake;
-	cr_assert_eq(virtio_rng_create(&other.dev, "other", &fake.mem, fake.loop, &fake.irq, NULL),
-		     0);
+	cr_assert_eq(
+		virtio_rng_create(&other.dev, "other", NULL, &fake.mem, fake.loop, &fake.irq, NULL),
+		0);
 	cr_assert(fake_negotiate(&other, VERSION_1));
 	other.layout.desc += 0x20000;
 	other.layout.avail += 0x20000;

@@ -11,7 +11,9 @@ static struct virtio_device_state state;
 
 static void create(void)
 {
-	cr_assert_eq(virtio_rng_create(&fake.dev, "rng", &fake.mem, fake.loop, &fake.irq, NULL), 0);
+	cr_assert_eq(
+		virtio_rng_create(&fake.dev, "rng", NULL, &fake.mem, fake.loop, &fake.irq, NULL),
+		0);
 }
 
 static void init(void)
