@@ -191,6 +191,29 @@ int parse_drive(const char *name, char *text, struct drive_config *out, struct e
 	return parse_file(name, text, &out->path, &out->fd, err);
 }
 
+/* Vsock ------------------------------------------------------------------------------------------*/
+
+static int parse_vsock_key(const char *name, const char *key, const char *value, void *config,
+			   struct error *err)
+{
+	struct vsock_config *out = config;
+
+	if (strcmp(key, "cid") == 0)
+		return parse_count(name, key, value, VM_VSOCK_CID_MIN, VM_VSOCK_CID_MAX, &out->cid,
+				   err);
+	return error_set(err, EINVAL, "%s: unknown setting '%s'; there is cid", name, key);
+}
+
+int parse_vsock(const char *name, char *text, struct vsock_config *out, struct error *err)
+{
+	char *keys = split_path(text);
+
+	*out = (struct vsock_config){ .path = text, .cid = VM_VSOCK_CID_MIN };
+	if (!*text)
+		return error_set(err, EINVAL, "%s: the path is empty", name);
+	return parse_keys(name, keys, parse_vsock_key, out, err);
+}
+
 /* Balloon ----------------------------------------------------------------------------------------*/
 
 static int parse_balloon_key(const char *name, const char *key, const char *value, void *config,

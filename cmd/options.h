@@ -15,6 +15,10 @@ must_check int parse_size(const char *name, const char *text, uint64_t *out, str
 must_check int parse_balloon(const char *name, char *text, struct balloon_config *out,
 			     struct error *err);
 
+/* A vsock: PATH[,cid=N]; without cid it is the first one. `text` is changed. */
+must_check int parse_vsock(const char *name, char *text, struct vsock_config *out,
+			   struct error *err);
+
 /*
  * A drive: PATH|fd=N[:ro][,KEY=VALUE]... (vm_config.h says what the keys mean). `text` is changed:
  * the parts are ended in place and stay in use. A path that has a comma writes it twice.

@@ -16,6 +16,7 @@ enum option_id {
 	OPTION_BALLOON,
 	OPTION_NET,
 	OPTION_RATE,
+	OPTION_VSOCK,
 	OPTION_CPUS,
 	OPTION_MEM,
 	OPTION_CMDLINE,
@@ -32,6 +33,7 @@ static const struct option long_options[] = {
 	{ "balloon", required_argument, NULL, OPTION_BALLOON },
 	{ "net", required_argument, NULL, OPTION_NET },
 	{ "rate", required_argument, NULL, OPTION_RATE },
+	{ "vsock", required_argument, NULL, OPTION_VSOCK },
 	{ "cpus", required_argument, NULL, OPTION_CPUS },
 	{ "mem", required_argument, NULL, OPTION_MEM },
 	{ "cmdline", required_argument, NULL, OPTION_CMDLINE },
@@ -55,6 +57,10 @@ void run_options_help(void)
 	       "  --balloon BALLOON    memory to take from the guest and give back to the host\n"
 	       "  --net NET            a network interface, up to %u\n"
 	       "  --rate RATE          how much a device may move, in bytes, operations or both\n"
+	       "  --vsock PATH[,cid=N] stream sockets between host and guest, whose CID is N (default\n"
+	       "                       3). Programs of the host connect to the Unix socket PATH and\n"
+	       "                       say `CONNECT <port>`; for the guest's connections to a port of\n"
+	       "                       the host (CID 2) they listen at PATH_<port>\n"
 	       "  --cpus N             vCPUs, 1 to %u (default 1)\n"
 	       "  --mem MIB            memory in MiB, or with a suffix: 512M, 4G (default %lu)\n"
 	       "  --cmdline STRING     the kernel's command line, instead of\n"
@@ -176,6 +182,15 @@ static int add_rate(struct run_options *options, char *text, struct error *err)
 	return 0;
 }
 
+static int add_vsock(struct vm_config *vm, char *text, struct error *err)
+{
+	if (vm->has_vsock)
+		return error_set(err, EINVAL, "--vsock is given twice: '%s' and '%s'",
+				 vm->vsock.path, text);
+	vm->has_vsock = true;
+	return parse_vsock("--vsock", text, &vm->vsock, err);
+}
+
 static int parse_cpus(struct vm_config *vm, const char *text, struct error *err)
 {
 	unsigned long count;
@@ -205,6 +220,8 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 		return add_balloon(&options->vm, value, err);
 	case OPTION_RATE:
 		return add_rate(options, value, err);
+	case OPTION_VSOCK:
+		return add_vsock(&options->vm, value, err);
 	case OPTION_CPUS:
 		ret = set_once(&options->cpus, "cpus", value, err);
 		return ret < 0 ? ret : parse_cpus(&options->vm, value, err);

@@ -70,6 +70,7 @@ must_check int machine_attach(struct machine *machine, struct virtio_device *dev
 /* A file for each kind: reserves, creates and attaches the index-th of the configuration. */
 must_check int machine_add_drive(struct machine *machine, unsigned int index, struct error *err);
 must_check int machine_add_net(struct machine *machine, unsigned int index, struct error *err);
+must_check int machine_add_vsock(struct machine *machine, struct error *err);
 must_check int machine_add_balloon(struct machine *machine, struct error *err);
 
 /* vmm/machine_boot.c: kernel, command line and tables into memory, registers into vCPU 0. */

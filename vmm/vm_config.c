@@ -135,6 +135,24 @@ static int check_nets(const struct vm_config *config, struct error *err)
 	return ret;
 }
 
+static int check_vsock(const struct vm_config *config, struct error *err)
+{
+	const struct vsock_config *vsock = &config->vsock;
+
+	if (!config->has_vsock)
+		return 0;
+	if (!vsock->path || !*vsock->path)
+		return error_set(err, EINVAL, "vsock: it has no path");
+	if (strlen(vsock->path) > VM_VSOCK_PATH_MAX)
+		return error_set(err, EINVAL,
+				 "vsock: a socket's path has at most %u bytes, not the %zu of %s",
+				 VM_VSOCK_PATH_MAX, strlen(vsock->path), vsock->path);
+	if (vsock->cid < VM_VSOCK_CID_MIN || vsock->cid > VM_VSOCK_CID_MAX)
+		return error_set(err, EINVAL, "vsock: the guest's CID %u is not between %u and %u",
+				 vsock->cid, VM_VSOCK_CID_MIN, VM_VSOCK_CID_MAX);
+	return 0;
+}
+
 int vm_config_check(const struct vm_config *config, struct error *err)
 {
 	int ret;
@@ -150,5 +168,7 @@ int vm_config_check(const struct vm_config *config, struct error *err)
 	ret = check_drives(config, err);
 	if (ret == 0)
 		ret = check_nets(config, err);
+	if (ret == 0)
+		ret = check_vsock(config, err);
 	return ret < 0 ? ret : check_balloon(config, err);
 }

@@ -13,6 +13,9 @@
 #define VM_NET_MTU_MIN 68u
 #define VM_PMEMS_MAX 8u
 #define VM_IO_LOOPS_MAX 16u
+#define VM_VSOCK_CID_MIN 3u
+#define VM_VSOCK_CID_MAX (UINT32_MAX - 1) /* the last one means any */
+#define VM_VSOCK_PATH_MAX 107u		  /* bytes, of a Unix socket */
 #define VM_QUEUES_MAX 32u
 #define VM_QUEUE_SIZE_MAX 1024u
 #define VM_MEMORY_MIN MIB(2)

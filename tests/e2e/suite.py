@@ -12,3 +12,4 @@ import lab_host  # noqa: F401
 import lab_machine  # noqa: F401
 import lab_net  # noqa: F401
 import lab_powercut  # noqa: F401
+import lab_vsock  # noqa: F401

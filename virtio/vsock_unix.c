@@ -1,0 +1,187 @@
+#include "virtio/vsock_unix.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define BACKLOG 128
+#define REQUEST_MAX 32 /* "CONNECT 4294967295\n" has 19 */
+
+/* "PATH" or "PATH_port"; -ENAMETOOLONG. */
+static int address_of(struct sockaddr_un *addr, const char *path, const char *suffix)
+{
+	const size_t len = strlen(path), more = strlen(suffix);
+
+	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (len + more >= sizeof(addr->sun_path))
+		return -ENAMETOOLONG;
+	memcpy(addr->sun_path, path, len);
+	memcpy(addr->sun_path + len, suffix, more);
+	return 0;
+}
+
+static int new_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int listen_at(struct vsock_unix *host, const char *path, struct error *err)
+{
+	struct sockaddr_un addr;
+	struct stat st;
+
+	if (!*path || address_of(&addr, path, "") < 0)
+		return error_set(err, EINVAL, "vsock: a socket's path has 1 to %zu bytes, not '%s'",
+				 sizeof(addr.sun_path) - 1, path);
+	host->listener = new_socket();
+	if (host->listener < 0)
+		return error_set_errno(err, host->listener, "vsock: cannot make a socket");
+	if (bind(host->listener, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return error_set_errno(err, errno, "vsock: cannot make the socket %s", path);
+	/* From here on the file is ours. */
+	snprintf(host->path, sizeof(host->path), "%s", path);
+	if (stat(path, &st) < 0)
+		return error_set_errno(err, errno, "vsock: cannot look at the socket %s", path);
+	host->dev = st.st_dev;
+	host->ino = st.st_ino;
+	if (listen(host->listener, BACKLOG) < 0)
+		return error_set_errno(err, errno, "vsock: cannot listen at %s", path);
+	return 0;
+}
+
+int vsock_unix_open(struct vsock_unix *host, const char *path, struct error *err)
+{
+	int ret;
+
+	*host = (struct vsock_unix){ .listener = -1, .spare = -1 };
+	ret = listen_at(host, path, err);
+	if (ret < 0) {
+		vsock_unix_close(host);
+		return ret;
+	}
+	host->spare = open("/dev/null", O_RDONLY | O_CLOEXEC); /* without it we only wait longer */
+	return 0;
+}
+
+void vsock_unix_close(struct vsock_unix *host)
+{
+	struct stat st;
+
+	if (*host->path && stat(host->path, &st) == 0 && st.st_dev == host->dev &&
+	    st.st_ino == host->ino)
+		unlink(host->path);
+	*host->path = '\0';
+	close_fd(&host->listener);
+	close_fd(&host->spare);
+}
+
+/* Lets go of the spare descriptor to be able to accept, and says no by closing. */
+static int refuse_one(struct vsock_unix *host)
+{
+	int fd;
+
+	close_fd(&host->spare);
+	fd = accept4(host->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return -EAGAIN;
+	/* Its number becomes the next spare. */
+	close(fd);
+	host->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return -EMFILE;
+}
+
+int vsock_unix_accept(struct vsock_unix *host)
+{
+	int fd;
+
+	do
+		fd = accept4(host->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+	if (fd >= 0)
+		return fd;
+	if (errno != EMFILE && errno != ENFILE)
+		return -errno;
+	log_limited(&host->warnings, LOG_WARN, "vsock: a connection to %s is refused: %s",
+		    host->path, strerrordesc_np(errno));
+	return refuse_one(host);
+}
+
+int vsock_unix_connect(const struct vsock_unix *host, uint32_t port)
+{
+	cleanup_fd int fd = -1;
+	struct sockaddr_un addr;
+	char suffix[16];
+	int ret;
+
+	snprintf(suffix, sizeof(suffix), "_%u", port);
+	ret = address_of(&addr, host->path, suffix);
+	if (ret < 0)
+		return ret;
+	fd = new_socket();
+	if (fd < 0)
+		return fd;
+	/* EAGAIN: the listener's queue is full; a non-blocking socket is not offered to wait. */
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return -errno;
+	return steal_fd(&fd);
+}
+
+/* "CONNECT <port>\n", and only that: 1 to 10 digits, no sign, in 32 bits. */
+static int parse_request(const char *line, uint32_t *port)
+{
+	static const char word[] = "CONNECT ";
+	unsigned long value;
+	char *end;
+
+	line += strspn(line, " ");
+	if (strncasecmp(line, word, strlen(word)) != 0)
+		return -EPROTO;
+	line += strlen(word);
+	line += strspn(line, " ");
+	if (!isdigit((unsigned char)*line))
+		return -EPROTO;
+	value = strtoul(line, &end, 10);
+	end += strspn(end, " \r");
+	if (*end || value > UINT32_MAX)
+		return -EPROTO;
+	*port = (uint32_t)value;
+	return 1;
+}
+
+int vsock_unix_read_request(int fd, uint32_t *port)
+{
+	char line[REQUEST_MAX + 1];
+	ssize_t len = retry_eintr(recv(fd, line, REQUEST_MAX, MSG_PEEK));
+	char *end;
+
+	if (len < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	end = memchr(line, '\n', (size_t)len);
+	if (!end)
+		return len == 0 || len == REQUEST_MAX || vsock_unix_hung_up(fd) ? -EPROTO : 0;
+	/* Peeked bytes stay the first ones: this takes just them. */
+	if (recv(fd, line, (size_t)(end - line) + 1, 0) < 0)
+		return -errno;
+	*end = '\0';
+	return parse_request(line, port);
+}
+
+int vsock_unix_accept_request(int fd, uint32_t port)
+{
+	char line[32];
+	const int len = snprintf(line, sizeof(line), "OK %u\n", port);
+
+	/* The first bytes ever sent there: a socket's buffer has room for them. */
+	return send(fd, line, (size_t)len, MSG_NOSIGNAL) == len ? 0 : -EPIPE;
+}
+
+bool vsock_unix_hung_up(int fd)
+{
+	struct pollfd state = { .fd = fd };
+
+	return poll(&state, 1, 0) > 0 && state.revents & (POLLHUP | POLLERR);
+}
