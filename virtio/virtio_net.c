@@ -65,6 +65,10 @@ static int net_start(struct virtio_device *dev)
 	int ret = net_set_offloads(net, net->keeps ? net->offloads & negotiated : negotiated);
 
 	if (ret == 0)
+		ret = rate_limiter_start(&net->rx_limiter, dev->loop);
+	if (ret == 0)
+		ret = rate_limiter_start(&net->tx_limiter, dev->loop);
+	if (ret == 0)
 		ret = net_use_pairs(net, net->keeps ? net->active_pairs : 1);
 	net->keeps = true;
 	if (ret == 0 && net->revives)
@@ -82,6 +86,8 @@ static void net_stop(struct virtio_device *dev)
 	struct virtio_net *net = net_of(dev);
 
 	net_unwatch(net, 0);
+	rate_limiter_stop(&net->rx_limiter);
+	rate_limiter_stop(&net->tx_limiter);
 	for (unsigned int i = 0; i < net->pair_count; i++) {
 		net_rx_stop(&net->pairs[i]);
 		net->pairs[i].tx_waits = false;
@@ -118,6 +124,8 @@ static const char *const counter_names[NET_COUNTERS] = {
 	[NET_NO_RX_AVAIL_BUFFER] = "no_rx_avail_buffer",
 	[NET_RX_QUEUE_EVENTS] = "rx_queue_event_count",
 	[NET_RX_TAP_EVENTS] = "rx_tap_event_count",
+	[NET_RX_LIMITER_EVENTS] = "rx_event_rate_limiter_count",
+	[NET_RX_THROTTLED] = "rx_rate_limiter_throttled",
 	[NET_RX_BYTES] = "rx_bytes_count",
 	[NET_RX_PACKETS] = "rx_packets_count",
 	[NET_RX_FAILS] = "rx_fails",
@@ -131,6 +139,8 @@ static const char *const counter_names[NET_COUNTERS] = {
 	[NET_TX_PACKETS] = "tx_packets_count",
 	[NET_TX_QUEUE_EVENTS] = "tx_queue_event_count",
 	[NET_TX_SPOOFED] = "tx_spoofed_mac_count",
+	[NET_TX_LIMITER_EVENTS] = "tx_rate_limiter_event_count",
+	[NET_TX_THROTTLED] = "tx_rate_limiter_throttled",
 };
 
 static const struct virtio_ops net_ops = {
@@ -176,6 +186,8 @@ static int init_device(struct virtio_net *net, const struct virtio_net_params *p
 	net->active_pairs = 1;
 	net->antispoof = params->antispoof;
 	net->link_up = true;
+	rate_limiter_init(&net->rx_limiter, &params->rx_rate, net_rx_resume);
+	rate_limiter_init(&net->tx_limiter, &params->tx_rate, net_tx_resume);
 	if (make_pairs(net) < 0)
 		return error_set(err, ENOMEM, "net %s: out of memory", params->name);
 	core.ops = &net_ops;

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "base/token_bucket.h"
 #include "virtio/net_backend.h"
 #include "virtio/virtio_device.h"
 
@@ -16,10 +17,11 @@ struct virtio_net_params {
 	const char *name; /* "net0", for messages */
 	bool has_mac;	  /* else one is made up: random, locally administered */
 	uint8_t mac[6];
-	uint16_t mtu;		 /* advertised to the driver; 0: none is */
-	bool antispoof;		 /* drop frames whose source is not the device's MAC; else they are
+	uint16_t mtu;	/* advertised to the driver; 0: none is */
+	bool antispoof; /* drop frames whose source is not the device's MAC; else they are
 				    counted only */
-	unsigned int queue_size; /* entries, a power of 2, 0 for the default of 256 */
+	struct rate_config rx_rate, tx_rate; /* as the guest sees it: rx is what it receives */
+	unsigned int queue_size;	     /* entries, a power of 2, 0 for the default of 256 */
 };
 
 /*
@@ -38,6 +40,16 @@ void virtio_net_mac(struct virtio_device *dev, uint8_t mac[static 6]);
  * (event_loop_call). -ENODEV: the tap is gone, and the link with it.
  */
 must_check int virtio_net_set_link(struct virtio_device *dev, bool up);
+
+/* New limits: NULL leaves one as it is, one of zeroes takes it away. */
+struct net_rates {
+	const struct bucket_config *rx_bytes, *rx_ops, *tx_bytes, *tx_ops;
+};
+
+/* Control thread; the guest may run. A new bucket starts full, with its burst; frames that wait are
+ * tried at once. -errno when the host has no timer for it. */
+must_check int virtio_net_set_rates(struct virtio_device *dev, const struct net_rates *rates,
+				    struct error *err);
 
 /*
  * Somebody between guest and tap, who takes some frames for himself and answers them: the metadata

@@ -4,6 +4,7 @@
 #include <linux/if_ether.h>
 #include <sys/uio.h>
 
+#include "virtio/rate_limiter.h"
 #include "virtio/virtio_net.h"
 
 #define NET_QUEUE_SIZE_DEFAULT 256u
@@ -31,6 +32,8 @@ enum net_counter {
 	NET_NO_RX_AVAIL_BUFFER,
 	NET_RX_QUEUE_EVENTS,
 	NET_RX_TAP_EVENTS,
+	NET_RX_LIMITER_EVENTS,
+	NET_RX_THROTTLED,
 	NET_RX_BYTES,
 	NET_RX_PACKETS,
 	NET_RX_FAILS,
@@ -44,6 +47,8 @@ enum net_counter {
 	NET_TX_PACKETS,
 	NET_TX_QUEUE_EVENTS,
 	NET_TX_SPOOFED,
+	NET_TX_LIMITER_EVENTS,
+	NET_TX_THROTTLED,
 	NET_COUNTERS,
 };
 
@@ -90,11 +95,11 @@ struct virtio_net {
 	bool gone;    /* the backend's interface is */
 	bool keeps;   /* active_pairs and offloads are the driver's: it was not reset meanwhile */
 	bool revives; /* restored from one whose tap was gone: tell the driver of the new one */
-	uint8_t own_mac[ETH_ALEN]; /* what a reset returns to */
-	unsigned int active_pairs; /* of net->pairs, while running */
-	uint32_t rx_want;	   /* bytes to hold for one frame, as negotiated */
-	uint64_t offloads;	   /* GUEST_* features in force */
-	struct log_limit warnings;
+	uint8_t own_mac[ETH_ALEN];		    /* what a reset returns to */
+	unsigned int active_pairs;		    /* of net->pairs, while running */
+	uint32_t rx_want;			    /* bytes to hold for one frame, as negotiated */
+	uint64_t offloads;			    /* GUEST_* features in force */
+	struct rate_limiter rx_limiter, tx_limiter; /* of all pairs together */
 
 	unsigned int pair_count;
 	struct net_pair *pairs; /* mapped: what is never used is never touched */
@@ -162,6 +167,10 @@ bool net_mac_is_usable(const uint8_t mac[static ETH_ALEN]);
 uint64_t net_offloads_negotiated(const struct virtio_net *net);
 must_check int net_set_offloads(struct virtio_net *net, uint64_t offloads);
 
+/* virtio_net_rate.c: a limiter's resume(). */
+void net_rx_resume(struct rate_limiter *limiter);
+void net_tx_resume(struct rate_limiter *limiter);
+
 /* virtio_net_state.c */
 struct net_state {
 	uint8_t mac[ETH_ALEN], own_mac[ETH_ALEN];
@@ -171,6 +180,7 @@ struct net_state {
 	bool keeps;
 	uint64_t tap_features; /* VIRTIO_NET_F_* bits; for whoever looks for another tap */
 	uint64_t offloads;
+	struct rate_limiter_state rx_limiter, tx_limiter;
 };
 
 extern const struct state_desc net_state_desc;

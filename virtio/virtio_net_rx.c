@@ -162,12 +162,15 @@ static bool receive_one(struct net_pair *pair)
 	const bool discard = !net->link_up;
 	const ssize_t ret = read_frame(pair, discard);
 
-	if (ret == -EAGAIN || net_is_gone(net, ret))
+	if (ret == -EAGAIN || net_is_gone(net, ret)) {
+		rate_limiter_put_back(&net->rx_limiter, 0);
 		return false;
+	}
 	if (ret < (ssize_t)NET_HEADERS || ret > NET_FRAME_ROOM || discard) {
 		net_count(net, ret < 0 ? NET_TAP_READ_FAILS : NET_RX_FAILS, 1);
 		return true;
 	}
+	rate_limiter_charge(&net->rx_limiter, (uint64_t)ret - NET_HEADER);
 	if ((uint32_t)ret <= pair->held_bytes) {
 		deliver(pair, (uint32_t)ret);
 		return true;
@@ -199,6 +202,14 @@ static bool has_buffers(struct net_pair *pair)
 	return pair->held_count > 0;
 }
 
+static bool is_throttled(struct virtio_net *net)
+{
+	if (rate_limiter_take(&net->rx_limiter, 0))
+		return false;
+	net_count(net, NET_RX_THROTTLED, 1);
+	return true;
+}
+
 unsigned int net_receive(struct net_pair *pair)
 {
 	struct virtio_net *net = pair->net;
@@ -216,7 +227,7 @@ unsigned int net_receive(struct net_pair *pair)
 			continue;
 		}
 		pair->rx_starved = false;
-		if (net->dev.broken || !receive_one(pair))
+		if (net->dev.broken || is_throttled(net) || !receive_one(pair))
 			return frames;
 		frames++;
 	}

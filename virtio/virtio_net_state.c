@@ -14,6 +14,8 @@ static const struct state_field fields[] = {
 	STATE_FIELD(struct net_state, keeps, STATE_BOOL, 1),
 	STATE_FIELD(struct net_state, tap_features, STATE_U64, 1),
 	STATE_FIELD(struct net_state, offloads, STATE_U64, 1),
+	STATE_NESTED(struct net_state, rx_limiter, &rate_limiter_state_desc, 1),
+	STATE_NESTED(struct net_state, tx_limiter, &rate_limiter_state_desc, 1),
 };
 
 const struct state_desc net_state_desc = STATE_DESC("net", struct net_state, 1, fields);
@@ -35,6 +37,8 @@ void net_save(struct virtio_device *dev, void *state)
 	};
 	memcpy(to->mac, net->config.mac, ETH_ALEN);
 	memcpy(to->own_mac, net->own_mac, ETH_ALEN);
+	rate_limiter_save(&net->rx_limiter, &to->rx_limiter);
+	rate_limiter_save(&net->tx_limiter, &to->tx_limiter);
 }
 
 /* The tap may be another one than when it was saved, and have other offloads: those that are in use
@@ -56,6 +60,9 @@ int net_load(struct virtio_device *dev, const void *state, struct error *err)
 		return error_set(err, ENOTSUP,
 				 "net %s: its tap lacks offloads that the guest uses (%#lx)",
 				 dev->name, from->offloads & ~net->backend->features);
+	if (rate_limiter_load(&net->rx_limiter, &from->rx_limiter) < 0 ||
+	    rate_limiter_load(&net->tx_limiter, &from->tx_limiter) < 0)
+		return error_set(err, EINVAL, "net %s: impossible rate limiter", dev->name);
 	memcpy(net->config.mac, from->mac, ETH_ALEN);
 	memcpy(net->own_mac, from->own_mac, ETH_ALEN);
 	net->config.mtu = from->mtu;

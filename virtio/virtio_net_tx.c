@@ -59,14 +59,36 @@ static bool send_frame(struct net_pair *pair, struct headers *headers, struct io
 	return true;
 }
 
+/* A frame is sent, taken by the filter or dropped; false: it waits. */
+static bool dispatch(struct net_pair *pair, struct iovec *iov, unsigned int count)
+{
+	struct virtio_net *net = pair->net;
+	const uint64_t bytes = iov_bytes(iov, count);
+	struct headers headers;
+
+	if (bytes < sizeof(headers) || bytes > NET_FRAME_ROOM) {
+		net_count(net, NET_TX_MALFORMED, 1);
+		return true;
+	}
+	if (!rate_limiter_take(&net->tx_limiter, bytes - NET_HEADER)) {
+		net_count(net, NET_TX_THROTTLED, 1);
+		return false;
+	}
+	iov_read(iov, count, &headers, sizeof(headers));
+	iov_advance(&iov, &count, sizeof(headers));
+	if (!may_pass(pair, &headers) || send_frame(pair, &headers, iov, count, bytes))
+		return true;
+	rate_limiter_put_back(&net->tx_limiter, bytes - NET_HEADER);
+	pair->tx_waits = true;
+	return false;
+}
+
 static int serve(struct virtio_queue *queue)
 {
 	struct virtio_net *net = net_of(queue->dev);
 	struct net_pair *pair = &net->pairs[queue->index / 2];
 	struct iovec *iov = pair->tx_iov + 1;
 	struct virtqueue_chain chain;
-	struct headers headers;
-	uint64_t bytes;
 	int ret = virtqueue_pop(&queue->ring, &chain, iov, NET_CHAIN_MAX);
 
 	if (ret <= 0)
@@ -75,18 +97,9 @@ static int serve(struct virtio_queue *queue)
 		queue->ring.broken = "transmit buffer that the device is to write";
 		return -EINVAL;
 	}
-	bytes = iov_bytes(iov, chain.readable);
-	if (bytes < sizeof(headers) || bytes > NET_FRAME_ROOM) {
-		net_count(net, NET_TX_MALFORMED, 1);
-	} else {
-		iov_read(iov, chain.readable, &headers, sizeof(headers));
-		iov_advance(&iov, &chain.readable, sizeof(headers));
-		if (may_pass(pair, &headers) &&
-		    !send_frame(pair, &headers, iov, chain.readable, bytes)) {
-			virtqueue_unpop(&queue->ring);
-			pair->tx_waits = true;
-			return VIRTIO_SERVE_WAITS;
-		}
+	if (!dispatch(pair, iov, chain.readable)) {
+		virtqueue_unpop(&queue->ring);
+		return VIRTIO_SERVE_WAITS;
 	}
 	net_count(net, NET_TX_COUNT, 1);
 	virtio_queue_push(queue, chain.head, 0);

@@ -17,6 +17,8 @@ int machine_add_net(struct machine *machine, unsigned int index, struct error *e
 		.has_mac = config->has_mac,
 		.mtu = config->mtu,
 		.antispoof = config->antispoof,
+		.rx_rate = config->rx_rate,
+		.tx_rate = config->tx_rate,
 		.queue_size = config->queue_size,
 	};
 	struct net_backend *backend = NULL;
