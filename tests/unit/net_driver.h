@@ -24,10 +24,15 @@
 	 NET_FEATURE(GUEST_TSO6) | NET_FEATURE(GUEST_ECN) | NET_FEATURE(HOST_USO) | \
 	 NET_FEATURE(GUEST_USO4) | NET_FEATURE(GUEST_USO6))
 #define MERGING NET_FEATURE(MRG_RXBUF)
+#define WITH_CONTROL                                                            \
+	(MERGING | ALL_OFFLOADS | INDIRECT | EVENT_IDX | NET_FEATURE(CTRL_VQ) | \
+	 NET_FEATURE(CTRL_MAC_ADDR) | NET_FEATURE(CTRL_GUEST_OFFLOADS))
+#define COMMAND 0x4c0000u
+#define ANSWER 0x4c1000u
 #define EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
 #define INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
 
-static const uint8_t own_mac[6] = { 2, 0, 0, 0, 0, 1 };
+static const uint8_t own_mac[6] = { 2, 0, 0, 0, 0, 1 }, other_mac[6] = { 2, 0, 0, 0, 0, 2 };
 
 /* The network behind the device. */
 static struct {
@@ -219,4 +224,50 @@ static inline size_t to_network(const uint8_t source[6], uint32_t seed, bool *sa
 		    frame[i] != pattern(seed, (size_t)i - NET_HEADER))
 			*same = false;
 	return got < (ssize_t)NET_HEADER ? 0 : (size_t)got - NET_HEADER;
+}
+
+/* The driver sends a frame of len bytes; how many of it reached the network. */
+static inline size_t send_from(const uint8_t source[6], size_t len)
+{
+	struct vring_used_elem elem;
+	bool same;
+
+	write_frame(TX_DATA, source, 1, len);
+	fake_chain(&tx, &(struct fake_buffer){ TX_DATA, (uint32_t)(NET_HEADER + len), false }, 1);
+	fake_kick(&tx);
+	cr_assert(fake_wait_used(&tx, &elem));
+	return to_network(source, 1, &same);
+}
+
+/* A command in one piece; its answer, 0xff when none came. */
+static inline uint8_t command(uint8_t class, uint8_t cmd, const void *data, uint32_t len)
+{
+	const struct fake_buffer buffers[] = { { COMMAND, 2 + len, false }, { ANSWER, 1, true } };
+	uint8_t *at = fake_ptr(&fake, COMMAND, 2 + len), *answer = fake_ptr(&fake, ANSWER, 1);
+	struct vring_used_elem elem;
+
+	*answer = 0xff;
+	at[0] = class;
+	at[1] = cmd;
+	memcpy(at + 2, data, len);
+	fake_chain(&control, buffers, 2);
+	fake_kick(&control);
+	if (!fake_wait_used(&control, &elem))
+		return 0xff;
+	cr_expect_eq(elem.len, 1);
+	return *answer;
+}
+
+static inline uint8_t set_mac(const uint8_t *mac, uint32_t len)
+{
+	return command(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, len);
+}
+
+static inline void expect_mac(const uint8_t mac[6])
+{
+	uint8_t now[8] = { 0 };
+
+	virtio_mmio_read(fake.dev, VIRTIO_MMIO_CONFIG, now, 4);
+	virtio_mmio_read(fake.dev, VIRTIO_MMIO_CONFIG + 4, now + 4, 2);
+	cr_expect_eq(memcmp(now, mac, 6), 0);
 }
