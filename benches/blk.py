@@ -1,4 +1,4 @@
-"""The disk benches of benches/run: `blk` and `flush` in the lab (inside-blk runs there), `loops` natively."""
+"""The disk benches of benches/run: `blk` and `flush` in the lab (inside-blk runs there), `loops` and `ring` natively."""
 import json
 import os
 import re
@@ -194,3 +194,29 @@ def bench_loops(bench):
                  [["one loop", f"{one:.0f}", f"{max(found[1])}", ""],
                   ["two loops", f"{two:.0f}", f"{max(found[2])}", verdict]],
                  [f"{len(os.sched_getaffinity(0))} CPUs, load average {report.load()}"])
+
+
+# -- ring -----------------------------------------------------------------------------------------------
+
+RING_FACTOR = 1.3
+RING_ROUNDS = 6
+
+
+def bench_ring(bench):
+    """bench-blk_ring prints a line for each case: read|write, depth, then ns per request: bare, by hand and its ratio,
+    notified and its, without io_uring and its."""
+    program = os.path.join(bench.build, "bench-blk_ring")
+    print("ring: natively, what the device adds to io_uring: 4 KiB requests on a file in the page cache, by a driver in "
+          f"the same thread;\nns of processor time per request, medians of {RING_ROUNDS} rounds of 100,000\n")
+    done = subprocess.run([program, bench.dir, str(RING_ROUNDS)], stdout=subprocess.PIPE, text=True, check=False)
+    rows = re.findall(r"^(read|write) +(\d+) +(\d+) +(\d+) +([\d.]+) +(\d+) +[\d.]+ +(\d+) +[\d.]+$", done.stdout, re.M)
+    text = f"by hand at most {RING_FACTOR} of bare"
+    if done.returncode or not rows:
+        return bench.verdicts.cannot("ring", text, f"bench-blk_ring ended with status {done.returncode}")
+    bench.results["ring"] = rows
+    lines = [[f"{what}, depth {depth}", bare, hand, notified, threads,
+              bench.verdicts.judge(f"ring-{what}-{depth}", float(ratio), RING_FACTOR, f"{text}, is {ratio}")]
+             for what, depth, bare, hand, ratio, notified, threads in rows]
+    report.table(["", "bare liburing", "by hand", "notified", "no io_uring", "target"], lines,
+                 [f"notified: with an eventfd write for each batch, {done.stdout.split(':')[1].split()[0]} ns for one that "
+                  f"brings nothing; load average {report.load()}"])
