@@ -7,6 +7,8 @@
 
 #include "base/util.h"
 #include "base/version.h"
+#include "cmd/api.h"
+#include "cmd/api_options.h"
 #include "cmd/check_host.h"
 #include "cmd/exit_codes.h"
 #include "cmd/run.h"
@@ -22,10 +24,13 @@ static void help(void)
 	       "  check-host   what this host has and lacks for running microVMs\n"
 	       "  help [run]   this text, or a command's\n"
 	       "\n"
-	       "  --version    print the version\n"
-	       "  --help       this text\n"
+	       "Example: mayfly run --kernel vmlinux --rootfs debian.ext4\n"
 	       "\n"
-	       "Example: mayfly run --kernel vmlinux --rootfs debian.ext4\n");
+	       "   or: mayfly OPTION...\n"
+	       "\n"
+	       "Serves one microVM to the clients of an API socket, with Firecracker's options:\n"
+	       "\n");
+	api_options_help();
 }
 
 /* exec was as long ago as the process has used the CPU: nothing before main() waits. */
@@ -72,10 +77,8 @@ static int dispatch(int argc, char **argv, struct timeline *timeline)
 		return help_main(argc - 1, argv + 1);
 	if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
 		return help_main(1, argv);
-	if (strcmp(command, "--version") == 0) {
-		printf("mayfly v" MAYFLY_VERSION "\n");
-		return EXIT_OK;
-	}
+	if (*command == '-')
+		return api_main(argc, argv, timeline);
 	fprintf(stderr, "mayfly: error: %s%s%s; try `mayfly --help`\n",
 		*command ? "unknown command '" : "no command is given", command,
 		*command ? "'" : "");

@@ -39,13 +39,6 @@ static int open_console(struct run *run, struct error *err)
 	return 0;
 }
 
-static struct machine *crash_machine; /* for the crash handler alone */
-
-static const char *name_file(const void *addr)
-{
-	return crash_machine ? machine_file_at(crash_machine, addr) : NULL;
-}
-
 /* The guest first: all that follows is done while it runs. */
 static int start(struct run *run, struct error *err)
 {
@@ -70,14 +63,14 @@ static int build(struct run *run, struct error *err)
 	ret = machine_build(&run->machine, &run->options.vm, run->timeline, err);
 	if (ret < 0)
 		return ret;
-	crash_machine = run->machine;
+	run_name_crashes(run->machine);
 	return 0;
 }
 
 /* The machine before the console, which its vCPUs may call. */
 static void clean_up(struct run *run)
 {
-	crash_machine = NULL;
+	run_name_crashes(NULL);
 	if (run->machine) {
 		machine_stop(run->machine);
 		console_stop(&run->console);
@@ -140,15 +133,11 @@ static int fail(int status, const struct error *err)
 
 int run_main(int argc, char **argv, struct timeline *timeline)
 {
-	struct run run = { .timeline = timeline,
-			   .console_fd = -1,
-			   .files.fd = -1,
-			   .settled.fd = -1,
-			   .signals.fd = -1 };
+	struct run run = RUN_INIT;
 	struct error err = { 0 };
 	int status;
 
-	run.console.room.fd = -1;
+	run.timeline = timeline;
 	if (run_options_parse(&run.options, argc, argv, &err) < 0)
 		return fail(EXIT_BAD_ARGUMENTS, &err);
 	if (run.options.help) {
@@ -160,7 +149,7 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	if (check_descriptors(&run.options.vm, &err) < 0)
 		return fail(EXIT_BAD_CONFIG, &err);
 	timeline_mark(timeline, MOMENT_CONFIGURED);
-	crash_setup(name_file);
+	crash_setup(run_file_at);
 	if (run_machine(&run, &err) < 0) {
 		terminal_restore();
 		run_release_signals(&run);

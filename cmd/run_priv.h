@@ -15,6 +15,13 @@ struct run {
 	int ended_by;	/* a signal's number */
 };
 
+/* Nothing is open yet. */
+#define RUN_INIT                                                                      \
+	{                                                                             \
+		.console_fd = -1, .files.fd = -1, .settled.fd = -1, .signals.fd = -1, \
+		.console.room.fd = -1,                                                \
+	}
+
 /* cmd/run_watch.c ------------------------------------------------------------------------------*/
 
 /* Signals come to the control loop from here on: before any thread exists. */
@@ -26,9 +33,16 @@ void run_release_signals(struct run *run);
 /* The end of the machine; what only matters once the guest runs. */
 must_check int run_watch_machine(struct run *run, struct error *err);
 
+/* The machine is about to go: the first of these, which run_unwatch() does too. */
+void run_unwatch_machine(struct run *run);
 void run_unwatch(struct run *run);
 
 /* cmd/run_report.c: the line for people and the exit status of an end, and of a failed start. ------*/
 
 int run_report_end(struct run *run);
 int run_failure_status(const struct error *err);
+
+/* For the crash handler: the file behind an address in the machine's memory, or NULL; and which
+ * machine that is. */
+const char *run_file_at(const void *addr);
+void run_name_crashes(const struct machine *machine);

@@ -28,12 +28,24 @@ static const char *signal_name(int signal, char *name, size_t size)
 	return name;
 }
 
+static const struct machine *crash_machine; /* for the crash handler alone */
+
+const char *run_file_at(const void *addr)
+{
+	return crash_machine ? machine_file_at(crash_machine, addr) : NULL;
+}
+
+void run_name_crashes(const struct machine *machine)
+{
+	crash_machine = machine;
+}
+
 int run_report_end(struct run *run)
 {
-	const char *text;
+	const char *text = run->ended_by ? sigdescr_np(run->ended_by) : "";
 	char name[24];
 
-	switch (machine_end(run->machine, &text)) {
+	switch (run->machine ? machine_end(run->machine, &text) : MACHINE_STOPPED) {
 	case MACHINE_POWERED_OFF:
 	case MACHINE_RESET:
 		log_info("%s", text);

@@ -39,6 +39,10 @@ static void on_signal(struct run *run, int signal)
 		break;
 	default:
 		run->ended_by = signal;
+		if (!run->machine) {
+			event_loop_quit(run->control);
+			break;
+		}
 		machine_set_end(run->machine, MACHINE_STOPPED,
 				sigdescr_np(signal) ? sigdescr_np(signal) : "real-time signal");
 	}
@@ -179,13 +183,18 @@ int run_watch_machine(struct run *run, struct error *err)
 	return ret < 0 ? ret : watch_settling(run, err);
 }
 
-void run_unwatch(struct run *run)
+void run_unwatch_machine(struct run *run)
 {
 	event_loop_unwatch(run->control, &run->settled);
 	event_loop_unwatch(run->control, &run->files);
 	event_loop_unwatch(run->control, &run->end);
-	event_loop_unwatch(run->control, &run->signals);
 	close_fd(&run->settled.fd);
 	close_fd(&run->files.fd);
+}
+
+void run_unwatch(struct run *run)
+{
+	run_unwatch_machine(run);
+	event_loop_unwatch(run->control, &run->signals);
 	close_fd(&run->signals.fd);
 }

@@ -7,7 +7,9 @@ static int compose_cmdline(const struct machine *machine, char *out, struct erro
 	const struct vm_config *config = machine->config;
 	struct cmdline_config cmdline = {
 		.text = config->cmdline ? config->cmdline : CMDLINE_DEFAULT,
-		.console = config->has_console,
+		.console = config->has_console && !config->plain_cmdline,
+		.root_wins = config->plain_cmdline,
+		.root_partuuid = config->root_partuuid,
 		.rootfs = config->has_rootfs,
 		.rootfs_read_only = config->has_rootfs && config->drives[0].read_only,
 		.devices = machine->addresses,

@@ -81,6 +81,9 @@ struct vm_config {
 	const char *kernel_path;
 	const char *initrd_path; /* NULL: none */
 	const char *cmdline;	 /* NULL: the default text */
+	/* The API's: the command line gets no console=, and root= though it has its own. */
+	bool plain_cmdline;
+	const char *root_partuuid; /* of the partition of vda with the root; NULL: all of vda */
 	const char *const *init_args;
 	unsigned int init_arg_count;
 

@@ -1,5 +1,6 @@
 """All tests: importing a file registers what is in it."""
 
+import native_api  # noqa: F401
 import native_payloads  # noqa: F401
 import native_refusals  # noqa: F401
 import native_terminal  # noqa: F401

@@ -29,6 +29,8 @@ struct cmdline_config {
 	bool console; /* there is a serial console: console=ttyS0 unless text names a console= */
 	bool rootfs;  /* vda is the root: root=/dev/vda ro|rw unless text names a root= */
 	bool rootfs_read_only;
+	bool root_wins;		   /* root= is added, and so counts, whatever text names */
+	const char *root_partuuid; /* NULL: the root is all of vda */
 	/* Announced by virtio_mmio.device= when text says acpi=off; else ACPI does it. */
 	const struct boot_device *devices;
 	unsigned int device_count;

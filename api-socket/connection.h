@@ -1,0 +1,51 @@
+/*
+ * One client of the socket: bytes in, bytes out, descriptors in. What the bytes mean is its front
+ * end's business, which the first byte chooses (HTTP begins with a letter, MessagePack-RPC with an
+ * array). Control thread.
+ *
+ * Nothing blocks. A client that does not read its answers is not served further until it does; one
+ * that sends faster than it is served waits in its socket.
+ */
+#pragma once
+
+#include "api-socket/fields.h"
+#include "base/event_loop.h"
+
+struct controller;
+struct connection;
+
+#define CONNECTION_FDS_MAX 16u
+
+/* A way of talking. Constant. */
+struct front_end {
+	const char *name;
+
+	/* A connection of it begins. NULL when out of memory. */
+	void *(*create)(struct connection *connection);
+	void (*destroy)(void *front);
+
+	/*
+	 * Takes bytes: as many as it needs for at most one request, which it serves. Returns how many
+	 * it has taken; they are not shown again. Fewer than all means: call again (after what was sent
+	 * has gone out). -errno ends the connection once all that was sent has gone out.
+	 */
+	ssize_t (*consume)(void *front, const uint8_t *bytes, size_t count);
+};
+
+extern const struct front_end http_front_end;
+
+/* What front ends use ---------------------------------------------------------------------------*/
+
+struct controller *connection_controller(struct connection *connection);
+
+/* The most bytes that the body of a request may have. */
+size_t connection_payload_max(const struct connection *connection);
+
+/* Adds bytes to what goes out. Never blocks; out of memory ends the connection. */
+void connection_send(struct connection *connection, const void *bytes, size_t count);
+
+/* After the answer that was just sent the process is to end. */
+void connection_end_process(struct connection *connection);
+
+/* Descriptors that have come so far and were not taken: count of them, in fds. The taker's to close. */
+unsigned int connection_take_fds(struct connection *connection, int fds[CONNECTION_FDS_MAX]);

@@ -1,0 +1,38 @@
+/*
+ * The microVM as the control plane sees it: what has been asked for so far, the phase it is in, and
+ * the machine once it runs. Front ends reach it through methods (api-socket/method.h) alone.
+ *
+ * Control thread. One in a process, but nothing here is global.
+ */
+#pragma once
+
+#include "api-socket/method.h"
+#include "base/event_loop.h"
+#include "vmm/machine.h"
+
+/* What the program around it does at the turns of a microVM's life. */
+struct controller_host {
+	/* The machine is built and about to run. -errno and *err: it must not. */
+	int (*built)(void *opaque, struct machine *machine, struct error *err);
+	/* It runs. */
+	void (*started)(void *opaque);
+	/* It is about to go, as at a start that failed after built(). May come without that. */
+	void (*gone)(void *opaque);
+	void *opaque;
+};
+
+struct controller_params {
+	struct event_loop *loop; /* the control loop */
+	const struct controller_host *host;
+	struct timeline *timeline;
+	const char *id; /* the instance's; borrowed */
+};
+
+must_check int controller_create(struct controller **out, const struct controller_params *params,
+				 struct error *err);
+
+/* The machine goes first, if there is one. NULL is fine. */
+void controller_destroy(struct controller *controller);
+
+/* NULL before the start. */
+struct machine *controller_machine(struct controller *controller);

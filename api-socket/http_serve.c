@@ -1,0 +1,236 @@
+/* From an HTTP request to a method, and from its reply to an answer in Firecracker's form. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api-socket/http_priv.h"
+#include "api-socket/json_text.h"
+#include "api-socket/method.h"
+
+static const char *const verbs[API_VERBS] = {
+	[API_GET] = "GET",
+	[API_PUT] = "PUT",
+	[API_PATCH] = "PATCH",
+	[API_DELETE] = "DELETE",
+};
+
+int http_verb(unsigned int method)
+{
+	switch (method) {
+	case HTTP_GET:
+		return API_GET;
+	case HTTP_PUT:
+		return API_PUT;
+	case HTTP_PATCH:
+		return API_PATCH;
+	case HTTP_DELETE:
+		return API_DELETE;
+	default:
+		return -1;
+	}
+}
+
+int http_refuse(struct http *http, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(http->refusal, sizeof(http->refusal), fmt, args);
+	va_end(args);
+	return -1;
+}
+
+/* Answers ---------------------------------------------------------------------------------------*/
+
+/* body NULL: none. No reason phrase follows the status, but its space does: Firecracker's clients have
+ * seen nothing else. */
+static void send_answer(struct http *http, unsigned int status, bool deprecated, const char *type,
+			const char *body)
+{
+	char head[256];
+	int len =
+		snprintf(head, sizeof(head),
+			 "HTTP/1.1 %u \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n%s",
+			 status, deprecated ? "Deprecation: true\r\n" : "");
+
+	if (body)
+		len += snprintf(head + len, sizeof(head) - (size_t)len,
+				"Content-Type: %s\r\nContent-Length: %zu\r\n", type, strlen(body));
+	len += snprintf(head + len, sizeof(head) - (size_t)len, "\r\n");
+	connection_send(http->connection, head, (size_t)len);
+	if (body)
+		connection_send(http->connection, body, strlen(body));
+}
+
+static void send_json(struct http *http, unsigned int status, bool deprecated, json_t *tree)
+{
+	cleanup_free char *text = json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY);
+
+	if (text)
+		send_answer(http, status, deprecated, "application/json", text);
+	else
+		send_answer(http, 400, false, "application/json",
+			    "{\"fault_message\":\"out of memory\"}");
+}
+
+void http_send_continue(struct http *http)
+{
+	send_answer(http, 100, false, NULL, NULL);
+}
+
+/* Of what is no request; in another form than faults, as Firecracker has it. */
+void http_send_refusal(struct http *http)
+{
+	char text[sizeof(http->refusal) + 100];
+
+	snprintf(text, sizeof(text),
+		 "{ \"error\": \"%s\nAll previous unanswered requests will be dropped.\" }",
+		 http->refusal);
+	send_answer(http, 400, false, "application/json", text);
+}
+
+/* What came from outside may be no UTF-8, which JSON must be. */
+static void send_fault(struct http *http, unsigned int status, bool deprecated, const char *text)
+{
+	json_t *tree = json_pack("{s:s}", "fault_message", text);
+
+	if (!tree)
+		tree = json_pack("{s:s}", "fault_message", "The request is not valid UTF-8.");
+	send_json(http, status, deprecated, tree);
+	json_decref(tree);
+}
+
+printf_like(2, 3) static void fault(struct http *http, const char *fmt, ...)
+{
+	char text[1600];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	send_fault(http, 400, false, text);
+}
+
+static void send_reply(struct http *http, enum api_outcome outcome, struct api_reply *reply)
+{
+	if (outcome != API_DONE)
+		send_fault(http, reply->too_large ? 413 : 400, reply->deprecated, reply->err.text);
+	else if (reply->result && reply->is_text)
+		send_answer(http, 200, reply->deprecated, "text/plain; version=0.0.4",
+			    json_string_value(reply->result));
+	else if (reply->result)
+		send_json(http, 200, reply->deprecated, reply->result);
+	else
+		send_answer(http, 204, reply->deprecated, NULL, NULL);
+	json_decref(reply->result);
+	if (reply->ends_process)
+		connection_end_process(http->connection);
+}
+
+/* Requests --------------------------------------------------------------------------------------*/
+
+/* The path of a URL, without the slashes at its ends; cut out of http->url. */
+static char *find_path(struct http *http)
+{
+	char *path = http->url;
+	char *end;
+
+	if (strncmp(path, "http://", 7) == 0)
+		path += 7;
+	path = strchr(path, '/');
+	if (!path)
+		return http->url + http->url_len;
+	while (*path == '/')
+		path++;
+	end = path + strlen(path);
+	while (end > path && end[-1] == '/')
+		*--end = '\0';
+	return path;
+}
+
+static void fault_no_method(struct http *http, enum api_verb verb, const char *path)
+{
+	fault(http, "Invalid request method and/or path: %s %.*s.", verbs[verb],
+	      (int)strcspn(path, "/"), path);
+}
+
+/* Cuts the id out of the path. */
+static bool check_path_id(struct http *http, char *id)
+{
+	struct error err;
+
+	id[strcspn(id, "/")] = '\0';
+	if (api_id_check(id, &err) == 0)
+		return true;
+	fault(http, "%s", err.text);
+	return false;
+}
+
+#define JSON_ERROR "An error occurred when deserializing the json body of a request: "
+
+static void call(struct http *http, const struct method *method, const char *id, json_t *tree)
+{
+	struct api_input input = { .tree = tree, .path_id = method->id_field ? id : NULL };
+	struct field_error why;
+	struct api_reply reply;
+	struct error err;
+	enum api_outcome outcome;
+
+	outcome = method_call(connection_controller(http->connection), method, &input, &why,
+			      &reply);
+	if (outcome == API_BAD_FIELDS) {
+		json_text_explain(http->body ? http->body : "", http->body_len, &why, &err);
+		fault(http, JSON_ERROR "%s.", err.text);
+	} else {
+		send_reply(http, outcome, &reply);
+	}
+}
+
+static void call_with_body(struct http *http, const struct method *method, const char *id)
+{
+	struct error err;
+	json_t *tree = json_text_read(http->body, http->body_len, &err);
+
+	if (!tree) {
+		fault(http, JSON_ERROR "%s.", err.text);
+		return;
+	}
+	call(http, method, id, tree);
+	json_decref(tree);
+}
+
+/* Only the path says what is meant. */
+static void call_without_body(struct http *http, const struct method *method, const char *id)
+{
+	json_t *tree = method->id_field ? json_pack("{s:s}", method->id_field, id) : NULL;
+
+	call(http, method, id, tree);
+	json_decref(tree);
+}
+
+static void serve(struct http *http, enum api_verb verb, char *path)
+{
+	char *id = path;
+	const struct method *method = method_by_path(verb, path, &id);
+
+	if (verb == API_GET && http->body_len) {
+		fault(http, "GET request cannot have a body.");
+	} else if (!method) {
+		fault_no_method(http, verb, path);
+	} else if (verb == API_DELETE && http->body_len) {
+		fault(http, "Empty Delete request.");
+	} else if (method->id_field && !check_path_id(http, id)) {
+		return;
+	} else if (http->body_len) {
+		call_with_body(http, method, id);
+	} else if (verb == API_GET || verb == API_DELETE || method->may_be_empty) {
+		call_without_body(http, method, id);
+	} else {
+		fault(http, "Empty %s request.", verbs[verb]);
+	}
+}
+
+void http_serve(struct http *http)
+{
+	serve(http, (enum api_verb)http_verb(http->parser.method), find_path(http));
+}

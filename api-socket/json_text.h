@@ -1,0 +1,14 @@
+/*
+ * JSON text to a tree, with refusals in the words, and at the line and column, of serde_json, which
+ * Firecracker reads with. jansson reads; what is here only finds places in a text for messages. Pure.
+ */
+#pragma once
+
+#include "api-socket/fields.h"
+
+/* NULL and *err: "trailing characters at line 1 column 27". */
+json_t *json_text_read(const char *text, size_t len, struct error *err);
+
+/* The same for a tree that was read from this text and was then refused by fields_decode(). */
+void json_text_explain(const char *text, size_t len, const struct field_error *why,
+		       struct error *err);

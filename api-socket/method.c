@@ -1,0 +1,232 @@
+#include "api-socket/method.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api-socket/controller_priv.h"
+
+/* Finding ---------------------------------------------------------------------------------------*/
+
+const struct method *method_by_name(const char *name)
+{
+	for (unsigned int g = 0; method_groups[g]; g++)
+		for (unsigned int i = 0; i < method_groups[g]->count; i++)
+			if (strcmp(method_groups[g]->methods[i].name, name) == 0)
+				return &method_groups[g]->methods[i];
+	return NULL;
+}
+
+/* Does `path` begin with all of `own`? Then *rest is what follows, without a slash. */
+static bool path_begins(char *path, const char *own, char **rest)
+{
+	size_t len = strlen(own);
+
+	if (strncmp(path, own, len) != 0 || (path[len] != '\0' && path[len] != '/'))
+		return false;
+	*rest = path[len] ? path + len + 1 : path + len;
+	return true;
+}
+
+/* The longest path that fits is the one that is meant. */
+const struct method *method_by_path(enum api_verb verb, char *path, char **id)
+{
+	const struct method *found = NULL;
+
+	for (unsigned int g = 0; method_groups[g]; g++)
+		for (unsigned int i = 0; i < method_groups[g]->count; i++) {
+			const struct method *method = &method_groups[g]->methods[i];
+			char *rest;
+
+			if (method->verb != verb || !path_begins(path, method->path, &rest))
+				continue;
+			if (!*method->path && *path)
+				continue;
+			if (found && strlen(found->path) >= strlen(method->path))
+				continue;
+			found = method;
+			*id = rest;
+		}
+	return found;
+}
+
+/* Calling ---------------------------------------------------------------------------------------*/
+
+static int check_phase(const struct controller *controller, const struct method *method,
+		       struct error *err)
+{
+	if (method->phases & controller->phase)
+		return 0;
+	return error_set(err, EINVAL,
+			 "The requested operation is not supported %s starting the microVM.",
+			 controller->phase == PHASE_NOT_STARTED ? "before" : "after");
+}
+
+static enum api_outcome call_checked(struct controller *controller, const struct method *method,
+				     struct api_request *request, struct api_reply *reply)
+{
+	int ret = method->check ? method->check(request->data, &reply->err) : 0;
+
+	if (ret < 0)
+		return API_REFUSED;
+	reply->deprecated = method->fields && fields_use_deprecated(method->fields, request->data);
+	ret = check_phase(controller, method, &reply->err);
+	if (ret == 0)
+		ret = method->handle(controller, request, reply);
+	return ret < 0 ? API_REFUSED : API_DONE;
+}
+
+static const char *request_id(const struct method *method, const void *data)
+{
+	for (uint32_t i = 0; i < method->fields->count; i++) {
+		const struct field *field = &method->fields->fields[i];
+
+		if (strcmp(field->name, method->id_field) == 0)
+			return *(const char *const *)(const void *)((const char *)data +
+								    field->offset);
+	}
+	return "";
+}
+
+/* A name is a name whoever says it; and path and body must name the same thing. */
+static int check_id(const struct method *method, const char *path_id, const void *data,
+		    struct error *err)
+{
+	const char *id;
+
+	if (!method->id_field)
+		return 0;
+	id = request_id(method, data);
+	if (!path_id || strcmp(id, path_id) == 0)
+		return api_id_check(id, err);
+	if (method->names_ids)
+		return error_set(
+			err, EINVAL,
+			"The id from the path [%s] does not match the id from the body [%s]!",
+			path_id, id);
+	return error_set(err, EINVAL, "The id from the path does not match the id from the body!");
+}
+
+static enum api_outcome call_decoded(struct controller *controller, const struct method *method,
+				     const struct api_input *input, struct api_request *request,
+				     struct field_error *why, struct api_reply *reply)
+{
+	int ret = fields_decode(method->fields, request->tree, input->fds, request->data, why);
+	enum api_outcome outcome = API_REFUSED;
+
+	if (ret == -ENOMEM)
+		error_set(&reply->err, ENOMEM, "out of memory");
+	if (ret < 0)
+		return ret == -ENOMEM ? API_REFUSED : API_BAD_FIELDS;
+	if (check_id(method, input->path_id, request->data, &reply->err) == 0)
+		outcome = call_checked(controller, method, request, reply);
+	if (!request->taken)
+		fields_free(method->fields, request->data);
+	return outcome;
+}
+
+enum api_outcome method_call(struct controller *controller, const struct method *method,
+			     const struct api_input *input, struct field_error *why,
+			     struct api_reply *reply)
+{
+	struct api_request request = { 0 };
+	enum api_outcome outcome = API_REFUSED;
+
+	*why = (struct field_error){ 0 };
+	*reply = (struct api_reply){ 0 };
+	if (!method->fields)
+		return call_checked(controller, method, &request, reply);
+	request.tree = input->tree ? json_incref(input->tree) : json_object();
+	request.data = calloc(1, method->fields->size);
+	if (request.data && request.tree)
+		outcome = call_decoded(controller, method, input, &request, why, reply);
+	else
+		error_set(&reply->err, ENOMEM, "out of memory");
+	if (!request.taken)
+		free(request.data);
+	json_decref(request.tree);
+	return outcome;
+}
+
+/* For handlers ----------------------------------------------------------------------------------*/
+
+int reply_refuse(struct api_reply *reply, const char *fmt, ...)
+{
+	char text[sizeof(reply->err.text)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return error_set(&reply->err, EINVAL, "%s", text);
+}
+
+int reply_prefix(struct api_reply *reply, const char *prefix)
+{
+	char text[sizeof(reply->err.text)];
+
+	memcpy(text, reply->err.text, sizeof(text));
+	return error_set(&reply->err, reply->err.code, "%s: %s", prefix, text);
+}
+
+/* The struct's descriptors, one after the other; NULL behind the last. */
+static struct opt_file *next_file(const struct field_set *set, void *data, uint32_t *at)
+{
+	for (; *at < set->count; (*at)++)
+		if (set->fields[*at].type == FIELD_FILE) {
+			struct opt_file *file =
+				(void *)((char *)data + set->fields[(*at)++].offset);
+
+			if (file->fd >= 0)
+				return file;
+		}
+	return NULL;
+}
+
+/* What the front end lent becomes ours. */
+static int own_descriptors(const struct field_set *set, void *data, struct error *err)
+{
+	struct opt_file *file;
+
+	for (uint32_t at = 0; (file = next_file(set, data, &at));) {
+		int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
+
+		if (fd < 0)
+			return error_set_errno(err, errno, "cannot keep a descriptor");
+		file->fd = fd;
+	}
+	return 0;
+}
+
+int kept_take(struct kept *kept, const struct field_set *set, struct api_request *request,
+	      struct error *err)
+{
+	int ret = own_descriptors(set, request->data, err);
+
+	if (ret < 0)
+		return ret;
+	kept_clear(kept);
+	*kept = (struct kept){ set, request->data, json_incref(request->tree) };
+	request->taken = true;
+	return 0;
+}
+
+void kept_clear(struct kept *kept)
+{
+	struct opt_file *file;
+
+	if (!kept->set)
+		return;
+	for (uint32_t at = 0; (file = next_file(kept->set, kept->data, &at));)
+		close_fd(&file->fd);
+	fields_free(kept->set, kept->data);
+	free(kept->data);
+	json_decref(kept->tree);
+	*kept = (struct kept){ 0 };
+}
+
+json_t *kept_encode(const struct kept *kept)
+{
+	return kept->set ? fields_encode(kept->set, kept->data) : json_null();
+}

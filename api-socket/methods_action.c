@@ -1,0 +1,56 @@
+/* PUT /actions. */
+#include "api-socket/methods.h"
+
+static const char *const actions[] = { "FlushMetrics", "InstanceStart", "SendCtrlAltDel", NULL };
+
+static const struct field fields[] = {
+	FIELD(struct action_request, action_type, FIELD_CHOICE, FIELD_REQUIRED, .choices = actions,
+	      .help = "what to do"),
+};
+
+const struct field_set action_fields = FIELD_SET("ActionBody", struct action_request, fields);
+
+/* What an action is allowed in depends on the action. */
+static int check_phase(const struct controller *controller, enum action action, struct error *err)
+{
+	bool before = controller->phase == PHASE_NOT_STARTED;
+
+	if ((action == ACTION_INSTANCE_START) == before)
+		return 0;
+	return error_set(err, EINVAL,
+			 "The requested operation is not supported %s starting the microVM.",
+			 before ? "before" : "after");
+}
+
+static int put_action(struct controller *controller, struct api_request *request,
+		      struct api_reply *reply)
+{
+	const struct action_request *action = request->data;
+	int ret = check_phase(controller, action->action_type.value, &reply->err);
+
+	if (ret < 0)
+		return ret;
+	switch (action->action_type.value) {
+	case ACTION_INSTANCE_START:
+		ret = controller_start(controller, &reply->err);
+		return ret < 0 ? reply_prefix(reply, "Start microvm error") : 0;
+	case ACTION_FLUSH_METRICS:
+		return reply_refuse(reply, "FlushMetrics is not supported yet.");
+	default:
+		return reply_refuse(reply, "SendCtrlAltDel is not supported yet.");
+	}
+}
+
+static const struct method methods[] = {
+	{
+		.name = "action",
+		.verb = API_PUT,
+		.path = "actions",
+		.phases = PHASES_ALL,
+		.fields = &action_fields,
+		.handle = put_action,
+		.help = "Starts the microVM, writes its metrics, presses Ctrl-Alt-Del",
+	},
+};
+
+const struct method_group action_methods = METHOD_GROUP(methods);

@@ -1,0 +1,186 @@
+#include "api-socket/server.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include "api-socket/server_priv.h"
+#include "base/log.h"
+
+/* How long a client may be in the middle of something without a byte moving. */
+#define PATIENCE_NS 60000000000u
+#define LOOK_AGAIN_NS 5000000000u
+
+/* Connections -----------------------------------------------------------------------------------*/
+
+void server_forget(struct api_server *server, struct connection *connection)
+{
+	struct connection **at = &server->connections;
+
+	while (*at != connection)
+		at = &(*at)->next;
+	*at = connection->next;
+	server->count--;
+	server->http_count -= connection->front_end == &http_front_end;
+}
+
+static bool has_more(const struct api_server *server)
+{
+	for (const struct connection *at = server->connections; at; at = at->next)
+		if (at->more)
+			return true;
+	return false;
+}
+
+/* At once for those with more to do, in a while for those that are stuck. */
+void server_call_again(struct api_server *server)
+{
+	if (has_more(server))
+		loop_timer_arm(&server->again, 0);
+	else if (!server->again.armed)
+		loop_timer_arm(&server->again, LOOK_AGAIN_NS);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Serving one may end it, and only it. */
+static void serve_again(struct loop_timer *timer)
+{
+	struct api_server *server = container_of(timer, struct api_server, again);
+	struct connection *next;
+
+	for (struct connection *at = server->connections; at; at = next) {
+		next = at->next;
+		if (at->stuck_since && now_ns() - at->stuck_since > PATIENCE_NS) {
+			log_info("api: a client was in the middle of a request for a minute");
+			at->broken = true;
+		}
+		if (at->more || at->broken)
+			connection_serve(at);
+		else if (at->stuck_since)
+			server_call_again(server);
+	}
+}
+
+static void on_client(struct loop_watch *watch)
+{
+	struct api_server *server = container_of(watch, struct api_server, listener);
+
+	for (;;) {
+		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0) {
+			if (errno != EAGAIN)
+				log_warn("api: cannot accept a client: %s", strerrordesc_np(errno));
+			return;
+		}
+		if (server->count == API_CONNECTIONS_MAX)
+			close_fd(&fd);
+		else if (connection_open(server, fd) < 0)
+			log_warn("api: no memory for another client");
+	}
+}
+
+/* The socket ------------------------------------------------------------------------------------*/
+
+static int explain_bind(const char *path, int code, struct error *err)
+{
+	struct stat st;
+
+	if (code == EADDRINUSE && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return error_set(err, EEXIST, "%s exists and is no socket", path);
+	if (code == EADDRINUSE)
+		return error_set(
+			err, EADDRINUSE,
+			"Failed to open the API socket at: %s. Check that it is not already "
+			"used.",
+			path);
+	return error_set_errno(err, code, "Failed to open the API socket at: %s", path);
+}
+
+static int bind_socket(struct api_server *server, const char *path, struct error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return error_set(
+			err, ENAMETOOLONG,
+			"the API socket's path has %zu bytes, at most %zu are possible: %s",
+			strlen(path), sizeof(address.sun_path) - 1, path);
+	if (!*path)
+		return error_set(err, EINVAL, "the API socket's path is empty");
+	memcpy(address.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_set_errno(err, errno, "cannot make the API socket");
+	server->listener = (struct loop_watch){ .fd = fd, .ready = on_client };
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		return explain_bind(path, errno, err);
+	server->path = strdup(path);
+	if (!server->path) {
+		unlink(path);
+		return error_set(err, ENOMEM, "out of memory");
+	}
+	if (listen(fd, 128) < 0)
+		return error_set_errno(err, errno, "cannot listen on the API socket");
+	return 0;
+}
+
+int api_server_create(struct api_server **out, const struct api_server_params *params,
+		      struct error *err)
+{
+	struct api_server *server = calloc(1, sizeof(*server));
+	int ret;
+
+	if (!server)
+		return error_set(err, ENOMEM, "out of memory");
+	server->params = *params;
+	server->listener.fd = -1;
+	server->again.watch.fd = -1;
+	ret = loop_timer_init(&server->again, params->loop, serve_again);
+	if (ret < 0)
+		error_set_errno(err, ret, "cannot make a timer");
+	else
+		ret = bind_socket(server, params->path, err);
+	if (ret == 0) {
+		ret = event_loop_watch(params->loop, &server->listener);
+		if (ret < 0)
+			error_set_errno(err, ret, "cannot watch the API socket");
+	}
+	if (ret < 0)
+		api_server_destroy(server);
+	else
+		*out = server;
+	return ret;
+}
+
+void api_server_destroy(struct api_server *server)
+{
+	struct connection *next;
+
+	if (!server)
+		return;
+	for (struct connection *at = server->connections; at; at = next) {
+		next = at->next;
+		connection_free(at);
+	}
+	event_loop_unwatch(server->params.loop, &server->listener);
+	close_fd(&server->listener.fd);
+	loop_timer_fini(&server->again);
+	if (server->path)
+		unlink(server->path);
+	free(server->path);
+	free(server);
+}

@@ -1,0 +1,30 @@
+/*
+ * The API socket: a Unix stream socket, its clients, and their limits. Runs on the control loop; no
+ * thread of its own, nothing blocks, and no guest waits for it.
+ */
+#pragma once
+
+#include "base/event_loop.h"
+
+struct api_server;
+struct controller;
+
+#define API_PAYLOAD_MAX_DEFAULT 51200u
+#define API_HTTP_CONNECTIONS_MAX 10u /* Firecracker's */
+#define API_CONNECTIONS_MAX 64u	     /* of all kinds */
+
+struct api_server_params {
+	const char *path; /* where the socket is made; nothing may be there yet */
+	size_t payload_max;
+	struct event_loop *loop;
+	struct controller *controller; /* outlives the server */
+	void (*end)(void *opaque);     /* the process is to end, with a failure */
+	void *opaque;
+};
+
+/* Listens from now on. On failure nothing is left behind, in the file system neither. */
+must_check int api_server_create(struct api_server **out, const struct api_server_params *params,
+				 struct error *err);
+
+/* Ends all connections and removes the socket. NULL is fine. */
+void api_server_destroy(struct api_server *server);

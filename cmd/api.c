@@ -1,0 +1,204 @@
+#include "cmd/api.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "api-socket/controller.h"
+#include "api-socket/server.h"
+#include "api-socket/version.h"
+#include "base/version.h"
+#include "cmd/api_options.h"
+#include "cmd/crash.h"
+#include "cmd/exit_codes.h"
+#include "cmd/run_priv.h"
+#include "cmd/terminal.h"
+
+/* One process that serves the API. Everything is the main thread's, the control loop's. */
+struct api {
+	struct api_options options;
+	struct run run; /* the machine's surroundings; the machine is the controller's */
+	struct controller *controller;
+	struct api_server *server;
+	bool failed; /* a request left nothing to go on with */
+};
+
+/* The machine's life -----------------------------------------------------------------------------*/
+
+static void quit_by_key(void *opaque)
+{
+	struct run *run = opaque;
+
+	machine_set_end(run->machine, MACHINE_STOPPED, "ended from the console (Ctrl-A x)");
+}
+
+static int on_built(void *opaque, struct machine *machine, struct error *err)
+{
+	struct run *run = &((struct api *)opaque)->run;
+
+	run->machine = machine;
+	run_name_crashes(machine);
+	run->console.quit = quit_by_key;
+	run->console.opaque = run;
+	return console_init(&run->console, run->control, machine, err);
+}
+
+/* It runs whatever happens here: what cannot be watched is said. */
+static void on_started(void *opaque)
+{
+	struct run *run = &((struct api *)opaque)->run;
+	struct error err;
+
+	if (console_start(&run->console, &err) < 0 || run_watch_machine(run, &err) < 0)
+		machine_set_end(run->machine, MACHINE_KVM_ERROR, err.text);
+}
+
+static void on_gone(void *opaque)
+{
+	struct run *run = &((struct api *)opaque)->run;
+
+	run_name_crashes(NULL);
+	console_stop(&run->console);
+	run_unwatch_machine(run);
+	run->machine = NULL;
+}
+
+static void on_end_wanted(void *opaque)
+{
+	struct api *api = opaque;
+
+	api->failed = true;
+	event_loop_quit(api->run.control);
+}
+
+/* The process ------------------------------------------------------------------------------------*/
+
+static int start_serving(struct api *api, struct error *err)
+{
+	const struct api_server_params params = {
+		.path = api->options.api_sock,
+		.payload_max = api->options.payload_max,
+		.loop = api->run.control,
+		.controller = api->controller,
+		.end = on_end_wanted,
+		.opaque = api,
+	};
+
+	return api->options.no_api ? 0 : api_server_create(&api->server, &params, err);
+}
+
+static int set_up(struct api *api, const struct controller_host *host, struct error *err)
+{
+	struct controller_params params = {
+		.host = host,
+		.timeline = api->run.timeline,
+		.id = api->options.id,
+	};
+	int ret = event_loop_create(&api->run.control, EVENT_LOOP_EPOLL, "control", err);
+
+	if (ret == 0)
+		ret = run_watch_signals(&api->run, err);
+	params.loop = api->run.control;
+	if (ret == 0)
+		ret = controller_create(&api->controller, &params, err);
+	return ret < 0 ? ret : start_serving(api, err);
+}
+
+static void clean_up(struct api *api)
+{
+	api_server_destroy(api->server);
+	controller_destroy(api->controller);
+	if (api->run.control)
+		run_unwatch(&api->run);
+	event_loop_destroy(api->run.control);
+}
+
+static int fail(int status, const struct error *err)
+{
+	fprintf(stderr, "mayfly: error: %s\n", err->text);
+	return status;
+}
+
+static int end_status(struct api *api)
+{
+	if (api->failed && !api->run.machine)
+		return EXIT_GENERIC;
+	return run_report_end(&api->run);
+}
+
+static int serve(struct api *api)
+{
+	const struct controller_host host = {
+		.built = on_built,
+		.started = on_started,
+		.gone = on_gone,
+		.opaque = api,
+	};
+	struct error err = { 0 };
+	int status;
+
+	crash_setup(run_file_at);
+	if (set_up(api, &host, &err) < 0) {
+		status = fail(EXIT_GENERIC, &err);
+	} else {
+		event_loop_run(api->run.control);
+		terminal_restore();
+		run_release_signals(&api->run);
+		if (api->run.machine)
+			machine_stop(api->run.machine);
+		status = end_status(api);
+	}
+	clean_up(api);
+	return status;
+}
+
+static void print_version(void)
+{
+	printf("Firecracker v" API_VERSION "\n\nmayfly v" MAYFLY_VERSION
+	       ", which speaks the API of that Firecracker\n");
+}
+
+/* What is parsed so that it is refused by name. */
+static int check_supported(const struct api_options *options, struct error *err)
+{
+	const struct {
+		bool given;
+		const char *name;
+	} missing[] = {
+		{ options->config_file != NULL, "config-file" },
+		{ options->metadata != NULL, "metadata" },
+		{ options->boot_timer, "boot-timer" },
+		{ options->log_path != NULL, "log-path" },
+		{ options->level != NULL, "level" },
+		{ options->module != NULL, "module" },
+		{ options->show_level, "show-level" },
+		{ options->show_log_origin, "show-log-origin" },
+		{ options->metrics_path != NULL, "metrics-path" },
+		{ options->seccomp_filter != NULL, "seccomp-filter" },
+		{ options->describe_snapshot != NULL, "describe-snapshot" },
+		{ options->snapshot_version, "snapshot-version" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(missing); i++)
+		if (missing[i].given)
+			return error_set(err, EINVAL, "--%s is not supported yet", missing[i].name);
+	return 0;
+}
+
+int api_main(int argc, char **argv, struct timeline *timeline)
+{
+	struct api api = { .run = RUN_INIT };
+	struct error err = { 0 };
+
+	api.run.timeline = timeline;
+	if (api_options_parse(&api.options, argc, argv, &err) < 0)
+		return fail(EXIT_BAD_ARGUMENTS, &err);
+	if (api.options.help)
+		api_options_help();
+	else if (api.options.version)
+		print_version();
+	else if (check_supported(&api.options, &err) < 0)
+		return fail(EXIT_BAD_ARGUMENTS, &err);
+	else
+		return serve(&api);
+	return EXIT_OK;
+}
