@@ -1,6 +1,6 @@
 # Objects, one library of everything but the programs' main files, and the programs.
 
-LIB_DIRS := base snapshot virtio vmm vmm/boot vmm/legacy jailer api-socket
+LIB_DIRS := base snapshot virtio vmm vmm/boot vmm/legacy vmm/mmds jailer api-socket
 MAIN_SRCS := $(wildcard $(addprefix cmd/,mayfly.c mayfly-jailer.c mayctl.c mayflyd.c))
 # What a main shares with tests is in the library too: an archive gives each program only what it calls.
 LIB_SRCS := $(wildcard $(addsuffix /*.c,$(LIB_DIRS))) $(filter-out $(MAIN_SRCS),$(wildcard cmd/*.c))
