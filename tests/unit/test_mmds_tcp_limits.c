@@ -1,0 +1,256 @@
+/* The metadata service's small TCP: strangers, floods, and everything that is bounded. */
+#include <criterion/criterion.h>
+
+#include "tests/unit/mmds_client.h"
+
+#define GET "GET /a HTTP/1.1\r\n\r\n"
+#define BODY "\r\n\r\nvalue"
+
+static struct client client;
+
+static void setup(void)
+{
+	client_start(&client, "{\"a\":\"value\"}");
+}
+
+static void teardown(void)
+{
+	client_stop(&client);
+}
+
+TestSuite(mmds_tcp_limits, .init = setup, .fini = teardown);
+
+static bool ends_with(const char *text, const char *end)
+{
+	const size_t len = strlen(text), end_len = strlen(end);
+
+	return len >= end_len && !strcmp(text + len - end_len, end);
+}
+
+static unsigned int open_count(void)
+{
+	return (unsigned int)(client.mmds->counters.connections_created -
+			      client.mmds->counters.connections_destroyed);
+}
+
+/* Data of `len` bytes at /big. */
+static void put_big(size_t len)
+{
+	char *text = malloc(len + 1);
+	json_t *value;
+
+	cr_assert(text);
+	for (size_t i = 0; i < len; i++)
+		text[i] = (char)('a' + i * 7 % 26);
+	text[len] = '\0';
+	value = json_pack("{s:s,s:s}", "a", "value", "big", text);
+	cr_assert_eq(mmds_store_put(&client.mmds->store, value), 0);
+	json_decref(value);
+	free(text);
+}
+
+static const struct seen *last(void)
+{
+	cr_assert_gt(client.seen_count, 0);
+	return &client.seen[client.seen_count - 1];
+}
+
+static void expect_rst(uint32_t seq)
+{
+	cr_assert_eq(client.seen_count, 1);
+	cr_assert(last()->flags & TCP_RST);
+	cr_assert_eq(last()->seq, seq);
+}
+
+Test(mmds_tcp_limits, strangers_get_rst)
+{
+	client.port = 1000;
+	client.seq = 77;
+	client.ack = 5555;
+	client_send_at(&client, TCP_ACK, 77, "x", 1);
+	expect_rst(5555);
+	client_forget(&client);
+	client_send_at(&client, TCP_FIN, 77, "xyz", 3);
+	expect_rst(0);
+	cr_assert_eq(last()->ack, 77 + 3 + 1);
+	client_forget(&client);
+	client_send_at(&client, TCP_SYN | TCP_FIN, 77, NULL, 0);
+	expect_rst(0);
+	client_forget(&client);
+	client_send_at(&client, TCP_RST, 77, NULL, 0);
+	client_send_at(&client, 0, 77, NULL, 0);
+	cr_assert_eq(client.seen_count, 1);
+	cr_assert_eq(open_count(), 0);
+}
+
+Test(mmds_tcp_limits, another_port_is_refused)
+{
+	uint8_t frame[128];
+	size_t len;
+
+	client.port = 1000;
+	len = client_build(&client, frame, TCP_SYN, 41, NULL, 0);
+	frame[37] = 81;
+	client_fix_tcp(frame);
+	cr_assert(client_frame(&client, frame, len, false));
+	expect_rst(0);
+	cr_assert_eq(last()->from, 81);
+	cr_assert_eq(last()->ack, 42);
+	cr_assert_eq(open_count(), 0);
+}
+
+Test(mmds_tcp_limits, a_flood_of_syns_leaves_room_for_who_means_it)
+{
+	for (uint16_t port = 1; port <= 5000; port++) {
+		client_forget(&client);
+		client.port = port;
+		client_send(&client, TCP_SYN, NULL, 0);
+		cr_assert_leq(open_count(), MMDS_CONNS_MAX);
+	}
+	client_forget(&client);
+	client.port = 6000;
+	client_send(&client, TCP_SYN, NULL, 0);
+	cr_assert_eq(last()->flags, TCP_SYN | TCP_ACK);
+	client.ack = last()->seq + 1;
+	client_forget(&client);
+	client_send(&client, TCP_ACK, NULL, 0);
+	cr_assert(ends_with(client_ask(&client, GET), BODY));
+	client.now += MMDS_LINGER_MS;
+	mmds_net_tick(client.net, client.now);
+	cr_assert_eq(open_count(), 1);
+}
+
+Test(mmds_tcp_limits, a_full_table_refuses_until_somebody_has_been_idle)
+{
+	for (uint16_t port = 1; port <= MMDS_CONNS_MAX; port++)
+		client_connect(&client, port);
+	client.port = 100;
+	client_send(&client, TCP_SYN, NULL, 0);
+	cr_assert_eq(client.seen_count, 1);
+	cr_assert(last()->flags & TCP_RST);
+	client.now += MMDS_EVICT_MS;
+	client_forget(&client);
+	client_send(&client, TCP_SYN, NULL, 0);
+	cr_assert_eq(client.seen_count, 2);
+	cr_assert(client.seen[0].flags & TCP_RST);
+	cr_assert_eq(last()->flags, TCP_SYN | TCP_ACK);
+	cr_assert_eq(open_count(), MMDS_CONNS_MAX);
+}
+
+Test(mmds_tcp_limits, answers_together_are_bounded)
+{
+	unsigned int resets = 0;
+
+	put_big(51000);
+	for (uint16_t port = 1; port <= 10; port++) {
+		client_connect(&client, port);
+		client_send(&client, TCP_ACK, "GET /big HTTP/1.1\r\n\r\n", 21);
+		resets += !!(last()->flags & TCP_RST);
+	}
+	cr_assert_eq(resets, 10 - MMDS_ANSWERS_MAX);
+	cr_assert_leq(client.net->tcp.answer_bytes,
+		      MMDS_ANSWERS_MAX * (MMDS_LIMIT_DEFAULT + MMDS_REQUEST_MAX));
+}
+
+Test(mmds_tcp_limits, a_request_that_is_too_long_costs_the_connection)
+{
+	char byte = 'x';
+
+	client_connect(&client, 1000);
+	for (unsigned int i = 1; i < MMDS_REQUEST_MAX; i++) {
+		client_send(&client, TCP_ACK, &byte, 1);
+		cr_assert_eq(last()->window, MMDS_REQUEST_MAX - i);
+		client_forget(&client);
+	}
+	client_send(&client, TCP_ACK, &byte, 1);
+	cr_assert(last()->flags & TCP_RST);
+	cr_assert_eq(open_count(), 0);
+}
+
+/* A window that is full is not written beyond, whatever the guest sends. */
+Test(mmds_tcp_limits, data_over_the_window_is_not_taken)
+{
+	char text[3000];
+	uint8_t frame[4096];
+	size_t len;
+
+	put_big(20000);
+	client_connect(&client, 1000);
+	client.window = 0; /* so that the answer stays, and requests are kept */
+	client_send(&client, TCP_ACK, GET, strlen(GET));
+	client_forget(&client);
+	memset(text, 'y', sizeof(text));
+	len = client_build(&client, frame, TCP_ACK, client.seq, text, 2400);
+	cr_assert(client_frame(&client, frame, len, false));
+	cr_assert_eq(last()->ack, client.seq + 2400);
+	cr_assert_eq(last()->window, 100);
+	client_send_at(&client, TCP_ACK, client.seq + 2400, text, 2000);
+	cr_assert_eq(last()->ack, client.seq + 2500);
+	cr_assert_eq(last()->window, 0);
+	client_send_at(&client, TCP_ACK | TCP_FIN, client.seq + 2500, text, 2000);
+	cr_assert_eq(last()->ack, client.seq + 2500);
+}
+
+Test(mmds_tcp_limits, the_service_closes_when_the_client_asks)
+{
+	client_connect(&client, 1000);
+	client_ask(&client, "GET /a HTTP/1.1\r\nConnection: close\r\n\r\n" GET);
+	cr_assert(ends_with(client.text, BODY));
+	cr_assert_eq(strstr(client.text + 1, "HTTP/1.1"), NULL, "what follows is not answered");
+	cr_assert_eq(open_count(), 1);
+	client_send(&client, TCP_FIN | TCP_ACK, NULL, 0);
+	cr_assert_eq(last()->ack, client.seq);
+	cr_assert_eq(open_count(), 0);
+}
+
+Test(mmds_tcp_limits, a_client_that_does_not_close_is_not_waited_for)
+{
+	client_connect(&client, 1000);
+	client_ask(&client, "GET /a HTTP/1.0\r\n\r\n");
+	client.now += MMDS_LINGER_MS;
+	mmds_net_tick(client.net, client.now);
+	cr_assert_eq(open_count(), 0);
+}
+
+Test(mmds_tcp_limits, an_idle_connection_ends_in_good_order)
+{
+	client_connect(&client, 1000);
+	client_ask(&client, GET);
+	client.now += MMDS_IDLE_MS - 1;
+	cr_assert_eq(mmds_net_tick(client.net, client.now), client.now + 1);
+	cr_assert_eq(client.seen_count, 0);
+	client.now++;
+	mmds_net_tick(client.net, client.now);
+	cr_assert_eq(last()->flags, TCP_FIN | TCP_ACK);
+	client_drain(&client);
+	client_send(&client, TCP_FIN | TCP_ACK, NULL, 0);
+	cr_assert_eq(open_count(), 0);
+}
+
+Test(mmds_tcp_limits, half_a_request_is_not_kept_for_ever)
+{
+	client_connect(&client, 1000);
+	client_send(&client, TCP_ACK, GET, 5);
+	client.now += MMDS_IDLE_MS;
+	mmds_net_tick(client.net, client.now);
+	cr_assert(last()->flags & TCP_RST);
+	cr_assert_eq(open_count(), 0);
+	cr_assert_eq(mmds_net_tick(client.net, client.now), 0);
+}
+
+Test(mmds_tcp_limits, a_keepalive_probe_is_answered)
+{
+	client_connect(&client, 1000);
+	client_send_at(&client, TCP_ACK, client.seq - 1, NULL, 0);
+	cr_assert_eq(last()->ack, client.seq);
+	cr_assert_eq(last()->flags, TCP_ACK);
+}
+
+Test(mmds_tcp_limits, a_reset_of_the_device_forgets_connections)
+{
+	client_connect(&client, 1000);
+	mmds_net_reset(client.net);
+	cr_assert_eq(open_count(), 0);
+	client_send(&client, TCP_ACK, GET, strlen(GET));
+	expect_rst(client.ack);
+}
