@@ -1,0 +1,243 @@
+/* A limited drive: what waits stays in the ring, comes in time and in turn, and adds up. */
+#include <sys/random.h>
+#include <time.h>
+
+#include "tests/unit/blk_driver.h"
+
+#define MS 1000000ull
+#define BOTH(name, ...) ENGINES(blk_rate, name, .rate = { __VA_ARGS__ })
+
+static const struct bucket_config none;
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 * MS + (uint64_t)now.tv_nsec;
+}
+
+/* A request by a copy of the driver for another queue, or by the one for the first; not waited for. */
+static void offer(struct fake_driver *queue, uint32_t type, uint64_t sector, uint32_t len)
+{
+	const struct fake_buffer buffers[] = { { HEADER, 16, false },
+					       { DATA, len, !sends_data(type) },
+					       { STATUS, 1, true } };
+	const struct fake_buffer bare[] = { { HEADER, 16, false }, { STATUS, 1, true } };
+
+	set_header(HEADER, type, sector);
+	fake_chain(queue, len ? buffers : bare, len ? 3 : 2);
+	fake_kick(queue);
+}
+
+static unsigned int used_now(struct fake_driver *queue)
+{
+	struct vring_used_elem elem;
+	unsigned int count = 0;
+
+	fake_settle(&fake);
+	while (fake_used(queue, &elem))
+		count++;
+	return count;
+}
+
+static uint64_t counter(enum blk_counter which)
+{
+	return atomic_load(&fake.dev->counters[which]);
+}
+
+BOTH(every_request_is_an_operation, .ops = { 3, 1, 3600000 })
+{
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0, 0, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_eq(request(VIRTIO_BLK_T_GET_ID, 0, DATA, 20, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_eq(request(77, 0, 0, 0, NULL), VIRTIO_BLK_S_UNSUPP);
+	offer(&fake, VIRTIO_BLK_T_FLUSH, 0, 0);
+	cr_expect_eq(used_now(&fake), 0);
+	cr_expect_eq(drive()->in_flight, 0);
+	cr_expect_eq(fake.dev->queues[0].ring.in_flight, 0);
+	cr_expect_eq(counter(BLK_THROTTLED), 1);
+	cr_expect_eq(counter(BLK_REMAINING_REQS), 1);
+}
+
+BOTH(only_data_is_bytes, .bytes = { 8192, 0, 3600000 })
+{
+	memset(fake_ptr(&fake, DATA, 4096), 'x', 4096);
+	for (int i = 0; i < 10; i++)
+		cr_expect_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0, 0, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 4096, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_eq(request(VIRTIO_BLK_T_OUT, 0, DATA, 4096, NULL), VIRTIO_BLK_S_OK);
+	offer(&fake, VIRTIO_BLK_T_IN, 0, 512);
+	cr_expect_eq(used_now(&fake), 0);
+}
+
+/* Each exactly when its token is there: none early, and unless the machine was busy, at once. */
+BOTH(what_waits_comes_in_time, .ops = { 1, 0, 20 })
+{
+	uint64_t latest = 0, soonest = UINT64_MAX, start;
+	struct vring_used_elem elem;
+
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
+	start = clock_ns();
+	for (uint64_t i = 1; i <= 10; i++) {
+		uint64_t now;
+
+		offer(&fake, VIRTIO_BLK_T_IN, i, 512);
+		while (!fake_used(&fake, &elem))
+			event_loop_run_once(fake.loop, true);
+		now = clock_ns();
+		/* The first token was taken a little before `start`. */
+		cr_expect_geq(now + 2 * MS, start + i * 20 * MS, "request %lu", i);
+		latest = now - start;
+		if (now > start + i * 20 * MS && now - start - i * 20 * MS < soonest)
+			soonest = now - start - i * 20 * MS;
+		else if (now <= start + i * 20 * MS)
+			soonest = 0;
+		cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA, 8), i);
+	}
+	cr_expect_lt(soonest, 5 * MS);
+	cr_expect_geq(latest + 2 * MS, 200 * MS);
+	cr_expect_eq(counter(BLK_RATE_LIMITER_EVENTS), 10);
+}
+
+/* 6.4 MiB/s by 4 KiB, eight at a time: within 3 % over a second, whatever each timer does. */
+BOTH(the_rate_is_what_was_asked_for, .bytes = { 65536, 65536, 10 })
+{
+	struct vring_used_elem elem;
+	uint64_t start, elapsed, bytes = 0;
+	double wanted;
+
+	for (unsigned int i = 0; i < 32; i++) /* bucket and burst */
+		cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 4096, NULL), VIRTIO_BLK_S_OK);
+	for (unsigned int i = 0; i < 8; i++)
+		offer(&fake, VIRTIO_BLK_T_IN, 0, 4096);
+	start = clock_ns();
+	do {
+		event_loop_run_once(fake.loop, true);
+		while (fake_used(&fake, &elem)) {
+			bytes += 4096;
+			offer(&fake, VIRTIO_BLK_T_IN, 0, 4096);
+		}
+		elapsed = clock_ns() - start;
+	} while (elapsed < 1000 * MS);
+	wanted = 65536.0 / 10 * (double)elapsed / (double)MS;
+	cr_expect_leq((double)bytes, wanted * 1.03, "%lu of %.0f", bytes, wanted);
+	/* A machine that stops us for longer than the bucket lasts takes what no timer can give
+	 * back; then this says nothing. */
+	cr_expect_geq((double)bytes, wanted * 0.97, "%lu of %.0f", bytes, wanted);
+}
+
+BOTH(larger_than_the_bucket_is_neither_refused_nor_free, .bytes = { 4096, 0, 20 })
+{
+	const uint64_t start = clock_ns();
+
+	/* The first finds it full; the second waits until 12 KiB are paid off and it is full again. */
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 16384, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_lt(clock_ns() - start, 60 * MS);
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 16384, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_geq(clock_ns() - start, 80 * MS);
+}
+
+BOTH(zeroes_that_become_data_are_paid_for, .bytes = { 65536, 0, 3600000 })
+{
+	drive()->no_punch = drive()->no_zero_range = true;
+	cr_expect_eq(range(VIRTIO_BLK_T_WRITE_ZEROES, 0, 1024, 0), VIRTIO_BLK_S_OK);
+	cr_expect_eq(drive()->limiter.bytes.level.debt, 1024 * 512 - 65536);
+	offer(&fake, VIRTIO_BLK_T_FLUSH, 0, 0);
+	cr_expect_eq(used_now(&fake), 0);
+}
+
+BOTH(a_reset_forgets_what_waits, .ops = { 1, 0, 3600000 })
+{
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
+	offer(&fake, VIRTIO_BLK_T_IN, 0, 512);
+	cr_expect_eq(used_now(&fake), 0);
+	fake_drive(&fake, offered(), 256);
+	cr_expect_not(rate_limiter_waits(&drive()->limiter));
+	/* What was used is used: a reset gives no tokens. */
+	offer(&fake, VIRTIO_BLK_T_IN, 0, 512);
+	cr_expect_eq(used_now(&fake), 0);
+	cr_assert_eq(virtio_blk_set_rate(fake.dev, NULL, &none, NULL), 0);
+	fake_settle(&fake);
+	cr_expect_eq(used_now(&fake), 1);
+	cr_expect_eq(device_status(), 15);
+}
+
+BOTH(a_pause_leaves_what_waits_in_the_ring, .ops = { 1, 0, 50 })
+{
+	struct vring_used_elem elem;
+
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
+	offer(&fake, VIRTIO_BLK_T_IN, 5, 512);
+	fake_settle(&fake);
+	virtio_device_pause(fake.dev);
+	cr_expect_eq(fake.dev->queues[0].ring.state.next_avail, 1);
+	cr_expect_eq(drive()->limiter.timer.watch.fd, -1, "a watch is left");
+	virtio_device_resume(fake.dev);
+	cr_assert(fake_wait_used(&fake, &elem));
+	cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA, 8), 5);
+}
+
+BOTH(a_new_limit_frees_what_waits, .bytes = { 512, 0, 3600000 })
+{
+	const struct bucket_config fast = { 1u << 20, 0, 1 };
+
+	offer(&fake, VIRTIO_BLK_T_IN, 0, 512);
+	offer(&fake, VIRTIO_BLK_T_IN, 0, 512);
+	cr_expect_eq(used_now(&fake), 1);
+	cr_assert_eq(virtio_blk_set_rate(fake.dev, &fast, NULL, NULL), 0);
+	fake_settle(&fake);
+	cr_expect_eq(used_now(&fake), 1);
+	cr_expect_eq(counter(BLK_UPDATE_COUNT), 1);
+}
+
+/* A limit where there was none, while requests come. */
+BOTH(a_limit_from_now_on, .ops = { 0, 0, 0 })
+{
+	const struct bucket_config slow = { 2, 0, 3600000 };
+
+	for (int i = 0; i < 100; i++)
+		cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
+	cr_assert_eq(virtio_blk_set_rate(fake.dev, NULL, &slow, NULL), 0);
+	for (int i = 0; i < 5; i++)
+		offer(&fake, VIRTIO_BLK_T_IN, 0, 512);
+	cr_expect_eq(used_now(&fake), 2);
+	fake_drive(&fake, offered(), 256);
+	cr_expect_eq(counter(BLK_READ_COUNT), 102);
+	cr_expect_eq(counter(BLK_READ_BYTES), 102 * 512);
+}
+
+/* One queue asks for much at once, the other for little all the time; both get something. */
+ENGINES(blk_rate, no_queue_starves, .num_queues = 2, .rate.bytes = { 16384, 0, 4 })
+{
+	struct fake_driver other = fake;
+	unsigned int large = 0, small = 0;
+	const uint64_t start = clock_ns();
+	struct vring_used_elem elem;
+
+	fake_write(&fake, VIRTIO_MMIO_STATUS, 0);
+	fake_place_rings(&fake, 256);
+	cr_assert(fake_negotiate(&fake, offered()));
+	other.queue = 1;
+	fake_place_rings_at(&other, FAKE_HIGH, 256);
+	cr_assert(fake_setup_queue(&fake));
+	cr_assert(fake_setup_queue(&other));
+	fake_write(&fake, VIRTIO_MMIO_STATUS, 15);
+
+	offer(&fake, VIRTIO_BLK_T_IN, 0, 16384);
+	for (int i = 0; i < 16; i++)
+		offer(&other, VIRTIO_BLK_T_IN, 0, 512);
+	while (clock_ns() - start < 200 * MS) {
+		event_loop_run_once(fake.loop, true);
+		while (fake_used(&fake, &elem)) {
+			large++;
+			offer(&fake, VIRTIO_BLK_T_IN, 0, 16384);
+		}
+		while (fake_used(&other, &elem)) {
+			small++;
+			offer(&other, VIRTIO_BLK_T_IN, 0, 512);
+		}
+	}
+	cr_expect_geq(large, 10);
+	cr_expect_geq(small, 200);
+}
