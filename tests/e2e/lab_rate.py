@@ -5,35 +5,39 @@ import re
 from harness import holds, test
 from vm import small
 
-CLOCK = "read up rest < /proc/uptime; echo \"at $up\""
+CLOCK = "read up rest < /proc/uptime; echo at $up"
+
+FIVE = "5 s, 3 % more, or less what comes in while a program starts"
 
 
-def seconds_for(t, command, image, rate):
-    """How long the guest takes for it, by its own clock."""
-    vm = small(t, "sh", "-c", f"{CLOCK}; {command}; {CLOCK}", options=["--drive", image, "--rate", rate]).ends(0)
-    start, end = (float(at) for at in re.findall(r"at ([0-9.]+)", vm.text()))
-    t.log(f"{rate}: {end - start:.2f} s")
-    return end - start
+def seconds_for(t, before, command, image, rate):
+    """How long the guest takes for it, by its own clock, twice. A busy machine only ever adds to it."""
+    vm = small(t, "sh", "-c", f"exec 2>/dev/null; {before}; {CLOCK}; {command}; {CLOCK}; {command}; {CLOCK}",
+               options=["--drive", image, "--rate", rate]).ends(0)
+    at = [float(up) for up in re.findall(r"at ([0-9.]+)", vm.text())]
+    t.log(f"{rate}: {at[1] - at[0]:.2f} s, {at[2] - at[1]:.2f} s")
+    return sorted((at[1] - at[0], at[2] - at[1]))
 
 
 @test("lab")
 def a_limited_drive_moves_so_many_bytes(t):
-    """21 MiB: one is in the bucket, the others come at 4 MiB/s."""
-    took = seconds_for(t, "cat /dev/vda > /dev/null", t.file("image", size=21 << 20), "vda,bytes=1M/250")
-    holds(f"{took:.2f} s within 3 % of 5 s", took, 4.85 <= took <= 5.15)
+    """1 MiB empties the bucket; then 20 MiB at 4 MiB/s."""
+    read = "dd if=/dev/vda of=/dev/null bs=128k iflag=direct count="
+    took = seconds_for(t, read + "8", read + "160", t.file("image", size=21 << 20), "vda,bytes=1M/250")
+    holds(FIVE, 4.75 <= took[0] <= 5.15, f"{took} s")
 
 
 @test("lab")
 def a_limited_drive_does_so_many_operations(t):
-    """700 reads of 4 KiB: 100 are in the bucket, the others come at 200 a second."""
-    took = seconds_for(t, "dd if=/dev/vda of=/dev/null bs=4k count=700 iflag=direct 2>/dev/null",
-                       t.file("image", size=4 << 20), "vda,ops=100/500")
-    holds(f"{took:.2f} s within 5 % of 3 s", took, 2.85 <= took <= 3.15)
+    """100 reads of 4 KiB empty the bucket; then 1,000 at 200 a second."""
+    read = "dd if=/dev/vda of=/dev/null bs=4k iflag=direct count="
+    took = seconds_for(t, read + "100", read + "1000", t.file("image", size=4 << 20), "vda,ops=100/500")
+    holds(FIVE, 4.75 <= took[0] <= 5.15, f"{took} s")
 
 
 @test("lab")
 def limited_random_numbers(t):
-    """6 KiB: one is in the bucket, the others come at 2 KiB/s; the guest's kernel takes some for itself."""
-    took = seconds_for(t, "dd if=/dev/hwrng of=/dev/null bs=64 count=96 2>/dev/null", t.file("image", size=1 << 20),
-                       "rng,bytes=1K/500")
-    holds(f"{took:.2f} s at least 2.4 s", took, took >= 2.4)
+    """1 KiB empties the bucket; then 4 KiB at 2 KiB/s, of which the guest's kernel takes some for itself."""
+    read = "dd if=/dev/hwrng of=/dev/null bs=64 count="
+    took = seconds_for(t, read + "16", read + "64", t.file("image", size=1 << 20), "rng,bytes=1K/500")
+    holds("2 s or more", took[0] >= 1.9, f"{took} s")

@@ -13,4 +13,5 @@ import lab_host  # noqa: F401
 import lab_machine  # noqa: F401
 import lab_net  # noqa: F401
 import lab_powercut  # noqa: F401
+import lab_rate  # noqa: F401
 import lab_vsock  # noqa: F401
