@@ -37,7 +37,7 @@ define HELP
   make                 build the programs      (V=1 shows the commands; MODE=release|debug|asan|tsan; CC=)
   make install         DESTDIR= PREFIX=
   make lint            format, static analysis, sizes, who may include whom
-  make fuzz T=seconds  each fuzzer for so long
+  make fuzz T=seconds  each fuzzer for so long (make fuzz-coverage: what the corpora reach)
   make bench           the README's figures
   make setup           the packages and guest artefacts alone
   make clean           remove what was compiled; guest artefacts stay

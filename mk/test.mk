@@ -25,8 +25,16 @@ $B/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/libmayfly.a
 # Objects of fuzzers are kept for the next time.
 .SECONDARY:
 
-.PHONY: fuzz fuzz-run
+.PHONY: fuzz fuzz-run fuzz-coverage fuzz-coverage-run
 fuzz: packages
 	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-run
 fuzz-run: $(FUZZ_PROGRAMS)
 	$(Q)tests/fuzz/run $(T) $(FUZZ_PROGRAMS)
+
+# What the corpora reach by themselves, line by line.
+cover := -fprofile-instr-generate -fcoverage-mapping
+fuzz-coverage: packages
+	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=clang B=build/clang-cover CFLAGS='$(cover)' LDFLAGS='$(cover)' \
+		fuzz-coverage-run
+fuzz-coverage-run: $(FUZZ_PROGRAMS)
+	$(Q)tests/fuzz/coverage $(FUZZ_PROGRAMS)

@@ -61,12 +61,13 @@ static inline struct fake_buffer any_buffer(struct input *in, bool write)
 	return buffer;
 }
 
-/* Spoils one descriptor of a finished ring or of the table, anyhow. */
-static inline void spoil(struct fake_driver *fake, struct input *in)
-{
-	struct vring_desc *desc = &fake->desc[byte(in) & (fake->layout.size - 1)];
+/* Where offer() puts the n-th of the indirect tables that it has room for. */
+#define TABLES 0x80000u
+#define TABLE_SIZE 1024u
 
-	switch (byte(in) % 6) {
+static inline void spoil_desc(struct vring_desc *desc, unsigned int what, struct input *in)
+{
+	switch (what) {
 	case 0:
 		desc->addr = odd_address(in);
 		break;
@@ -76,14 +77,30 @@ static inline void spoil(struct fake_driver *fake, struct input *in)
 	case 2:
 		desc->flags ^= 1u << (byte(in) & 3);
 		break;
-	case 3:
+	default:
 		desc->next = (uint16_t)word(in);
 		break;
+	}
+}
+
+/* Spoils the index, a head, or one descriptor of the ring or of the first indirect table, anyhow. */
+static inline void spoil(struct fake_driver *fake, struct input *in)
+{
+	const uint8_t which = byte(in), what = byte(in) % 7;
+	struct vring_desc *table = fake_ptr(fake, TABLES + 16u * (which & 63), 16);
+
+	switch (what) {
 	case 4:
 		fake->avail->idx = (uint16_t)(fake->avail->idx + word(in));
 		break;
+	case 5:
+		fake->avail->ring[which & (fake->layout.size - 1)] = (uint16_t)word(in);
+		break;
+	case 6:
+		spoil_desc(table, byte(in) & 3, in);
+		break;
 	default:
-		fake->avail->ring[byte(in) & (fake->layout.size - 1)] = (uint16_t)word(in);
+		spoil_desc(&fake->desc[which & (fake->layout.size - 1)], what, in);
 		break;
 	}
 }
@@ -92,7 +109,7 @@ static inline void offer(struct fake_driver *fake, struct input *in,
 			 const struct fake_buffer *buffers, unsigned int n)
 {
 	if (byte(in) & 1)
-		fake_indirect(fake, 0x80000 + 1024u * (byte(in) & 63), buffers, n);
+		fake_indirect(fake, TABLES + TABLE_SIZE * (byte(in) & 63), buffers, n);
 	else
 		fake_chain(fake, buffers, n);
 	if (rarely(in))
