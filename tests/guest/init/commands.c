@@ -133,6 +133,8 @@ static const struct {
 	{ "@halt", 0, do_end },
 	{ "@idle", 0, do_idle },
 	{ "@mem", 0, do_mem },
+	{ "@net-echo", 1, run_net_echo },
+	{ "@net-send", 3, run_net_send },
 	{ "@panic", 0, do_end },
 	{ "@pattern-check", 3, run_pattern },
 	{ "@pattern-write", 3, run_pattern },

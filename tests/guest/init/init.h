@@ -19,6 +19,10 @@ int run_pattern(int argc, char **argv);
 /* write_flush.c */
 int run_write_flush(int argc, char **argv);
 
+/* net.c */
+int run_net_echo(int argc, char **argv);
+int run_net_send(int argc, char **argv);
+
 /* init.c */
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 __attribute__((format(printf, 1, 2))) int fail(const char *format, ...);
