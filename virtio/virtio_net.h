@@ -51,20 +51,26 @@ struct net_rates {
 must_check int virtio_net_set_rates(struct virtio_device *dev, const struct net_rates *rates,
 				    struct error *err);
 
+/* Of a frame: ARP for IPv4, or Ethernet and IPv4 headers up to both addresses. */
+#define NET_PEEK 42u
+
 /*
  * Somebody between guest and tap, who takes some frames for himself and answers them: the metadata
  * service. One for each device; the loop's, and called on its thread only.
  */
 struct net_filter {
 	/*
-	 * A frame that the guest sends: Ethernet (no virtio header), `len` bytes. The first 14 bytes
-	 * are ours; the rest lies in guest memory and may change while one looks, so read it once.
-	 * True: taken, the tap never sees it. May inject frames.
+	 * A frame that the guest sends: Ethernet (no virtio header), `len` bytes. The first
+	 * NET_PEEK bytes are ours, in iov[0], and what the tap gets if the frame is not taken; the
+	 * rest lies in guest memory and may change while one looks, so read it once. True: taken,
+	 * the tap never sees it. May inject frames.
 	 */
 	bool (*frame)(struct net_filter *filter, const struct iovec *iov, unsigned int count,
 		      size_t len);
 	/* The guest has posted receive buffers: after an injection was told -EAGAIN. May be NULL. */
 	void (*rx_room)(struct net_filter *filter);
+	/* Of the frame that frame() is called for: the driver left its checksum to us. The device's. */
+	bool checksum_pending;
 };
 
 /* Loop thread, or before the guest runs. NULL: nobody. It outlives the device or is taken away. */

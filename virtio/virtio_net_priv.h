@@ -21,7 +21,7 @@
 
 #define NET_HEADER sizeof(struct virtio_net_hdr_v1)
 
-/* What is read of a frame before it is judged; and then sent from where it was judged. */
+/* The shortest frame with its header. */
 #define NET_HEADERS (NET_HEADER + ETH_HLEN)
 
 /* In the order of their names in virtio_net.c. */

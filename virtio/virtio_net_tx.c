@@ -9,9 +9,10 @@
 struct __attribute__((packed)) headers {
 	struct virtio_net_hdr_v1 virtio;
 	struct ethhdr ethernet;
+	uint8_t more[NET_PEEK - ETH_HLEN]; /* for a filter */
 };
 
-_Static_assert(sizeof(struct headers) == NET_HEADERS, "no gaps");
+_Static_assert(sizeof(struct headers) == NET_HEADER + NET_PEEK, "no gaps");
 
 static bool may_pass(struct net_pair *pair, const struct headers *headers)
 {
@@ -29,21 +30,30 @@ static bool may_pass(struct net_pair *pair, const struct headers *headers)
 	return true;
 }
 
-/* iov is what follows the headers; the entry before it is free. False: the backend has no room. */
-static bool send_frame(struct net_pair *pair, struct headers *headers, struct iovec *iov,
-		       unsigned int count, uint64_t bytes)
+static bool filter_takes(struct virtio_net *net, struct headers *headers, struct iovec *iov,
+			 unsigned int count, uint64_t bytes)
+{
+	if (!net->filter)
+		return false;
+	iov->iov_base = &headers->ethernet;
+	iov->iov_len -= NET_HEADER;
+	net->filter->checksum_pending = headers->virtio.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	return net->filter->frame(net->filter, iov, count, bytes - NET_HEADER);
+}
+
+/* iov is the frame's rest behind `copied` bytes of headers; the entry before it is free. False: the
+ * backend has no room. */
+static bool send_frame(struct net_pair *pair, struct headers *headers, size_t copied,
+		       struct iovec *iov, unsigned int count, uint64_t bytes)
 {
 	struct virtio_net *net = pair->net;
 	ssize_t ret;
 
-	iov--;
-	if (net->filter) {
-		*iov = (struct iovec){ &headers->ethernet, sizeof(headers->ethernet) };
-		if (net->filter->frame(net->filter, iov, count + 1, bytes - NET_HEADER))
-			return true;
-	}
+	*--iov = (struct iovec){ headers, copied };
+	if (filter_takes(net, headers, iov, count + 1, bytes))
+		return true;
 	headers->virtio.num_buffers = 0;
-	*iov = (struct iovec){ headers, sizeof(*headers) };
+	*iov = (struct iovec){ headers, copied };
 	ret = retry_eintr(writev(pair->watch.fd, iov, (int)count + 1));
 	ret = ret < 0 ? -errno : ret;
 	if (ret == -EAGAIN)
@@ -65,8 +75,9 @@ static bool dispatch(struct net_pair *pair, struct iovec *iov, unsigned int coun
 	struct virtio_net *net = pair->net;
 	const uint64_t bytes = iov_bytes(iov, count);
 	struct headers headers;
+	size_t copied;
 
-	if (bytes < sizeof(headers) || bytes > NET_FRAME_ROOM) {
+	if (bytes < NET_HEADERS || bytes > NET_FRAME_ROOM) {
 		net_count(net, NET_TX_MALFORMED, 1);
 		return true;
 	}
@@ -74,9 +85,9 @@ static bool dispatch(struct net_pair *pair, struct iovec *iov, unsigned int coun
 		net_count(net, NET_TX_THROTTLED, 1);
 		return false;
 	}
-	iov_read(iov, count, &headers, sizeof(headers));
-	iov_advance(&iov, &count, sizeof(headers));
-	if (!may_pass(pair, &headers) || send_frame(pair, &headers, iov, count, bytes))
+	copied = iov_read(iov, count, &headers, net->filter ? sizeof(headers) : NET_HEADERS);
+	iov_advance(&iov, &count, copied);
+	if (!may_pass(pair, &headers) || send_frame(pair, &headers, copied, iov, count, bytes))
 		return true;
 	rate_limiter_put_back(&net->tx_limiter, bytes - NET_HEADER);
 	pair->tx_waits = true;

@@ -101,6 +101,7 @@ static bool take(struct net_filter *filter, const struct iovec *iov, unsigned in
 		somebody.last_len += iov[i].iov_len;
 	}
 	cr_expect_eq(somebody.last_len, len);
+	cr_expect_eq(iov[0].iov_len, MIN(len, NET_PEEK), "the device's own copy");
 	somebody.taken += len == 100;
 	return len == 100;
 }
@@ -114,7 +115,7 @@ static void note_room(struct net_filter *filter)
 Test(virtio_net_flow, a_filter_takes_what_it_wants)
 {
 	memset(&somebody, 0, sizeof(somebody));
-	somebody.filter = (struct net_filter){ take, note_room };
+	somebody.filter = (struct net_filter){ .frame = take, .rx_room = note_room };
 	virtio_net_set_filter(fake.dev, &somebody.filter);
 	cr_expect_eq(send_from(own_mac, 100), 0);
 	cr_expect_eq(memcmp(somebody.last, fake_ptr(&fake, TX_DATA + NET_HEADER, 100), 100), 0);
@@ -125,13 +126,61 @@ Test(virtio_net_flow, a_filter_takes_what_it_wants)
 	cr_expect_eq(send_from(own_mac, 100), 100);
 }
 
+/* Turns the frame into another one while it is looked at. */
+static bool meddle(struct net_filter *filter, const struct iovec *iov, unsigned int count,
+		   size_t len)
+{
+	(void)filter;
+	(void)iov;
+	(void)count;
+	memset(fake_ptr(&fake, TX_DATA, NET_HEADER + len), 0xff, NET_HEADER + MIN(len, NET_PEEK));
+	return false;
+}
+
+Test(virtio_net_flow, what_a_filter_judged_is_what_is_sent)
+{
+	static const uint32_t lens[] = { ETH_HLEN, NET_PEEK - 1, NET_PEEK, NET_PEEK + 1, 1000 };
+	struct net_filter filter = { .frame = meddle };
+	struct vring_used_elem elem;
+	bool same;
+
+	virtio_net_set_filter(fake.dev, &filter);
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		write_frame(TX_DATA, own_mac, 1, lens[i]);
+		fake_chain(&tx, &(struct fake_buffer){ TX_DATA, NET_HEADER + lens[i], false }, 1);
+		fake_kick(&tx);
+		cr_assert(fake_wait_used(&tx, &elem));
+		cr_expect_eq(to_network(own_mac, 1, &same), lens[i]);
+		cr_expect(same, "%u bytes", lens[i]);
+	}
+}
+
+Test(virtio_net_flow, a_filter_learns_of_a_pending_checksum)
+{
+	struct virtio_net_hdr_v1 *header;
+	struct vring_used_elem elem;
+
+	memset(&somebody, 0, sizeof(somebody));
+	somebody.filter = (struct net_filter){ .frame = take };
+	virtio_net_set_filter(fake.dev, &somebody.filter);
+	cr_expect_eq(send_from(own_mac, 100), 0);
+	cr_expect_not(somebody.filter.checksum_pending);
+	write_frame(TX_DATA, own_mac, 1, 100);
+	header = fake_ptr(&fake, TX_DATA, NET_HEADER);
+	header->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	fake_chain(&tx, &(struct fake_buffer){ TX_DATA, NET_HEADER + 100, false }, 1);
+	fake_kick(&tx);
+	cr_assert(fake_wait_used(&tx, &elem));
+	cr_expect(somebody.filter.checksum_pending);
+}
+
 Test(virtio_net_flow, a_filter_answers)
 {
 	struct vring_used_elem elem;
 	uint8_t frame[1500];
 
 	memset(&somebody, 0, sizeof(somebody));
-	somebody.filter = (struct net_filter){ take, note_room };
+	somebody.filter = (struct net_filter){ .frame = take, .rx_room = note_room };
 	virtio_net_set_filter(fake.dev, &somebody.filter);
 	for (size_t i = 0; i < sizeof(frame); i++)
 		frame[i] = pattern(5, i);
