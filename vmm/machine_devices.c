@@ -94,6 +94,7 @@ int machine_add_virtio(struct machine *machine, struct error *err)
 
 void machine_free_devices(struct machine *machine)
 {
+	machine_free_mmds(machine);
 	for (unsigned int i = 0; i < machine->device_count; i++)
 		virtio_device_destroy(machine->devices[i]);
 	machine->device_count = 0;

@@ -33,5 +33,9 @@ int machine_add_net(struct machine *machine, unsigned int index, struct error *e
 	if (ret == 0)
 		ret = virtio_net_create(&dev, &params, backend, &machine->memory, machine->loops[0],
 					irq, err);
-	return ret < 0 ? ret : machine_attach(machine, dev, &at, err);
+	if (ret == 0)
+		ret = machine_attach(machine, dev, &at, err);
+	if (ret == 0 && config->mmds)
+		ret = machine_serve_mmds(machine, index, dev, err);
+	return ret;
 }

@@ -9,6 +9,7 @@
 #include "vmm/legacy/serial.h"
 #include "vmm/machine.h"
 
+struct machine_mmds;
 struct virtio_device;
 
 struct machine {
@@ -32,7 +33,8 @@ struct machine {
 	struct virtio_device *devices[LAYOUT_VIRTIO_DEVICES_MAX];
 	struct boot_device addresses[LAYOUT_VIRTIO_DEVICES_MAX]; /* of the same device */
 	unsigned int device_count;
-	struct virtio_device *balloon; /* one of them, or NULL */
+	struct virtio_device *balloon;		/* one of them, or NULL */
+	struct machine_mmds *mmds[VM_NETS_MAX]; /* of the interface with that index, or NULL */
 
 	struct vcpu vcpus[LAYOUT_VCPUS_MAX];
 	unsigned int vcpu_count; /* created so far */
@@ -72,6 +74,12 @@ must_check int machine_add_drive(struct machine *machine, unsigned int index, st
 must_check int machine_add_net(struct machine *machine, unsigned int index, struct error *err);
 must_check int machine_add_vsock(struct machine *machine, struct error *err);
 must_check int machine_add_balloon(struct machine *machine, struct error *err);
+
+/* vmm/machine_mmds.c: lets the guest reach config->mmds by the index-th interface, which is attached;
+ * and no longer. */
+must_check int machine_serve_mmds(struct machine *machine, unsigned int index,
+				  struct virtio_device *dev, struct error *err);
+void machine_free_mmds(struct machine *machine);
 
 /* vmm/machine_boot.c: kernel, command line and tables into memory, registers into vCPU 0. */
 must_check int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu,

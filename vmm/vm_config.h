@@ -5,6 +5,8 @@
 #pragma once
 
 #include "base/error.h"
+
+struct mmds;
 #include "base/token_bucket.h"
 
 #define VM_DRIVES_MAX 16u
@@ -47,6 +49,7 @@ struct net_config {
 	unsigned int queue_pairs; /* 1 to VM_NET_QUEUE_PAIRS_MAX, a descriptor has 1; 0: 1 */
 	unsigned int queue_size;  /* entries, a power of 2 up to VM_QUEUE_SIZE_MAX; 0: 256 */
 	struct rate_config rx_rate, tx_rate; /* as the guest sees it: rx is what it receives */
+	bool mmds;			     /* the guest reaches vm_config.mmds by it */
 };
 
 struct vsock_config {
@@ -96,6 +99,7 @@ struct vm_config {
 
 	struct net_config nets[VM_NETS_MAX];
 	unsigned int net_count;
+	struct mmds *mmds; /* the metadata service of those that serve it; borrowed; NULL: none */
 	struct pmem_config pmems[VM_PMEMS_MAX];
 	unsigned int pmem_count;
 	bool has_vsock, has_balloon;

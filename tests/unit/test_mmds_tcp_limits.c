@@ -245,12 +245,3 @@ Test(mmds_tcp_limits, a_keepalive_probe_is_answered)
 	cr_assert_eq(last()->ack, client.seq);
 	cr_assert_eq(last()->flags, TCP_ACK);
 }
-
-Test(mmds_tcp_limits, a_reset_of_the_device_forgets_connections)
-{
-	client_connect(&client, 1000);
-	mmds_net_reset(client.net);
-	cr_assert_eq(open_count(), 0);
-	client_send(&client, TCP_ACK, GET, strlen(GET));
-	expect_rst(client.ack);
-}

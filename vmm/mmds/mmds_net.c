@@ -119,8 +119,3 @@ uint64_t mmds_net_tick(struct mmds_net *net, uint64_t now_ms)
 {
 	return mmds_tcp_tick(&net->tcp, now_ms);
 }
-
-void mmds_net_reset(struct mmds_net *net)
-{
-	mmds_tcp_clear(&net->tcp);
-}

@@ -62,6 +62,3 @@ void mmds_net_unblocked(struct mmds_net *net, uint64_t now_ms);
 
 /* What is due by now; returns when to call again, 0: not before the next frame. */
 uint64_t mmds_net_tick(struct mmds_net *net, uint64_t now_ms);
-
-/* The device was reset: connections are forgotten. */
-void mmds_net_reset(struct mmds_net *net);
