@@ -17,7 +17,7 @@ demo: packages
 	$(Q)MAYFLY=$B/mayfly tests/demo
 
 test: packages
-	$(Q)$(MAKE) --no-print-directory all $B/unit-tests guests
+	$(Q)$(MAKE) --no-print-directory all $B/unit-tests $B/live guests
 	$(Q)tests/run $B
 
 .PHONY: install

@@ -14,6 +14,14 @@ check: packages
 	$(Q)$(MAKE) --no-print-directory $B/unit-tests
 	$(Q)tests/unit/run $B/unit-tests
 
+# A microVM whose devices are changed while it runs, for end-to-end tests.
+LIVE_SRCS := $(wildcard tests/live/*.c)
+LIVE_OBJS := $(LIVE_SRCS:%.c=$B/%.o)
+
+$B/live: $(LIVE_OBJS) $B/libmayfly.a
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
+
 # Fuzzers: tests/fuzz/fuzz_NAME.c each, with its corpus in tests/fuzz/corpus/NAME/.
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_PROGRAMS := $(FUZZ_SRCS:tests/fuzz/%.c=$B/%)

@@ -17,6 +17,8 @@ GUEST = os.path.join(ROOT, "build/guest")
 OUT = os.path.join(ROOT, "build/e2e")  # logs; also what the lab can write to
 MAYFLY = os.path.abspath(os.environ.get("MAYFLY", os.path.join(ROOT, "build/gcc-release/mayfly")))
 
+LIVE = os.path.join(os.path.dirname(MAYFLY), "live")  # tests/live: devices changed while the guest runs
+
 LIMITS = {"native": 60, "lab": 300}  # seconds; several times what the slowest test needs on a busy machine
 
 # Whoever started us may have us ignore signals (nohup does), and what is ignored stays so in a monitor under test.

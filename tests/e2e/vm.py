@@ -204,3 +204,30 @@ def cloud(t, *words, options=(), **settings):
     """Debian's cloud kernel with the initrd that has its modules."""
     return Vm(t, "run", "--kernel", artefact("cloud/vmlinuz"), "--initrd", artefact("cloud.cpio"), "--mem", 512,
               *options, "--", *words, **settings)
+
+
+class Live(Vm):
+    """The small kernel under tests/live: commands while the guest runs."""
+
+    def __init__(self, t, *words, options=(), **settings):
+        if not os.access(harness.LIVE, os.X_OK):
+            raise harness.Skip(f"there is no {harness.LIVE}; make test builds it")
+        super().__init__(t, "--kernel", artefact("small/vmlinux"), "--initrd", artefact("init.cpio"), *options, "--",
+                         *words, binary=harness.LIVE, stdin=subprocess.PIPE, **settings)
+
+    def command(self, line):
+        """Its answer, a line without the "ok"."""
+        start = len(self.err)
+        self.send(line.encode() + b"\n")
+        self.until(f"an answer to {line}", lambda: b"\n" in self.err[start:])
+        answer = self.err[start:].decode(errors="replace").split("\n")[0]
+        self.t.log(f"> {line}\n< {answer}")
+        if not answer.startswith("ok"):
+            raise Failure(f"ok to {line}", short(answer))
+        return answer[3:]
+
+    def memory_kib(self, name="RssAnon"):
+        for line in self.proc("status").splitlines():
+            if line.startswith(name + ":"):
+                return int(line.split()[1])
+        raise Failure(f"a line {name}", "none")
