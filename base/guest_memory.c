@@ -54,11 +54,42 @@ int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, stru
 	return 0;
 }
 
+static bool overlaps(const struct guest_region *a, const struct guest_region *b)
+{
+	return a->gpa < b->gpa + b->size && b->gpa < a->gpa + a->size;
+}
+
+static bool window_is_valid(const struct guest_memory *mem, const struct guest_region *region)
+{
+	bool valid = region->size > 0 && is_aligned(region->gpa | region->size, PAGE_SIZE) &&
+		     region->gpa + region->size > region->gpa;
+
+	for (unsigned int i = 0; i < mem->count && valid; i++)
+		valid = !overlaps(region, &mem->regions[i]);
+	for (unsigned int i = 0; i < mem->window_count && valid; i++)
+		valid = !overlaps(region, &mem->windows[i].region);
+	return valid;
+}
+
+int guest_memory_add_window(struct guest_memory *mem, const struct guest_region *region,
+			    bool read_only, struct error *err)
+{
+	if (mem->window_count == GUEST_WINDOWS_MAX)
+		return error_set(err, ENOSPC, "guest memory: more than %u windows",
+				 GUEST_WINDOWS_MAX);
+	if (!window_is_valid(mem, region))
+		return error_set(err, EINVAL,
+				 "guest memory: impossible window of %#lx bytes at %#lx",
+				 region->size, region->gpa);
+	mem->windows[mem->window_count++] = (struct guest_window){ *region, read_only };
+	return 0;
+}
+
 void guest_memory_fini(struct guest_memory *mem)
 {
 	for (unsigned int i = 0; i < mem->count; i++)
 		munmap(mem->regions[i].host - PAGE_SIZE, mem->regions[i].size + 2 * PAGE_SIZE);
-	mem->count = 0;
+	mem->count = mem->window_count = 0;
 }
 
 uint64_t guest_memory_size(const struct guest_memory *mem)
@@ -70,17 +101,36 @@ uint64_t guest_memory_size(const struct guest_memory *mem)
 	return sum;
 }
 
+static void *ptr_in(const struct guest_region *region, uint64_t gpa, uint64_t len)
+{
+	const uint64_t offset = gpa - region->gpa;
+
+	/* Subtractions only: gpa + len could wrap around. */
+	if (gpa >= region->gpa && offset < region->size && len <= region->size - offset)
+		return region->host + offset;
+	return NULL;
+}
+
+static void *find(const struct guest_memory *mem, uint64_t gpa, uint64_t len, bool write)
+{
+	void *ptr = NULL;
+
+	for (unsigned int i = 0; i < mem->count && !ptr; i++)
+		ptr = ptr_in(&mem->regions[i], gpa, len);
+	for (unsigned int i = 0; i < mem->window_count && !ptr; i++)
+		if (!write || !mem->windows[i].read_only)
+			ptr = ptr_in(&mem->windows[i].region, gpa, len);
+	return ptr;
+}
+
 void *guest_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len)
 {
-	for (unsigned int i = 0; i < mem->count; i++) {
-		const struct guest_region *region = &mem->regions[i];
-		uint64_t offset = gpa - region->gpa;
+	return find(mem, gpa, len, true);
+}
 
-		/* Subtractions only: gpa + len could wrap around. */
-		if (gpa >= region->gpa && offset < region->size && len <= region->size - offset)
-			return region->host + offset;
-	}
-	return NULL;
+void *guest_ptr_to_read(const struct guest_memory *mem, uint64_t gpa, uint64_t len)
+{
+	return find(mem, gpa, len, false);
 }
 
 int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *data, uint64_t len)

@@ -14,6 +14,7 @@
 #include "base/error.h"
 
 #define GUEST_REGIONS_MAX 16
+#define GUEST_WINDOWS_MAX 8
 
 struct guest_region {
 	uint64_t gpa;  /* first guest physical address; page-aligned */
@@ -21,9 +22,18 @@ struct guest_region {
 	uint8_t *host; /* where it is mapped; at a multiple of 2 MiB, so that huge pages fit */
 };
 
+/* Memory that is not RAM and not ours to free: a file that the guest sees (pmem). */
+struct guest_window {
+	struct guest_region region;
+	bool read_only;
+};
+
 struct guest_memory {
 	struct guest_region regions[GUEST_REGIONS_MAX]; /* ascending, never overlapping */
 	unsigned int count;
+	struct guest_window
+		windows[GUEST_WINDOWS_MAX]; /* anywhere else; not in any sum or map of RAM */
+	unsigned int window_count;
 };
 
 /*
@@ -35,6 +45,11 @@ struct guest_memory {
 must_check int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size,
 				struct error *err);
 
+/* Adds a window on memory that the caller has mapped and unmaps after guest_memory_fini(). Errors as above; it
+ * overlaps nothing. */
+must_check int guest_memory_add_window(struct guest_memory *mem, const struct guest_region *region,
+				       bool read_only, struct error *err);
+
 /* Unmaps every region. Nothing may hold a pointer into guest memory any more. */
 void guest_memory_fini(struct guest_memory *mem);
 
@@ -42,11 +57,14 @@ void guest_memory_fini(struct guest_memory *mem);
 uint64_t guest_memory_size(const struct guest_memory *mem);
 
 /*
- * The host address of [gpa, gpa + len), or NULL when any byte of it is outside one region (a
+ * The host address of [gpa, gpa + len), or NULL when any byte of it is outside one region or writable window (a
  * range across two adjacent regions is outside: the regions need not be adjacent in ours). A
  * length of 0 is valid anywhere inside a region.
  */
 void *guest_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len);
+
+/* The same for memory that is only read, so in read-only windows too. */
+void *guest_ptr_to_read(const struct guest_memory *mem, uint64_t gpa, uint64_t len);
 
 /* Copies into guest memory; -EFAULT when the range is not all inside a region. */
 must_check int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *data,

@@ -136,7 +136,7 @@ static int serve(struct api *api)
 	struct error err = { 0 };
 	int status;
 
-	crash_setup(run_file_at);
+	crash_setup(run_file_at, run_repair_at);
 	if (set_up(api, &host, &err) < 0) {
 		status = fail(EXIT_GENERIC, &err);
 	} else {

@@ -23,6 +23,7 @@ static const struct {
 };
 
 static const char *(*file_namer)(const void *addr);
+static bool (*repairer)(const void *addr);
 
 static void say(const char *text)
 {
@@ -35,6 +36,8 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 	const char *file = signal == SIGBUS && file_namer ? file_namer(info->si_addr) : NULL;
 
 	(void)context;
+	if (signal == SIGBUS && repairer && repairer(info->si_addr))
+		return;
 	terminal_restore();
 	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++) {
 		if (crashes[i].signal != signal)
@@ -46,12 +49,13 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 	}
 }
 
-void crash_setup(const char *(*name_file)(const void *addr))
+void crash_setup(const char *(*name_file)(const void *addr), bool (*repair)(const void *addr))
 {
-	/* No SA_RESTART or mask games: the handler never returns. */
+	/* No SA_RESTART or mask games: the handler returns only to what could not read memory. */
 	struct sigaction action = { .sa_sigaction = on_crash, .sa_flags = SA_SIGINFO };
 
 	file_namer = name_file;
+	repairer = repair;
 	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
 		sigaction(crashes[i].signal, &action, NULL);
 }

@@ -4,8 +4,10 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 /*
- * Installs the handlers. name_file, when not NULL, is asked for the file behind an address that
- * could not be read (SIGBUS); it must be async-signal-safe.
+ * Installs the handlers. Of an address that could not be read (SIGBUS), repair() may make it readable: true, and the
+ * access is tried again; name_file() names the file behind it. Both may be NULL and must be async-signal-safe.
  */
-void crash_setup(const char *(*name_file)(const void *addr));
+void crash_setup(const char *(*name_file)(const void *addr), bool (*repair)(const void *addr));

@@ -213,36 +213,3 @@ int parse_vsock(const char *name, char *text, struct vsock_config *out, struct e
 		return error_set(err, EINVAL, "%s: the path is empty", name);
 	return parse_keys(name, keys, parse_vsock_key, out, err);
 }
-
-/* Balloon ----------------------------------------------------------------------------------------*/
-
-static int parse_balloon_key(const char *name, const char *key, const char *value, void *config,
-			     struct error *err)
-{
-	struct balloon_config *out = config;
-
-	if (strcmp(key, "deflate-on-oom") == 0)
-		return parse_choice(name, key, value, "on", "off", &out->deflate_on_oom, err);
-	if (strcmp(key, "stats") == 0)
-		return parse_count(name, key, value, 0, UINT16_MAX, &out->stats_interval_s, err);
-	if (strcmp(key, "reporting") == 0)
-		return parse_choice(name, key, value, "on", "off", &out->free_page_reporting, err);
-	if (strcmp(key, "hinting") == 0)
-		return parse_choice(name, key, value, "on", "off", &out->free_page_hinting, err);
-	return error_set(err, EINVAL,
-			 "%s: unknown setting '%s'; there are deflate-on-oom, stats, reporting and "
-			 "hinting",
-			 name, key);
-}
-
-int parse_balloon(const char *name, char *text, struct balloon_config *out, struct error *err)
-{
-	char *keys = split_path(text);
-	unsigned long mib = 0;
-	int ret = parse_number(name, text, 0, VM_MEMORY_MAX >> 20, &mib, err);
-
-	if (ret < 0)
-		return ret;
-	*out = (struct balloon_config){ .target_mib = (uint32_t)mib };
-	return parse_keys(name, keys, parse_balloon_key, out, err);
-}

@@ -18,6 +18,8 @@ must_check int parse_balloon(const char *name, char *text, struct balloon_config
 /* A vsock: PATH[,cid=N]; without cid it is the first one. `text` is changed. */
 must_check int parse_vsock(const char *name, char *text, struct vsock_config *out,
 			   struct error *err);
+/* A pmem device: PATH|fd=N[:ro][,KEY=VALUE]... (vm_config.h). `text` is changed and stays in use. */
+must_check int parse_pmem(const char *name, char *text, struct pmem_config *out, struct error *err);
 
 /*
  * A drive: PATH|fd=N[:ro][,KEY=VALUE]... (vm_config.h says what the keys mean). `text` is changed:

@@ -122,6 +122,12 @@ static int check_descriptors(const struct vm_config *vm, struct error *err)
 			return error_set(err, EINVAL, "net %s: descriptor %d is not open",
 					 net_name(i), fd);
 	}
+	for (unsigned int i = 0; i < vm->pmem_count; i++) {
+		int fd = vm->pmems[i].fd;
+
+		if (fd >= 0 && fcntl(fd, F_GETFD) < 0)
+			return error_set(err, EINVAL, "pmem%u: descriptor %d is not open", i, fd);
+	}
 	return 0;
 }
 
@@ -149,7 +155,7 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	if (check_descriptors(&run.options.vm, &err) < 0)
 		return fail(EXIT_BAD_CONFIG, &err);
 	timeline_mark(timeline, MOMENT_CONFIGURED);
-	crash_setup(run_file_at);
+	crash_setup(run_file_at, run_repair_at);
 	if (run_machine(&run, &err) < 0) {
 		terminal_restore();
 		run_release_signals(&run);

@@ -13,6 +13,7 @@ enum option_id {
 	OPTION_INITRD,
 	OPTION_ROOTFS,
 	OPTION_DRIVE,
+	OPTION_PMEM,
 	OPTION_BALLOON,
 	OPTION_NET,
 	OPTION_RATE,
@@ -30,6 +31,7 @@ static const struct option long_options[] = {
 	{ "initrd", required_argument, NULL, OPTION_INITRD },
 	{ "rootfs", required_argument, NULL, OPTION_ROOTFS },
 	{ "drive", required_argument, NULL, OPTION_DRIVE },
+	{ "pmem", required_argument, NULL, OPTION_PMEM },
 	{ "balloon", required_argument, NULL, OPTION_BALLOON },
 	{ "net", required_argument, NULL, OPTION_NET },
 	{ "rate", required_argument, NULL, OPTION_RATE },
@@ -54,6 +56,8 @@ void run_options_help(void)
 	       "  --rootfs DRIVE       the root filesystem; always vda\n"
 	       "  --drive DRIVE        a further disk: vdb, vdc, ... in the order given, up to %u in\n"
 	       "                       all; without --rootfs the first one is vda\n"
+	       "  --pmem PMEM          a file as persistent memory: pmem0, pmem1, ... in the order given,\n"
+	       "                       up to %u in all\n"
 	       "  --balloon BALLOON    memory to take from the guest and give back to the host\n"
 	       "  --net NET            a network interface, up to %u\n"
 	       "  --rate RATE          how much a device may move, in bytes, operations or both\n"
@@ -89,6 +93,11 @@ void run_options_help(void)
 	       "  antispoof=on|off         on drops what the guest sends from another MAC (default on)\n"
 	       "  queues=N                 pairs of queues, up to %u (default 1), of a tap that has as many\n"
 	       "\n"
+	       "A PMEM is PATH or fd=N of a regular file, then :ro for read-only, then settings. Guests that\n"
+	       "have the same file share its pages; writable, what one writes the others see.\n"
+	       "  root=on|off              on: the root filesystem is on it (default off). The kernel goes\n"
+	       "                           around its page cache when --cmdline has rootflags=dax\n"
+	       "\n"
 	       "A BALLOON is a number of MiB, then settings as ,KEY=VALUE.\n"
 	       "  deflate-on-oom=on|off    a guest short of memory may take it back (default off)\n"
 	       "  stats=SECONDS            statistics of the guest's memory so often (default 0: none)\n"
@@ -111,7 +120,7 @@ void run_options_help(void)
 	       "\n"
 	       "Example:\n"
 	       "  mayfly run --kernel vmlinux --rootfs debian.ext4:ro --mem 512 -- /bin/echo hello\n",
-	       VM_DRIVES_MAX, VM_NETS_MAX, LAYOUT_VCPUS_MAX, VM_MEMORY_DEFAULT >> 20,
+	       VM_DRIVES_MAX, VM_NETS_MAX, VM_PMEMS_MAX, LAYOUT_VCPUS_MAX, VM_MEMORY_DEFAULT >> 20,
 	       CMDLINE_DEFAULT, CMDLINE_INIT_ARGS_MAX, VM_QUEUES_MAX, VM_QUEUE_SIZE_MAX,
 	       VM_IO_LOOPS_MAX - 1, VM_NET_MTU_MIN, VM_NET_QUEUE_PAIRS_MAX);
 }
@@ -165,6 +174,14 @@ static int add_net(struct vm_config *vm, char *text, struct error *err)
 	return parse_net("--net", text, &vm->nets[vm->net_count++], err);
 }
 
+static int add_pmem(struct vm_config *vm, char *text, struct error *err)
+{
+	if (vm->pmem_count == VM_PMEMS_MAX)
+		return error_set(err, EINVAL, "--pmem '%s': more than %u pmem devices", text,
+				 VM_PMEMS_MAX);
+	return parse_pmem("--pmem", text, &vm->pmems[vm->pmem_count++], err);
+}
+
 static int add_balloon(struct vm_config *vm, char *text, struct error *err)
 {
 	if (vm->has_balloon)
@@ -216,6 +233,8 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 		return add_drive(&options->vm, value, err);
 	case OPTION_NET:
 		return add_net(&options->vm, value, err);
+	case OPTION_PMEM:
+		return add_pmem(&options->vm, value, err);
 	case OPTION_BALLOON:
 		return add_balloon(&options->vm, value, err);
 	case OPTION_RATE:

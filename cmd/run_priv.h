@@ -42,7 +42,8 @@ void run_unwatch(struct run *run);
 int run_report_end(struct run *run);
 int run_failure_status(const struct error *err);
 
-/* For the crash handler: the file behind an address in the machine's memory, or NULL; and which
- * machine that is. */
+/* For the crash handler: the file behind an address in the machine's memory, or NULL; whether the
+ * address can be read again; and which machine that is. */
 const char *run_file_at(const void *addr);
-void run_name_crashes(const struct machine *machine);
+bool run_repair_at(const void *addr);
+void run_name_crashes(struct machine *machine);

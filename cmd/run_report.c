@@ -28,14 +28,19 @@ static const char *signal_name(int signal, char *name, size_t size)
 	return name;
 }
 
-static const struct machine *crash_machine; /* for the crash handler alone */
+static struct machine *crash_machine; /* for the crash handler alone */
 
 const char *run_file_at(const void *addr)
 {
 	return crash_machine ? machine_file_at(crash_machine, addr) : NULL;
 }
 
-void run_name_crashes(const struct machine *machine)
+bool run_repair_at(const void *addr)
+{
+	return crash_machine && machine_repair_at(crash_machine, addr);
+}
+
+void run_name_crashes(struct machine *machine)
 {
 	crash_machine = machine;
 }

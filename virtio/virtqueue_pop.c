@@ -67,7 +67,9 @@ static int add_buffer(struct walk *walk, const struct vring_desc *desc)
 	walk->bytes += desc->len;
 	if (walk->bytes > UINT32_MAX) /* 2.7.5.1 */
 		return refuse(walk->vq, "chain of 4 GiB or more");
-	host = guest_ptr(walk->vq->mem, desc->addr, desc->len);
+	host = desc->flags & VRING_DESC_F_WRITE
+		       ? guest_ptr(walk->vq->mem, desc->addr, desc->len)
+		       : guest_ptr_to_read(walk->vq->mem, desc->addr, desc->len);
 	if (!host)
 		return refuse(walk->vq, "buffer outside memory");
 

@@ -59,27 +59,23 @@ static int watch_fd(int inotify, int fd)
 	return inotify_add_watch(inotify, link, IN_MODIFY) < 0 ? -errno : 0;
 }
 
-int file_backings_watch(const struct file_backings *backings)
+int file_watch(int inotify, int fd, const char *path)
 {
-	cleanup_fd int inotify = -1;
+	int ret = watch_fd(inotify, fd);
 
-	if (backings->count == 0)
-		return -ENODATA;
-	inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (inotify < 0)
-		return -errno;
-	for (unsigned int i = 0; i < backings->count; i++) {
-		int ret = watch_fd(inotify, backings->entries[i].fd);
+	/* Without /proc (in a jail) the path has to do. */
+	if (ret == -ENOENT && path)
+		ret = inotify_add_watch(inotify, path, IN_MODIFY) < 0 ? -errno : 0;
+	return ret;
+}
 
-		/* Without /proc (in a jail) the path has to do. */
-		if (ret == -ENOENT)
-			ret = inotify_add_watch(inotify, backings->entries[i].path, IN_MODIFY) < 0
-				      ? -errno
-				      : 0;
-		if (ret < 0)
-			return ret;
-	}
-	return steal_fd(&inotify);
+int file_backings_watch(const struct file_backings *backings, int inotify)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < backings->count && ret == 0; i++)
+		ret = file_watch(inotify, backings->entries[i].fd, backings->entries[i].path);
+	return ret;
 }
 
 void file_backings_fini(struct file_backings *backings)

@@ -36,10 +36,12 @@ const char *file_backings_lost(const struct file_backings *backings);
 const char *file_backings_at(const struct file_backings *backings, const void *addr);
 
 /*
- * A descriptor that becomes readable when one of the files was changed; -ENODATA when there is no
- * file; -errno where the kernel gives none (too many watches: then only the errors themselves
- * tell). The caller closes it.
+ * Has an inotify descriptor become readable when the file is changed. -errno where the kernel does not (too many
+ * watches: then only the errors themselves tell). path is for where there is no /proc; NULL: none.
  */
-int file_backings_watch(const struct file_backings *backings);
+must_check int file_watch(int inotify, int fd, const char *path);
+
+/* The same for all of them. */
+must_check int file_backings_watch(const struct file_backings *backings, int inotify);
 
 void file_backings_fini(struct file_backings *backings);

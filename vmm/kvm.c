@@ -97,24 +97,36 @@ void kvm_close(struct kvm *kvm)
 	close_fd(&kvm->fd);
 }
 
+static int add_slot(const struct kvm *kvm, uint32_t index, uint32_t flags,
+		    const struct guest_region *region, struct error *err)
+{
+	struct kvm_userspace_memory_region slot = {
+		.slot = index,
+		.flags = flags,
+		.guest_phys_addr = region->gpa,
+		.memory_size = region->size,
+		.userspace_addr = (uintptr_t)region->host,
+	};
+
+	if (ioctl(kvm->vm, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+		return error_set_errno(err, errno,
+				       "cannot give the guest %lu MiB at %#lx "
+				       "(KVM_SET_USER_MEMORY_REGION)",
+				       region->size >> 20, region->gpa);
+	return 0;
+}
+
 int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err)
 {
-	for (unsigned int i = 0; i < mem->count; i++) {
-		const struct guest_region *region = &mem->regions[i];
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.guest_phys_addr = region->gpa,
-			.memory_size = region->size,
-			.userspace_addr = (uintptr_t)region->host,
-		};
+	int ret = 0;
 
-		if (ioctl(kvm->vm, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-			return error_set_errno(err, errno,
-					       "cannot give the guest %lu MiB at %#lx "
-					       "(KVM_SET_USER_MEMORY_REGION)",
-					       region->size >> 20, region->gpa);
-	}
-	return 0;
+	for (unsigned int i = 0; i < mem->count && ret == 0; i++)
+		ret = add_slot(kvm, i, 0, &mem->regions[i], err);
+	for (unsigned int i = 0; i < mem->window_count && ret == 0; i++)
+		ret = add_slot(kvm, mem->count + i,
+			       mem->windows[i].read_only ? KVM_MEM_READONLY : 0,
+			       &mem->windows[i].region, err);
+	return ret;
 }
 
 /* Intel hosts need three pages for a TSS and one for an identity map, to emulate real mode where

@@ -23,7 +23,7 @@ must_check int kvm_create_vm(struct kvm *kvm, struct error *err);
 void kvm_close(struct kvm *kvm);
 
 /*
- * Registers all of guest memory, a slot for each region, numbered as they are. Before
+ * Registers all of guest memory, a slot for each region, numbered as they are, then the windows. Before
  * kvm_create_irqchip(): afterwards each slot waits for a grace period (milliseconds).
  */
 must_check int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 
 #include "base/log.h"
 #include "virtio/virtio_device.h"
@@ -65,15 +66,34 @@ static void vcpu_ended(void *opaque, enum machine_end end, const char *text)
 		machine_set_end(machine, end, text);
 }
 
+/* A pmem device's file can be done without. */
+static bool vcpu_repair(void *opaque, unsigned int *seen)
+{
+	return machine_check_pmems(opaque, seen);
+}
+
 int machine_watch_files(const struct machine *machine)
 {
-	return file_backings_watch(&machine->backings);
+	cleanup_fd int inotify = -1;
+	int ret;
+
+	if (machine->backings.count + machine->pmem_count == 0)
+		return -ENODATA;
+	inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (inotify < 0)
+		return -errno;
+	ret = file_backings_watch(&machine->backings, inotify);
+	if (ret == 0)
+		ret = machine_watch_pmems(machine, inotify);
+	return ret < 0 ? ret : steal_fd(&inotify);
 }
 
 void machine_check_files(struct machine *machine)
 {
 	const char *path = file_backings_lost(&machine->backings);
+	unsigned int seen = 0;
 
+	machine_check_pmems(machine, &seen);
 	if (path)
 		set_file_lost(machine, path);
 }
@@ -109,6 +129,7 @@ int machine_build(struct machine **out, const struct vm_config *config, struct t
 		.pio = &machine->pio,
 		.mmio = &machine->mmio,
 		.first_run = vcpu_first_run,
+		.repair = vcpu_repair,
 		.ended = vcpu_ended,
 		.opaque = machine,
 	};
@@ -186,6 +207,7 @@ void machine_destroy(struct machine *machine)
 	kvm_close(&machine->kvm);
 	file_backings_fini(&machine->backings);
 	guest_memory_fini(&machine->memory);
+	machine_unmap_pmems(machine);
 	close_fd(&machine->end_fd);
 	pthread_mutex_destroy(&machine->end_lock);
 	free(machine);

@@ -53,6 +53,12 @@ void machine_set_end(struct machine *machine, enum machine_end end, const char *
 int machine_watch_files(const struct machine *machine);
 void machine_check_files(struct machine *machine);
 
+/*
+ * An access to `addr` failed (SIGBUS). True: a page of zeroes is there now, in place of a page of a pmem device's file
+ * that was cut short; try again. Async-signal-safe.
+ */
+bool machine_repair_at(struct machine *machine, const void *addr);
+
 /* The path of the file behind an address of ours, or NULL. Async-signal-safe. */
 const char *machine_file_at(const struct machine *machine, const void *addr);
 
@@ -64,6 +70,9 @@ void machine_destroy(struct machine *machine);
 
 /* The balloon, for virtio/virtio_balloon.h; NULL when the machine has none. Lives as long as the machine. */
 struct virtio_device *machine_balloon(struct machine *machine);
+
+/* The index-th pmem device of the configuration, for virtio/virtio_pmem.h; NULL when there are fewer. */
+struct virtio_device *machine_pmem(struct machine *machine, unsigned int index);
 
 /* The serial port, for input. */
 struct serial *machine_serial(struct machine *machine);

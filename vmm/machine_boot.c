@@ -1,4 +1,6 @@
 /* The machine's kernel: files opened, command line composed, all of it put into guest memory. */
+#include <stdio.h>
+
 #include "vmm/boot/cmdline.h"
 #include "vmm/machine_priv.h"
 
@@ -10,14 +12,22 @@ static int compose_cmdline(const struct machine *machine, char *out, struct erro
 		.console = config->has_console && !config->plain_cmdline,
 		.root_wins = config->plain_cmdline,
 		.root_partuuid = config->root_partuuid,
-		.rootfs = config->has_rootfs,
-		.rootfs_read_only = config->has_rootfs && config->drives[0].read_only,
+		.root = config->has_rootfs ? "/dev/vda" : NULL,
+		.root_read_only = config->has_rootfs && config->drives[0].read_only,
 		.devices = machine->addresses,
 		.device_count = machine->device_count,
 		.init_args = config->init_args,
 		.init_arg_count = config->init_arg_count,
 	};
+	char root[24];
 
+	for (unsigned int i = 0; i < config->pmem_count; i++) {
+		if (!config->pmems[i].root)
+			continue;
+		snprintf(root, sizeof(root), "/dev/pmem%u", i);
+		cmdline.root = root;
+		cmdline.root_read_only = config->pmems[i].read_only;
+	}
 	return cmdline_build(out, &cmdline, err);
 }
 

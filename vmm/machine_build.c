@@ -32,7 +32,7 @@ static int add_memory(struct machine *machine, struct error *err)
 		ret = guest_memory_add(&machine->memory, 0, low, err);
 	if (ret == 0 && size > low)
 		ret = guest_memory_add(&machine->memory, LAYOUT_HOLE_END, size - low, err);
-	return ret;
+	return ret < 0 ? ret : machine_map_pmems(machine, err);
 }
 
 static int create_vm(struct machine *machine, struct error *err)

@@ -83,6 +83,8 @@ int machine_add_virtio(struct machine *machine, struct error *err)
 		ret = machine_add_drive(machine, i, err);
 	for (unsigned int i = 0; i < config->net_count && ret == 0; i++)
 		ret = machine_add_net(machine, i, err);
+	for (unsigned int i = 0; i < config->pmem_count && ret == 0; i++)
+		ret = machine_add_pmem(machine, i, err);
 	if (ret == 0 && config->has_vsock)
 		ret = machine_add_vsock(machine, err);
 	if (ret == 0 && config->has_balloon)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/event_loop.h"
+#include "virtio/pmem_file.h"
 #include "vmm/boot/boot.h"
 #include "vmm/file_backing.h"
 #include "vmm/irq_routes.h"
@@ -12,12 +13,21 @@
 struct machine_mmds;
 struct virtio_device;
 
+struct machine_pmem {
+	struct pmem_file file;
+	uint64_t gpa;
+	struct virtio_device *dev; /* NULL until it is created */
+};
+
 struct machine {
 	const struct vm_config *config;
 	struct timeline *timeline;
 
 	struct guest_memory memory;
 	struct file_backings backings; /* which files' pages are in it */
+	struct machine_pmem pmems[VM_PMEMS_MAX];
+	unsigned int pmem_count;  /* mapped so far */
+	atomic_uint pmem_repairs; /* how often pages of theirs were found lost */
 	struct kvm kvm;
 	struct irq_routes routes;
 	struct bus pio, mmio;
@@ -73,6 +83,7 @@ must_check int machine_attach(struct machine *machine, struct virtio_device *dev
 must_check int machine_add_drive(struct machine *machine, unsigned int index, struct error *err);
 must_check int machine_add_net(struct machine *machine, unsigned int index, struct error *err);
 must_check int machine_add_vsock(struct machine *machine, struct error *err);
+must_check int machine_add_pmem(struct machine *machine, unsigned int index, struct error *err);
 must_check int machine_add_balloon(struct machine *machine, struct error *err);
 
 /* vmm/machine_mmds.c: lets the guest reach config->mmds by the index-th interface, which is attached;
@@ -84,3 +95,16 @@ void machine_free_mmds(struct machine *machine);
 /* vmm/machine_boot.c: kernel, command line and tables into memory, registers into vCPU 0. */
 must_check int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu,
 				   struct error *err);
+
+/* vmm/machine_pmem.c: the files into the guest's address space, after RAM and before the VM's slots. */
+must_check int machine_map_pmems(struct machine *machine, struct error *err);
+void machine_unmap_pmems(struct machine *machine);
+
+/*
+ * Looks for files that got too short and replaces what was lost. True when anything has been replaced since *seen,
+ * which is the caller's own (0 at first), so also by another thread. Any thread.
+ */
+bool machine_check_pmems(struct machine *machine, unsigned int *seen);
+
+/* Has the inotify descriptor tell of changes to the files. -errno. */
+must_check int machine_watch_pmems(const struct machine *machine, int inotify);

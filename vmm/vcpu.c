@@ -112,6 +112,17 @@ static bool is_wanted(struct vcpu *vcpu)
 	return atomic_load_explicit(&vcpu->pause, memory_order_acquire) || is_to_stop(vcpu);
 }
 
+/* Whatever KVM says of memory that is not there: first see whether it can be again. */
+static enum machine_end enter(struct vcpu *vcpu, char *text, size_t size)
+{
+	const enum machine_end end = vcpu_enter(vcpu, text, size);
+
+	if ((end == MACHINE_MEMORY_LOST || end == MACHINE_KVM_ERROR) &&
+	    vcpu->host->repair(vcpu->host->opaque, &vcpu->repairs_seen))
+		return MACHINE_RUNNING;
+	return end;
+}
+
 /* In the guest and out of it, until the machine ends (what by, it returns) or the vCPU is stopped. */
 static enum machine_end run(struct vcpu *vcpu, char *text, size_t size)
 {
@@ -119,7 +130,7 @@ static enum machine_end run(struct vcpu *vcpu, char *text, size_t size)
 
 	while (end == MACHINE_RUNNING) {
 		while (end == MACHINE_RUNNING && !is_wanted(vcpu))
-			end = vcpu_enter(vcpu, text, size);
+			end = enter(vcpu, text, size);
 		if (is_to_stop(vcpu)) /* the guest does nothing any more */
 			break;
 		if (end == MACHINE_RUNNING)

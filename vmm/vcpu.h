@@ -34,6 +34,9 @@ struct vcpu_host {
 	const struct bus *pio, *mmio;
 	/* vCPU thread: the first KVM_RUN is next. May be NULL. */
 	void (*first_run)(void *opaque);
+	/* vCPU thread: memory was lost. True: it may be there again (something has changed since *seen, the
+	 * vCPU's own), so enter the guest anew. */
+	bool (*repair)(void *opaque, unsigned int *seen);
 	/* vCPU thread: this exit ends the machine. text is for people and may have several lines. */
 	void (*ended)(void *opaque, enum machine_end end, const char *text);
 	void *opaque;
@@ -49,8 +52,9 @@ struct vcpu {
 	const struct vcpu_host *host;
 	pthread_t thread;
 	bool has_thread, has_answered;
-	atomic_bool stop;  /* to end */
-	atomic_bool pause; /* to park; changes under the lock */
+	unsigned int repairs_seen; /* the thread's: for vcpu_host.repair() */
+	atomic_bool stop;	   /* to end */
+	atomic_bool pause;	   /* to park; changes under the lock */
 
 	sem_t create; /* the VM is there */
 

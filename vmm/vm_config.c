@@ -56,6 +56,44 @@ static int check_drives(const struct vm_config *config, struct error *err)
 	return 0;
 }
 
+static int check_pmem(const struct vm_config *config, unsigned int index, struct error *err)
+{
+	const struct pmem_config *pmem = &config->pmems[index];
+
+	if (!pmem->path == (pmem->fd < 0))
+		return error_set(err, EINVAL,
+				 "pmem%u: give it a path or a descriptor, one of the two", index);
+	for (unsigned int i = 0; i < config->drive_count && pmem->fd >= 0; i++)
+		if (config->drives[i].fd == pmem->fd)
+			return error_set(err, EINVAL, "pmem%u: descriptor %d is drive %s's already",
+					 index, pmem->fd, drive_name(i));
+	for (unsigned int i = 0; i < index; i++) {
+		if (pmem->fd >= 0 && config->pmems[i].fd == pmem->fd)
+			return error_set(err, EINVAL, "pmem%u: descriptor %d is pmem%u's already",
+					 index, pmem->fd, i);
+		if (pmem->root && config->pmems[i].root)
+			return error_set(err, EINVAL,
+					 "pmem%u: the root filesystem is on pmem%u already", index,
+					 i);
+	}
+	if (pmem->root && config->has_rootfs)
+		return error_set(err, EINVAL, "pmem%u: the root filesystem is on vda already",
+				 index);
+	return 0;
+}
+
+static int check_pmems(const struct vm_config *config, struct error *err)
+{
+	int ret = 0;
+
+	if (config->pmem_count > VM_PMEMS_MAX)
+		return error_set(err, EINVAL, "pmem: %u are more than the %u a machine can have",
+				 config->pmem_count, VM_PMEMS_MAX);
+	for (unsigned int i = 0; i < config->pmem_count && ret == 0; i++)
+		ret = check_pmem(config, i, err);
+	return ret;
+}
+
 static int check_balloon(const struct vm_config *config, struct error *err)
 {
 	const struct balloon_config *balloon = &config->balloon;
@@ -173,5 +211,7 @@ int vm_config_check(const struct vm_config *config, struct error *err)
 		ret = check_nets(config, err);
 	if (ret == 0)
 		ret = check_vsock(config, err);
+	if (ret == 0)
+		ret = check_pmems(config, err);
 	return ret < 0 ? ret : check_balloon(config, err);
 }

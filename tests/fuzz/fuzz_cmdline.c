@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct cmdline_config config = {
 		.text = input,
 		.console = true,
-		.rootfs = true,
+		.root = "/dev/vda",
 		.devices = &device,
 		.device_count = 1,
 		.init_args = args,

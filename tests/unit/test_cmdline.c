@@ -25,7 +25,7 @@ static void expect_text(const char *text, const char *wanted)
 	const struct cmdline_config config = {
 		.text = text,
 		.console = true,
-		.rootfs = true,
+		.root = "/dev/vda",
 		.devices = devices,
 		.device_count = 2,
 	};
@@ -43,8 +43,10 @@ Test(cmdline, adds_what_the_text_does_not_name)
 	expect_text("ro", "ro console=ttyS0 root=/dev/vda");
 	expect_text("rootwait row=1 xro", "rootwait row=1 xro console=ttyS0 root=/dev/vda rw");
 	expect_text("netconsole=x", "netconsole=x console=ttyS0 root=/dev/vda rw");
-	expect(&(struct cmdline_config){ .text = "a", .rootfs = true, .rootfs_read_only = true },
+	expect(&(struct cmdline_config){ .text = "a", .root = "/dev/vda", .root_read_only = true },
 	       "a root=/dev/vda ro");
+	expect(&(struct cmdline_config){ .text = "a rootflags=dax", .root = "/dev/pmem1" },
+	       "a rootflags=dax root=/dev/pmem1 rw");
 	expect(&(struct cmdline_config){ .text = "a" }, "a");
 }
 

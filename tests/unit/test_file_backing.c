@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 
 #include "vmm/file_backing.h"
@@ -24,8 +25,9 @@ Test(file_backing, a_file_cut_short_is_named)
 	cr_assert_eq(
 		file_backings_add(&backings, host, 2 * PAGE_SIZE, 2 * PAGE_SIZE, fd, path, NULL),
 		0);
-	watch = file_backings_watch(&backings);
+	watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	cr_assert_geq(watch, 0);
+	cr_assert_eq(file_backings_watch(&backings, watch), 0);
 
 	cr_expect_str_eq(file_backings_at(&backings, host + PAGE_SIZE), path);
 	cr_expect_null(file_backings_at(&backings, host + 2 * PAGE_SIZE));

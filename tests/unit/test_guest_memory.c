@@ -48,3 +48,24 @@ Test(guest_memory, refuses_overlap_and_misalignment)
 	cr_expect_eq(mem.count, 2);
 	guest_memory_fini(&mem);
 }
+
+Test(guest_memory, windows)
+{
+	static uint8_t bytes[PAGE_SIZE];
+	struct guest_memory mem = two_regions();
+	const struct guest_region window = { 0x10000, PAGE_SIZE, bytes };
+	struct error err;
+
+	cr_assert_eq(guest_memory_add_window(&mem, &window, false, &err), 0);
+	cr_expect_eq(guest_ptr(&mem, 0x10010, 0x10), bytes + 0x10);
+	cr_expect_null(guest_ptr(&mem, 0x10ff0, 0x11));
+	cr_expect_eq(guest_memory_add_window(&mem, &window, false, &err), -EINVAL, "overlap");
+	cr_expect_eq(guest_memory_add_window(
+			     &mem, &(struct guest_region){ 0x3000, PAGE_SIZE, bytes }, true, &err),
+		     -EINVAL, "over RAM");
+	mem.windows[0].read_only = true;
+	cr_expect_null(guest_ptr(&mem, 0x10010, 0x10));
+	cr_expect_eq(guest_ptr_to_read(&mem, 0x10010, 0x10), bytes + 0x10);
+	cr_expect_eq(guest_memory_size(&mem), 0x3000, "no RAM");
+	guest_memory_fini(&mem);
+}

@@ -272,3 +272,49 @@ Test(options, bad_rates_are_refused_by_name)
 	expect_refused("--kernel k --rate rng,ops=1/5,ops=1/6", "ops is given twice");
 	expect_refused("--kernel k --rate rng,ops=1/5 --rate rng,ops=1/6", "ops is given twice");
 }
+
+Test(options, balloon)
+{
+	cr_assert_eq(parse("--kernel k --balloon 64,stats=5,deflate-on-oom=on,reporting=on"), 0,
+		     "%s", err.text);
+	cr_expect(options.vm.has_balloon);
+	cr_expect_eq(options.vm.balloon.target_mib, 64);
+	cr_expect_eq(options.vm.balloon.stats_interval_s, 5);
+	cr_expect(options.vm.balloon.deflate_on_oom && options.vm.balloon.free_page_reporting);
+	cr_expect_not(options.vm.balloon.free_page_hinting);
+	expect_refused("--kernel k --balloon x", "'x' is not a number");
+	expect_refused("--kernel k --balloon 1,stats=65536", "65535");
+	expect_refused("--kernel k --balloon 1,colour=red", "unknown setting 'colour'");
+	expect_refused("--kernel k --balloon 1 --balloon 2", "a second --balloon, '2'");
+}
+
+Test(options, pmem)
+{
+	cr_assert_eq(parse("--kernel k --pmem a:ro,root=on --pmem fd=7 --pmem b,,c"), 0, "%s",
+		     err.text);
+	cr_assert_eq(options.vm.pmem_count, 3);
+	cr_expect_str_eq(options.vm.pmems[0].path, "a");
+	cr_expect(options.vm.pmems[0].read_only && options.vm.pmems[0].root);
+	cr_expect_eq(options.vm.pmems[1].fd, 7);
+	cr_expect_not(options.vm.pmems[1].read_only || options.vm.pmems[1].root);
+	cr_expect_str_eq(options.vm.pmems[2].path, "b,c");
+	expect_refused("--kernel k --pmem :ro", "the path is empty");
+	expect_refused("--kernel k --pmem fd=2", "the console's");
+	expect_refused("--kernel k --pmem a,root=yes", "root=yes: it is on or off");
+}
+
+static void expect_bad_config(const char *line, const char *text)
+{
+	cr_assert_eq(parse(line), 0, "%s", err.text);
+	cr_expect_eq(vm_config_check(&options.vm, &err), -EINVAL, "'%s' was accepted", line);
+	cr_expect(strstr(err.text, text) != NULL, "'%s' got: %s", line, err.text);
+}
+
+Test(options, memory_devices_that_cannot_be)
+{
+	expect_bad_config("--kernel k --mem 128 --balloon 129", "129 MiB are more than");
+	expect_bad_config("--kernel k --pmem a,root=on --pmem b,root=on", "on pmem0 already");
+	expect_bad_config("--kernel k --rootfs a --pmem b,root=on", "on vda already");
+	expect_bad_config("--kernel k --pmem fd=7 --pmem fd=7", "pmem0's already");
+	expect_bad_config("--kernel k --drive fd=7 --pmem fd=7", "drive vda's already");
+}

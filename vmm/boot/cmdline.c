@@ -128,11 +128,12 @@ static void put_root(struct text *text, const struct cmdline_config *config)
 {
 	const char *user = config->text;
 
-	put_word(text, config->root_partuuid ? "root=PARTUUID=" : "root=/dev/vda");
-	if (config->root_partuuid)
-		put(text, config->root_partuuid, strlen(config->root_partuuid));
+	const char *root = config->root_partuuid ? config->root_partuuid : config->root;
+
+	put_word(text, config->root_partuuid ? "root=PARTUUID=" : "root=");
+	put(text, root, strlen(root));
 	if (config->root_wins || (!cmdline_has_word(user, "ro") && !cmdline_has_word(user, "rw")))
-		put_word(text, config->rootfs_read_only ? "ro" : "rw");
+		put_word(text, config->root_read_only ? "ro" : "rw");
 }
 
 /* Our words come after the user's: the last console= becomes /dev/console. */
@@ -142,7 +143,7 @@ static void put_additions(struct text *text, const struct cmdline_config *config
 
 	if (config->console && !cmdline_has_param(user, "console"))
 		put_word(text, "console=ttyS0");
-	if (config->rootfs && (config->root_wins || !cmdline_has_param(user, "root")))
+	if (config->root && (config->root_wins || !cmdline_has_param(user, "root")))
 		put_root(text, config);
 	if (cmdline_has_word(user, "acpi=off"))
 		put_devices(text, config);

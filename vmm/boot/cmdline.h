@@ -27,10 +27,11 @@
 struct cmdline_config {
 	const char *text; /* the user's, or CMDLINE_DEFAULT */
 	bool console; /* there is a serial console: console=ttyS0 unless text names a console= */
-	bool rootfs;  /* vda is the root: root=/dev/vda ro|rw unless text names a root= */
-	bool rootfs_read_only;
+	/* "/dev/vda": root=/dev/vda ro|rw unless text names a root=; NULL: none */
+	const char *root;
+	bool root_read_only;
 	bool root_wins;		   /* root= is added, and so counts, whatever text names */
-	const char *root_partuuid; /* NULL: the root is all of vda */
+	const char *root_partuuid; /* of a partition that is the root instead; NULL: none */
 	/* Announced by virtio_mmio.device= when text says acpi=off; else ACPI does it. */
 	const struct boot_device *devices;
 	unsigned int device_count;

@@ -59,14 +59,14 @@ static void wait_for(const char *device)
 	}
 }
 
-static void mount_root(const char *device, const char *types, unsigned long flags)
+static void mount_root(const char *device, const char *types, unsigned long flags, const char *options)
 {
 	char list[128];
 	char *rest = list;
 
 	snprintf(list, sizeof(list), "%s", types);
 	for (char *type = strsep(&rest, ","); type; type = strsep(&rest, ","))
-		if (!mount(device, "/newroot", type, flags, NULL))
+		if (!mount(device, "/newroot", type, flags, options))
 			return;
 	fail("root=%s: cannot mount it as any of %s: %s", device, types, strerror(errno));
 	end_machine("panic");
@@ -96,7 +96,7 @@ static _Noreturn void enter_root(char **argv)
 
 void switch_root(char **argv)
 {
-	char line[4096], device[128] = "", types[64] = "ext4,squashfs,erofs";
+	char line[4096], device[128] = "", types[64] = "ext4,squashfs,erofs", options[128] = "";
 	unsigned long flags = MS_RDONLY; /* the kernel's own default */
 	char *rest = line;
 
@@ -109,6 +109,8 @@ void switch_root(char **argv)
 			snprintf(device, sizeof(device), "%s", word + 5);
 		else if (!strncmp(word, "rootfstype=", 11))
 			snprintf(types, sizeof(types), "%s", word + 11);
+		else if (!strncmp(word, "rootflags=", 10))
+			snprintf(options, sizeof(options), "%s", word + 10);
 		else if (!strcmp(word, "rw"))
 			flags = 0;
 		else if (!strcmp(word, "ro"))
@@ -118,6 +120,6 @@ void switch_root(char **argv)
 		return;
 	mkdir("/newroot", 0755);
 	wait_for(device);
-	mount_root(device, types, flags);
+	mount_root(device, types, flags, options);
 	enter_root(argv);
 }

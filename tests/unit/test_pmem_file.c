@@ -1,0 +1,187 @@
+/* The file behind a pmem device: what is mapped, and what becomes of it when the file is cut short. */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#include "virtio/pmem_file.h"
+
+static int fd = -1;
+static struct pmem_file file;
+
+static void make_file(uint64_t size)
+{
+	char path[] = "/tmp/mayfly-pmem-XXXXXX";
+
+	fd = mkostemp(path, O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	unlink(path);
+	for (uint64_t at = 0; at < size; at += PAGE_SIZE)
+		cr_assert_eq(pwrite(fd, "page", 4, (off_t)at), 4);
+	cr_assert_eq(ftruncate(fd, (off_t)size), 0);
+}
+
+static void open_it(bool read_only)
+{
+	const struct pmem_file_params params = { "pmem0", NULL, dup(fd), read_only };
+	struct error err = { 0 };
+
+	cr_assert_eq(pmem_file_open(&file, &params, &err), 0, "%s", err.text);
+}
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+	(void)number, (void)context;
+	if (!pmem_file_repair(&file, info->si_addr))
+		_exit(99);
+}
+
+static void catch_sigbus(void)
+{
+	const struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+
+	sigaction(SIGBUS, &action, NULL);
+}
+
+static void init(void)
+{
+	make_file(MIB(2) + 5000);
+	open_it(false);
+	catch_sigbus();
+}
+
+static void fini(void)
+{
+	pmem_file_close(&file);
+	close(fd);
+}
+
+TestSuite(pmem_file, .init = init, .fini = fini);
+
+static volatile uint8_t *at(uint64_t offset)
+{
+	return file.host + offset;
+}
+
+Test(pmem_file, is_a_multiple_of_2_mib_with_zeroes_at_its_end)
+{
+	cr_expect_eq(file.size, MIB(4));
+	cr_expect(is_aligned((uintptr_t)file.host, MIB(2)));
+	cr_expect_eq(*at(PAGE_SIZE), 'p');
+	cr_expect_eq(*at(MIB(2) + 4999), 0);
+	cr_expect_eq(*at(MIB(4) - 1), 0);
+	*at(MIB(4) - 1) = 1; /* behind the end: goes nowhere */
+	*at(0) = 'P';
+	cr_expect_eq(lseek(fd, 0, SEEK_END), (off_t)(MIB(2) + 5000));
+	cr_expect_not(pmem_file_check(&file));
+}
+
+Test(pmem_file, writes_are_the_files)
+{
+	char text[4] = "";
+
+	memcpy(file.host + MIB(1), "mine", 4);
+	cr_assert_eq(pread(fd, text, 4, (off_t)MIB(1)), 4);
+	cr_expect_arr_eq(text, "mine", 4);
+}
+
+Test(pmem_file, lost_pages_are_zeroes_for_the_thread_that_touches_them)
+{
+	const int wake = eventfd(0, EFD_NONBLOCK);
+	uint64_t count = 0;
+
+	file.wake_fd = wake;
+	cr_assert_eq(ftruncate(fd, 10000), 0);
+	cr_expect_eq(*at(MIB(1)), 0);
+	cr_expect(file.failed);
+	cr_expect_eq(read(wake, &count, sizeof(count)), 8);
+	cr_expect_eq(*at(PAGE_SIZE), 'p', "what the file has still is there");
+	*at(MIB(1)) = 7;
+	*at(MIB(2)) = 8;
+	cr_expect_eq(*at(MIB(1)), 7);
+	cr_expect_not(pmem_file_check(&file), "nothing new is lost");
+	cr_expect_eq(*at(MIB(1)), 7, "and what was written since stays");
+	cr_assert_eq(ftruncate(fd, PAGE_SIZE), 0);
+	cr_expect(pmem_file_check(&file), "cut again");
+	cr_expect_eq(*at(PAGE_SIZE), 0);
+	cr_expect_eq(*at(MIB(1)), 7);
+	close(wake);
+}
+
+Test(pmem_file, file_that_grows_again_is_lost_still)
+{
+	cr_assert_eq(ftruncate(fd, 0), 0);
+	cr_expect(pmem_file_check(&file));
+	cr_assert_eq(ftruncate(fd, (off_t)MIB(3)), 0);
+	cr_expect_not(pmem_file_check(&file));
+	cr_expect_eq(*at(0), 0);
+	*at(0) = 1;
+	cr_expect(file.failed);
+}
+
+Test(pmem_file, addresses_of_others_are_not_its_business)
+{
+	int mine = 0;
+
+	cr_expect_not(pmem_file_repair(&file, &mine));
+	cr_expect_not(pmem_file_repair(&file, file.host - 1));
+	cr_expect_not(pmem_file_repair(&file, file.host + file.size));
+	cr_expect_not(file.failed);
+}
+
+static void *touch_all(void *arg)
+{
+	uint64_t sum = 0;
+
+	(void)arg;
+	for (uint64_t offset = 0; offset < file.size; offset += PAGE_SIZE)
+		sum += *at(offset + 1);
+	return (void *)(uintptr_t)sum;
+}
+
+Test(pmem_file, several_threads_lose_pages_at_once)
+{
+	pthread_t threads[4];
+
+	for (unsigned int i = 0; i < 4; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, touch_all, NULL), 0);
+	for (off_t size = (off_t)MIB(2); size > 0; size -= (off_t)KIB(64))
+		cr_assert_eq(ftruncate(fd, size), 0);
+	for (unsigned int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	touch_all(NULL);
+	cr_expect(file.failed);
+}
+
+/* Refusals -------------------------------------------------------------------------------------*/
+
+static void refuse(const char *path, int descriptor, bool read_only, const char *text)
+{
+	const struct pmem_file_params params = { "pmem7", path, descriptor, read_only };
+	struct pmem_file out;
+	struct error err = { 0 };
+
+	cr_expect_lt(pmem_file_open(&out, &params, &err), 0);
+	cr_expect(strstr(err.text, text) && strstr(err.text, "pmem7"), "%s", err.text);
+}
+
+Test(pmem_file_refusals, what_is_no_file_of_some_size)
+{
+	char path[] = "/tmp/mayfly-pmem-XXXXXX", fifo[64];
+	int empty = mkostemp(path, O_CLOEXEC);
+
+	snprintf(fifo, sizeof(fifo), "%s.fifo", path);
+	cr_assert_eq(mkfifo(fifo, 0600), 0);
+	refuse(path, -1, false, "is empty");
+	refuse("/tmp", -1, true, "is not a regular file");
+	refuse(fifo, -1, false, "is not a regular file");
+	refuse("/nonexistent", -1, true, "No such file");
+	cr_assert_eq(ftruncate(empty, 1), 0);
+	refuse(NULL, open(path, O_RDONLY), false, "is it open for writing?");
+	unlink(path);
+	unlink(fifo);
+	close(empty);
+}

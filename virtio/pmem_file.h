@@ -1,0 +1,61 @@
+/*
+ * The file behind a pmem device, mapped for the guest: read-only, or shared with whoever else has it mapped. The
+ * mapping is a multiple of 2 MiB; what is behind the end of the file is zeroes and is not kept.
+ *
+ *   host                          lost_from       file_end        size
+ *    | the file's pages, shared       | zeroes: lost   | zeroes        |
+ *
+ * A file that is cut short takes pages away from under the guest: a thread of ours that touches one gets SIGBUS,
+ * KVM_RUN gets EFAULT. Then zeroes take the place of what was lost, for good, and `failed` is set; nobody's life
+ * ends by it. A page that the disk cannot read is lost too.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/error.h"
+
+#define PMEM_ALIGN MIB(2) /* of address and size: the guest's memory sections want it */
+
+struct pmem_file {
+	char name[32];	  /* "pmem0", for messages */
+	char label[320];  /* the path, or "descriptor 7" */
+	const char *path; /* borrowed; NULL for a descriptor */
+	int fd;
+	bool read_only;
+	uint8_t *host;	   /* aligned to PMEM_ALIGN */
+	uint64_t size;	   /* of the mapping, a multiple of PMEM_ALIGN */
+	uint64_t length;   /* of the file when it was mapped, bytes */
+	uint64_t file_end; /* the same in whole pages */
+
+	/* Any thread, signal handlers too. */
+	atomic_uint_fast64_t lost_from; /* zeroes from here on; file_end while nothing is lost */
+	atomic_bool failed;		/* something was lost: no flush can succeed */
+	atomic_int wake_fd;		/* an eventfd that is written then, -1: none */
+};
+
+struct pmem_file_params {
+	const char *name;
+	const char *path; /* or NULL, and then: */
+	int fd;		  /* taken over: a failure closes it too */
+	bool read_only;
+};
+
+/* Control thread. Regular files that are not empty; the error names the device and the file. */
+must_check int pmem_file_open(struct pmem_file *file, const struct pmem_file_params *params,
+			      struct error *err);
+
+/* Unmaps. Nobody may use the memory any more. Harmless after a failure to open. */
+void pmem_file_close(struct pmem_file *file);
+
+/*
+ * Has the file become shorter than what is mapped of it? Then replaces what was lost. True when something was
+ * replaced by this call. Any thread; async-signal-safe.
+ */
+bool pmem_file_check(struct pmem_file *file);
+
+/*
+ * An access to `addr` failed (SIGBUS). False: the address is not the file's; else the page can be touched now. Any
+ * thread; async-signal-safe.
+ */
+bool pmem_file_repair(struct pmem_file *file, const void *addr);
