@@ -16,12 +16,22 @@ static struct bucket_config compose_bucket(const struct bucket_request *bucket)
 	};
 }
 
-static struct rate_config compose_rate(const struct rate_request *rate)
+struct rate_config compose_rate(const struct rate_request *rate)
 {
 	return (struct rate_config){
 		.bytes = compose_bucket(&rate->bandwidth),
 		.ops = compose_bucket(&rate->ops),
 	};
+}
+
+void compose_rate_update(const struct rate_request *rate, struct rate_update *out)
+{
+	const struct rate_config config = compose_rate(rate);
+
+	out->bytes = config.bytes;
+	out->ops = config.ops;
+	out->new_bytes = rate->bandwidth.given ? &out->bytes : NULL;
+	out->new_ops = rate->ops.given ? &out->ops : NULL;
 }
 
 static void compose_boot(struct vm_config *vm, const struct boot_request *boot)
@@ -48,6 +58,73 @@ static void compose_drive(struct vm_config *vm, const struct drive_request *driv
 	};
 }
 
+static void compose_net(struct vm_config *vm, const struct net_request *net, bool mmds)
+{
+	struct net_config *out = &vm->nets[vm->net_count++];
+
+	*out = (struct net_config){
+		.id = net->iface_id,
+		.tap = net->host_dev_name.path,
+		.fd = net->host_dev_name.fd,
+		.mtu = (uint16_t)net->mtu.value,
+		.mmds = mmds,
+		.rx_rate = compose_rate(&net->rx_rate_limiter),
+		.tx_rate = compose_rate(&net->tx_rate_limiter),
+	};
+	out->has_mac = net->guest_mac && parse_mac(net->guest_mac, out->mac) == 0;
+}
+
+static void compose_pmem(struct vm_config *vm, const struct pmem_request *pmem)
+{
+	vm->pmems[vm->pmem_count++] = (struct pmem_config){
+		.id = pmem->id,
+		.path = pmem->path_on_host.path,
+		.fd = pmem->path_on_host.fd,
+		.read_only = pmem->read_only.value,
+		.root = pmem->root_device.value,
+		.rate = compose_rate(&pmem->rate_limiter),
+	};
+}
+
+/* Clients that do not care say 0; a guest's context id begins at 3. */
+#define CID_MIN 3u
+
+static void compose_vsock(struct vm_config *vm, const struct vsock_request *vsock)
+{
+	vm->has_vsock = vsock != NULL;
+	if (vsock)
+		vm->vsock = (struct vsock_config){
+			.id = vsock->vsock_id,
+			.path = vsock->uds_path,
+			.cid = vsock->guest_cid.value < CID_MIN ? CID_MIN
+								: (uint32_t)vsock->guest_cid.value,
+		};
+}
+
+static void compose_balloon(struct vm_config *vm, const struct balloon_request *balloon)
+{
+	vm->has_balloon = balloon->given;
+	vm->balloon = (struct balloon_config){
+		.target_mib = (uint32_t)balloon->amount_mib.value,
+		.deflate_on_oom = balloon->deflate_on_oom.value,
+		.stats_interval_s = (uint32_t)balloon->stats_polling_interval_s.value,
+		.free_page_reporting = balloon->free_page_reporting.value,
+		.free_page_hinting = balloon->free_page_hinting.value,
+	};
+}
+
+static void compose_rng(struct vm_config *vm, const struct entropy_request *entropy)
+{
+	vm->no_rng = !entropy;
+	if (entropy)
+		vm->rng.rate = compose_rate(&entropy->rate_limiter);
+}
+
+static const struct net_request *net_at(const struct controller *controller, unsigned int index)
+{
+	return controller->nets[index].data;
+}
+
 void controller_compose(struct controller *controller)
 {
 	const struct machine_request *machine = &controller->machine_config;
@@ -57,10 +134,18 @@ void controller_compose(struct controller *controller)
 		.vcpus = (unsigned int)machine->vcpu_count.value,
 		.memory = machine->mem_size_mib.value << 20,
 		.has_console = true,
-		.console_fd = STDOUT_FILENO,
-		.no_rng = true,
+		.mmds = controller->mmds_config.set ? controller->mmds : NULL,
+		.console_fd = controller->serial_fd >= 0 ? controller->serial_fd : STDOUT_FILENO,
 	};
 	compose_boot(vm, controller->boot.data);
 	for (unsigned int i = 0; i < controller->drive_count; i++)
 		compose_drive(vm, controller->drives[i].data);
+	for (unsigned int i = 0; i < controller->net_count; i++)
+		compose_net(vm, controller->nets[i].data,
+			    controller_serves_mmds(controller, net_at(controller, i)->iface_id));
+	for (unsigned int i = 0; i < controller->pmem_count; i++)
+		compose_pmem(vm, controller->pmems[i].data);
+	compose_vsock(vm, controller->vsock.data);
+	compose_balloon(vm, &controller->balloon);
+	compose_rng(vm, controller->entropy.data);
 }

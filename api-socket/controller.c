@@ -1,8 +1,10 @@
 #include "api-socket/controller.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "api-socket/controller_priv.h"
+#include "vmm/mmds/mmds.h"
 
 int controller_create(struct controller **out, const struct controller_params *params,
 		      struct error *err)
@@ -15,6 +17,8 @@ int controller_create(struct controller **out, const struct controller_params *p
 	controller->host = params->host;
 	controller->timeline = params->timeline;
 	controller->id = params->id;
+	controller->mmds_max = params->mmds_max;
+	controller->serial_fd = -1;
 	controller->phase = PHASE_NOT_STARTED;
 	controller->machine_config = (struct machine_request){
 		.given = true,
@@ -39,16 +43,27 @@ static void drop_machine(struct controller *controller)
 	machine_destroy(machine);
 }
 
+static void clear_all(struct kept *kept, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++)
+		kept_clear(&kept[i]);
+}
+
 void controller_destroy(struct controller *controller)
 {
 	if (!controller)
 		return;
 	drop_machine(controller);
 	kept_clear(&controller->boot);
-	for (unsigned int i = 0; i < controller->drive_count; i++)
-		kept_clear(&controller->drives[i]);
-	for (unsigned int i = 0; i < controller->net_count; i++)
-		kept_clear(&controller->nets[i]);
+	clear_all(controller->drives, controller->drive_count);
+	clear_all(controller->nets, controller->net_count);
+	clear_all(controller->pmems, controller->pmem_count);
+	kept_clear(&controller->vsock);
+	kept_clear(&controller->entropy);
+	kept_clear(&controller->serial);
+	kept_clear(&controller->mmds_config);
+	mmds_destroy(controller->mmds);
+	close_fd(&controller->serial_fd);
 	free(controller);
 }
 
@@ -58,18 +73,25 @@ struct machine *controller_machine(struct controller *controller)
 }
 
 /* Descriptors that the machine takes over: it gets copies, for the start may be tried again. */
+static int lend(int *fd, const char *id, struct error *err)
+{
+	if (*fd < 0)
+		return 0;
+	*fd = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
+	return *fd < 0 ? error_set_errno(err, errno, "%s: its descriptor", id) : 0;
+}
+
 static int lend_descriptors(struct vm_config *vm, struct error *err)
 {
-	for (unsigned int i = 0; i < vm->drive_count; i++) {
-		struct drive_config *drive = &vm->drives[i];
+	int ret = 0;
 
-		if (drive->fd >= 0)
-			drive->fd = dup(drive->fd);
-		if (!drive->path && drive->fd < 0)
-			return error_set_errno(err, errno, "drive %s: no descriptor is left",
-					       drive->id);
-	}
-	return 0;
+	for (unsigned int i = 0; i < vm->drive_count && ret == 0; i++)
+		ret = lend(&vm->drives[i].fd, vm->drives[i].id, err);
+	for (unsigned int i = 0; i < vm->net_count && ret == 0; i++)
+		ret = lend(&vm->nets[i].fd, vm->nets[i].id, err);
+	for (unsigned int i = 0; i < vm->pmem_count && ret == 0; i++)
+		ret = lend(&vm->pmems[i].fd, vm->pmems[i].id, err);
+	return ret;
 }
 
 int controller_start(struct controller *controller, struct error *err)
@@ -79,6 +101,9 @@ int controller_start(struct controller *controller, struct error *err)
 
 	if (!controller->boot.set)
 		return error_set(err, EINVAL, "Cannot start microvm without kernel configuration.");
+	ret = controller_open_serial(controller, err);
+	if (ret < 0)
+		return ret;
 	controller_compose(controller);
 	if ((ret = vm_config_check(&controller->vm, err)) < 0 ||
 	    (ret = lend_descriptors(&controller->vm, err)) < 0 ||
@@ -94,6 +119,12 @@ int controller_start(struct controller *controller, struct error *err)
 	controller->phase = PHASE_RUNNING;
 	host->started(host->opaque);
 	return 0;
+}
+
+struct virtio_device *controller_device(struct controller *controller, uint32_t virtio_id,
+					unsigned int index)
+{
+	return machine_device(controller->machine, virtio_id, index);
 }
 
 /* The first field of every table of things with names is the name. */

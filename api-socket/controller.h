@@ -25,7 +25,8 @@ struct controller_params {
 	struct event_loop *loop; /* the control loop */
 	const struct controller_host *host;
 	struct timeline *timeline;
-	const char *id; /* the instance's; borrowed */
+	const char *id;	 /* the instance's; borrowed */
+	size_t mmds_max; /* bytes of metadata */
 };
 
 must_check int controller_create(struct controller **out, const struct controller_params *params,

@@ -15,12 +15,20 @@ struct controller {
 
 	/* What was asked for, as it was asked. */
 	struct machine_request machine_config;
+	bool machine_touched; /* machine_config was asked for: no snapshot can be loaded any more */
 	struct kept boot;
 	struct kept drives[VM_DRIVES_MAX]; /* struct drive_request; the root device is the first */
 	unsigned int drive_count;
 	struct kept nets[VM_NETS_MAX]; /* struct net_request */
 	unsigned int net_count;
+	struct kept pmems[VM_PMEMS_MAX]; /* struct pmem_request */
+	unsigned int pmem_count;
+	struct kept vsock, entropy, serial, mmds_config;
+	struct balloon_request balloon; /* not `given`: there is none */
 
+	struct mmds *mmds;   /* the metadata service; NULL: not needed so far */
+	size_t mmds_max;     /* bytes of its data */
+	int serial_fd;	     /* where the serial port's output goes, when not to ours; -1 */
 	struct vm_config vm; /* made of it at the start; the machine's while there is one */
 };
 
@@ -30,5 +38,25 @@ void controller_compose(struct controller *controller);
 /* api-socket/controller.c: builds the machine and lets it run; on failure it is as if never asked. */
 must_check int controller_start(struct controller *controller, struct error *err);
 
+/* api-socket/methods_mmds.c: may the guest reach the metadata service by this interface? */
+bool controller_serves_mmds(const struct controller *controller, const char *iface_id);
+
+/* api-socket/methods_serial.c: opens what /serial names. -errno and *err. */
+must_check int controller_open_serial(struct controller *controller, struct error *err);
+
 /* Among `count` kept requests the one whose field (a string) is `id`: its index, or count. */
 unsigned int kept_find(const struct kept *kept, unsigned int count, const char *id);
+
+struct rate_config compose_rate(const struct rate_request *rate);
+
+/* What of a limit a patch names: NULL for what it leaves alone. The buckets are in *out. */
+struct rate_update {
+	struct bucket_config bytes, ops;
+	const struct bucket_config *new_bytes, *new_ops; /* into the above, or NULL */
+};
+
+void compose_rate_update(const struct rate_request *rate, struct rate_update *out);
+
+/* The index-th device of a kind (VIRTIO_ID_*) of the running machine. */
+struct virtio_device *controller_device(struct controller *controller, uint32_t virtio_id,
+					unsigned int index);

@@ -73,6 +73,7 @@ static int decode_uint(struct decoder *decoder, enum field_type type, json_t *va
 		[FIELD_U16] = { "u16", UINT16_MAX },
 		[FIELD_U32] = { "u32", UINT32_MAX },
 		[FIELD_U64] = { "u64", INT64_MAX }, /* jansson's numbers end there */
+		[FIELD_USIZE] = { "usize", INT64_MAX },
 	};
 	json_int_t number = json_integer_value(value);
 
@@ -103,13 +104,19 @@ static int decode_choice(struct decoder *decoder, const struct field *field, jso
 	return refuse(decoder, PLACE_VALUE, "unknown variant `%.100s`, %s", word, wanted);
 }
 
-static int decode_string(struct decoder *decoder, json_t *value, const char **out)
+static int decode_string(struct decoder *decoder, const struct field *field, json_t *value,
+			 const char **out)
 {
-	if (!json_is_string(value))
-		return refuse_type(decoder, value, "a string");
-	if (strlen(json_string_value(value)) != json_string_length(value))
+	const char *text = json_string_value(value);
+	char why[300];
+
+	if (!text)
+		return refuse_type(decoder, value, field->expected ? field->expected : "a string");
+	if (strlen(text) != json_string_length(value))
 		return refuse(decoder, PLACE_VALUE, "a string has a NUL character");
-	*out = json_string_value(value);
+	if (field->check && field->check(text, why, sizeof(why)) < 0)
+		return refuse(decoder, field->check_early ? PLACE_VALUE : PLACE_MEMBER, "%s", why);
+	*out = text;
 	return 0;
 }
 
@@ -129,19 +136,21 @@ static int decode_descriptor(struct decoder *decoder, json_t *value, struct opt_
 	return 0;
 }
 
-static int decode_file(struct decoder *decoder, json_t *value, struct opt_file *out)
+static int decode_file(struct decoder *decoder, const struct field *field, json_t *value,
+		       struct opt_file *out)
 {
 	if (decoder->fds && json_is_object(value))
 		return decode_descriptor(decoder, value, out);
-	return decode_string(decoder, value, &out->path);
+	return decode_string(decoder, field, value, &out->path);
 }
 
 /* Lists -----------------------------------------------------------------------------------------*/
 
 static int decode_item(struct decoder *decoder, const struct field *field, json_t *value, void *out)
 {
-	return field->type == FIELD_STRINGS ? decode_string(decoder, value, (const char **)out)
-					    : decode_struct(decoder, field->sub, value, out);
+	return field->type == FIELD_STRINGS
+		       ? decode_string(decoder, field, value, (const char **)out)
+		       : decode_struct(decoder, field->sub, value, out);
 }
 
 static size_t item_size(const struct field *field)
@@ -188,9 +197,9 @@ static int decode_value(struct decoder *decoder, const struct field *field, json
 		return decode_choice(decoder, field, value, out);
 	case FIELD_STRING:
 	case FIELD_ID:
-		return decode_string(decoder, value, out);
+		return decode_string(decoder, field, value, out);
 	case FIELD_FILE:
-		return decode_file(decoder, value, out);
+		return decode_file(decoder, field, value, out);
 	case FIELD_STRUCT:
 		return decode_struct(decoder, field->sub, value, out);
 	case FIELD_LIST:
@@ -309,6 +318,11 @@ int fields_decode(const struct field_set *set, json_t *tree, const struct field_
 
 	error->step_count = 0;
 	set_defaults(set, out);
+	if (set->whole) {
+		*(bool *)out = true;
+		*(json_t **)(void *)((char *)out + set->fields[0].offset) = tree;
+		return 0;
+	}
 	ret = decode_struct(&decoder, set, tree, out);
 	if (ret < 0)
 		fields_free(set, out);

@@ -50,6 +50,7 @@ enum field_type {
 	FIELD_U16,
 	FIELD_U32,
 	FIELD_U64,
+	FIELD_USIZE, /* as FIELD_U64; in messages its name is another */
 	FIELD_CHOICE,
 	FIELD_STRING,
 	FIELD_ID, /* a string: the name of a resource, api_id_check() */
@@ -77,7 +78,11 @@ struct field {
 	bool deprecated;	     /* its use is answered with a Deprecation header */
 	bool silent;		     /* left out of what is shown while it is not given */
 	bool shown;		     /* shown with its fallback when not given, not as null */
-	const char *help;	     /* a sentence for people, with unit and range */
+	/* A string's form: 0, or -EINVAL with why it has another. Pure. May be NULL. */
+	int (*check)(const char *text, char *why, size_t size);
+	bool check_early;     /* its refusals are those of a value, not of a member of a struct */
+	const char *expected; /* "a string", unless Firecracker says it in other words */
+	const char *help;     /* a sentence for people, with unit and range */
 };
 
 struct field_set {
@@ -85,6 +90,7 @@ struct field_set {
 	uint32_t size;	  /* bytes of the struct */
 	const struct field *fields;
 	uint32_t count;
+	bool whole; /* no object: its one field, a FIELD_ANY, is the tree itself */
 	bool lenient; /* a field that it does not have is ignored, as Firecracker does here and there */
 };
 
@@ -109,9 +115,10 @@ struct field_step {
 };
 
 enum field_place {
-	PLACE_VALUE, /* what is wrong is the value */
-	PLACE_KEY,   /* what is wrong is its name */
-	PLACE_END,   /* something is missing from the object */
+	PLACE_VALUE,  /* what is wrong is the value */
+	PLACE_MEMBER, /* the same; told once its struct has gone on to what follows it */
+	PLACE_KEY,    /* what is wrong is its name */
+	PLACE_END,    /* something is missing from the object */
 };
 
 /* Why a tree was not what the table says. */

@@ -199,11 +199,16 @@ static void call_with_body(struct http *http, const struct method *method, const
 	json_decref(tree);
 }
 
-/* Only the path says what is meant. */
-static void call_without_body(struct http *http, const struct method *method, const char *id)
+/* Without a body only the path says what is meant. */
+static void call_method(struct http *http, const struct method *method, const char *id)
 {
-	json_t *tree = method->id_field ? json_pack("{s:s}", method->id_field, id) : NULL;
+	json_t *tree;
 
+	if (http->body_len) {
+		call_with_body(http, method, id);
+		return;
+	}
+	tree = method->id_field ? json_pack("{s:s}", method->id_field, id) : NULL;
 	call(http, method, id, tree);
 	json_decref(tree);
 }
@@ -212,21 +217,20 @@ static void serve(struct http *http, enum api_verb verb, char *path)
 {
 	char *id = path;
 	const struct method *method = method_by_path(verb, path, &id);
+	bool wants_body = verb == API_PUT || verb == API_PATCH;
 
 	if (verb == API_GET && http->body_len) {
 		fault(http, "GET request cannot have a body.");
-	} else if (!method) {
-		fault_no_method(http, verb, path);
 	} else if (verb == API_DELETE && http->body_len) {
 		fault(http, "Empty Delete request.");
-	} else if (method->id_field && !check_path_id(http, id)) {
-		return;
-	} else if (http->body_len) {
-		call_with_body(http, method, id);
-	} else if (verb == API_GET || verb == API_DELETE || method->may_be_empty) {
-		call_without_body(http, method, id);
-	} else {
+	} else if (wants_body && !http->body_len && !(method && method->may_be_empty)) {
 		fault(http, "Empty %s request.", verbs[verb]);
+	} else if (!method) {
+		fault_no_method(http, verb, path);
+	} else if (method->exact && *id) {
+		fault(http, "Unrecognized %s request path `%s`.", verbs[verb], id);
+	} else if (!method->id_field || check_path_id(http, id)) {
+		call_method(http, method, id);
 	}
 }
 

@@ -130,6 +130,10 @@ static const char *find_place(const char *text, size_t len, const struct field_e
 	switch (why->place) {
 	case PLACE_KEY:
 		return key_end;
+	case PLACE_MEMBER:
+		skip_value(&cursor);
+		skip_mark(&cursor, '}');
+		return cursor.at;
 	case PLACE_VALUE:
 		return refused_value(cursor, why->text);
 	default:

@@ -70,7 +70,9 @@ static enum api_outcome call_checked(struct controller *controller, const struct
 
 	if (ret < 0)
 		return API_REFUSED;
-	reply->deprecated = method->fields && fields_use_deprecated(method->fields, request->data);
+	reply->deprecated = (method->fields &&
+			     fields_use_deprecated(method->fields, request->data)) ||
+			    (method->is_deprecated && method->is_deprecated(request->data));
 	ret = check_phase(controller, method, &reply->err);
 	if (ret == 0)
 		ret = method->handle(controller, request, reply);
@@ -160,6 +162,12 @@ int reply_refuse(struct api_reply *reply, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	return error_set(&reply->err, EINVAL, "%s", text);
+}
+
+int reply_with(struct api_reply *reply, json_t *result)
+{
+	reply->result = result;
+	return result ? 0 : error_set(&reply->err, ENOMEM, "out of memory");
 }
 
 int reply_prefix(struct api_reply *reply, const char *prefix)

@@ -52,12 +52,16 @@ struct method {
 	enum api_verb verb;
 	const char *path;     /* in HTTP, without the first slash: "drives" */
 	const char *id_field; /* the path goes on with an id, which is this field; NULL: no */
+	const char *metric;   /* what its calls are counted as; NULL: they are not */
 	unsigned int phases;  /* enum api_phase, or'ed */
 	const struct field_set *fields; /* NULL: there are none */
 	bool may_be_empty;		/* HTTP: no body is the same as {} */
-	bool names_ids;			/* HTTP: the refusal of two ids that differ shows both */
+	bool exact;	/* HTTP: its path goes no further, which is refused, not ignored */
+	bool names_ids; /* HTTP: the refusal of two ids that differ shows both */
 	/* What the table of fields cannot say. Pure. May be NULL. */
 	int (*check)(const void *data, struct error *err);
+	/* Is something deprecated but a field (field.deprecated)? Pure. May be NULL. */
+	bool (*is_deprecated)(const void *data);
 	/* 0, or -errno with reply->err. Strings of the request are good until it returns, or as
 	 * long as it keeps them (kept_take()). */
 	int (*handle)(struct controller *controller, struct api_request *request,
@@ -111,6 +115,9 @@ enum api_outcome method_call(struct controller *controller, const struct method 
 
 /* reply->err from a sentence; returns -EINVAL. */
 int reply_refuse(struct api_reply *reply, const char *fmt, ...) printf_like(2, 3);
+
+/* The answer; NULL: there was no memory for it, which is the reply then. */
+int reply_with(struct api_reply *reply, json_t *result);
 
 /* "Drive config error: " before an error's sentence. */
 int reply_prefix(struct api_reply *reply, const char *prefix);

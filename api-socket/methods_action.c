@@ -37,13 +37,15 @@ static int put_action(struct controller *controller, struct api_request *request
 	case ACTION_FLUSH_METRICS:
 		return reply_refuse(reply, "FlushMetrics is not supported yet.");
 	default:
-		return reply_refuse(reply, "SendCtrlAltDel is not supported yet.");
+		machine_press_ctrl_alt_del(controller->machine);
+		return 0;
 	}
 }
 
 static const struct method methods[] = {
 	{
 		.name = "action",
+		.metric = "actions",
 		.verb = API_PUT,
 		.path = "actions",
 		.phases = PHASES_ALL,

@@ -51,6 +51,7 @@ static int put_boot(struct controller *controller, struct api_request *request,
 static const struct method methods[] = {
 	{
 		.name = "boot.put",
+		.metric = "boot_source",
 		.verb = API_PUT,
 		.path = "boot-source",
 		.phases = PHASES_BEFORE,

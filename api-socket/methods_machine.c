@@ -12,7 +12,7 @@ static const char *const huge_pages[] = { "None", "Transparent", "2M", NULL };
 #define MACHINE_FIELDS(required, defaulted)                                                        \
 	MACHINE_FIELD(vcpu_count, FIELD_U8, required, .fallback = 1,                               \
 		      .help = "virtual CPUs, 1 to 32"),                                            \
-		MACHINE_FIELD(mem_size_mib, FIELD_U64, required, .fallback = 128,                  \
+		MACHINE_FIELD(mem_size_mib, FIELD_USIZE, required, .fallback = 128,                \
 			      .help = "memory in MiB"),                                            \
 		MACHINE_FIELD(smt, FIELD_BOOL, defaulted,                                          \
 			      .help = "two threads a core; then vcpu_count is 1 or even"),         \
@@ -69,6 +69,7 @@ static int set_machine(struct controller *controller, struct machine_request *ma
 		return ret;
 	machine->cpu_template.given = false;
 	controller->machine_config = *machine;
+	controller->machine_touched = true;
 	return 0;
 }
 
@@ -119,6 +120,7 @@ static int get_machine(struct controller *controller, struct api_request *reques
 static const struct method methods[] = {
 	{
 		.name = "machine.get",
+		.metric = "machine_cfg",
 		.verb = API_GET,
 		.path = "machine-config",
 		.phases = PHASES_ALL,
@@ -127,6 +129,7 @@ static const struct method methods[] = {
 	},
 	{
 		.name = "machine.put",
+		.metric = "machine_cfg",
 		.verb = API_PUT,
 		.path = "machine-config",
 		.phases = PHASES_BEFORE,
@@ -136,6 +139,7 @@ static const struct method methods[] = {
 	},
 	{
 		.name = "machine.patch",
+		.metric = "machine_cfg",
 		.verb = API_PATCH,
 		.path = "machine-config",
 		.phases = PHASES_BEFORE,

@@ -77,3 +77,166 @@ enum action {
 };
 
 extern const struct field_set action_fields;
+
+struct drive_patch_request {
+	bool given;
+	const char *drive_id;
+	struct opt_file path_on_host;
+	struct rate_request rate_limiter;
+};
+
+/* Of a thing with a name, only the name: what is to be removed. */
+struct name_request {
+	bool given;
+	const char *id;
+};
+
+struct net_request {
+	bool given;
+	const char *iface_id;
+	struct opt_file host_dev_name;
+	const char *guest_mac;
+	struct opt_uint mtu;
+	struct rate_request rx_rate_limiter, tx_rate_limiter;
+};
+
+struct net_patch_request {
+	bool given;
+	const char *iface_id;
+	struct rate_request rx_rate_limiter, tx_rate_limiter;
+};
+
+extern const struct field_set net_fields;
+
+/* "06:00:00:00:00:01" to bytes: -EINVAL when it is none. */
+must_check int parse_mac(const char *text, uint8_t mac[static 6]);
+
+struct pmem_request {
+	bool given;
+	const char *id;
+	struct opt_file path_on_host;
+	struct opt_bool root_device, read_only;
+	struct rate_request rate_limiter;
+};
+
+struct pmem_patch_request {
+	bool given;
+	const char *id;
+	struct rate_request rate_limiter;
+};
+
+extern const struct field_set pmem_fields;
+
+struct vsock_request {
+	bool given;
+	struct opt_uint guest_cid;
+	const char *uds_path, *vsock_id;
+};
+
+extern const struct field_set vsock_fields;
+
+struct balloon_request {
+	bool given;
+	struct opt_uint amount_mib;
+	struct opt_bool deflate_on_oom;
+	struct opt_uint stats_polling_interval_s;
+	struct opt_bool free_page_hinting, free_page_reporting;
+};
+
+extern const struct field_set balloon_fields;
+
+struct entropy_request {
+	bool given;
+	struct rate_request rate_limiter;
+};
+
+extern const struct field_set entropy_fields;
+
+struct serial_request {
+	bool given;
+	const char *serial_out_path;
+	struct bucket_request rate_limiter;
+};
+
+extern const struct field_set serial_fields;
+
+struct vm_request {
+	bool given;
+	struct opt_uint state; /* enum vm_state */
+};
+
+enum vm_state {
+	VM_PAUSED,
+	VM_RESUMED,
+};
+
+struct snapshot_create_request {
+	bool given;
+	struct opt_uint snapshot_type; /* enum snapshot_type */
+	struct opt_file snapshot_path, mem_file_path;
+};
+
+enum snapshot_type {
+	SNAPSHOT_DIFF,
+	SNAPSHOT_FULL,
+};
+
+struct mem_backend_request {
+	bool given;
+	struct opt_file backend_path;
+	struct opt_uint backend_type; /* enum mem_backend */
+};
+
+enum mem_backend {
+	MEM_BACKEND_FILE,
+	MEM_BACKEND_UFFD,
+};
+
+struct net_override {
+	bool given;
+	const char *iface_id;
+	struct opt_file host_dev_name;
+};
+
+struct vsock_override {
+	bool given;
+	const char *uds_path;
+};
+
+struct snapshot_load_request {
+	bool given;
+	struct opt_file snapshot_path, mem_file_path;
+	struct mem_backend_request mem_backend;
+	struct opt_bool enable_diff_snapshots, track_dirty_pages, resume_vm;
+	struct opt_list network_overrides; /* struct net_override */
+	struct vsock_override vsock_override;
+	struct opt_bool clock_realtime;
+	struct opt_uint huge_pages; /* 0: as in the snapshot; else enum huge_pages_kind plus 1 */
+};
+
+struct mmds_config_request {
+	bool given;
+	struct opt_uint version;	    /* enum mmds_version */
+	struct opt_list network_interfaces; /* const char *: iface_id */
+	const char *ipv4_address;
+	struct opt_bool imds_compat;
+};
+
+enum mmds_version {
+	MMDS_V1,
+	MMDS_V2,
+};
+
+extern const struct field_set mmds_config_fields;
+
+/*
+ * PUT /snapshot/create and /snapshot/load hand their requests to these (api-socket/methods_snapshot.c).
+ * 0 or -errno with *err, the sentence without Firecracker's prefix.
+ */
+struct controller;
+must_check int controller_save_snapshot(struct controller *controller,
+					const struct snapshot_create_request *request,
+					struct error *err);
+must_check int controller_load_snapshot(struct controller *controller,
+					const struct snapshot_load_request *request,
+					struct error *err);

@@ -92,6 +92,7 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 		.host = host,
 		.timeline = api->run.timeline,
 		.id = api->options.id,
+		.mmds_max = api->options.mmds_max,
 	};
 	int ret = event_loop_create(&api->run.control, EVENT_LOOP_EPOLL, "control", err);
 

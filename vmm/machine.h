@@ -74,6 +74,13 @@ struct virtio_device *machine_balloon(struct machine *machine);
 /* The index-th pmem device of the configuration, for virtio/virtio_pmem.h; NULL when there are fewer. */
 struct virtio_device *machine_pmem(struct machine *machine, unsigned int index);
 
+/* The index-th device of a kind (VIRTIO_ID_*), in the order of the configuration; NULL: there is none. */
+struct virtio_device *machine_device(struct machine *machine, uint32_t virtio_id,
+				     unsigned int index);
+
+/* The guest is asked to restart as a person at its keyboard would. */
+void machine_press_ctrl_alt_del(struct machine *machine);
+
 /* The serial port, for input. */
 struct serial *machine_serial(struct machine *machine);
 

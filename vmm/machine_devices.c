@@ -94,6 +94,15 @@ int machine_add_virtio(struct machine *machine, struct error *err)
 	return ret;
 }
 
+struct virtio_device *machine_device(struct machine *machine, uint32_t virtio_id,
+				     unsigned int index)
+{
+	for (unsigned int i = 0; i < machine->device_count; i++)
+		if (machine->devices[i]->ops->id == virtio_id && index-- == 0)
+			return machine->devices[i];
+	return NULL;
+}
+
 void machine_free_devices(struct machine *machine)
 {
 	machine_free_mmds(machine);

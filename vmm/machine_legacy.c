@@ -98,3 +98,8 @@ int machine_add_legacy(struct machine *machine, struct error *err)
 		return ret;
 	return bus_add(&machine->mmio, LAYOUT_BOOT_TIMER, 1, &boot_timer_ops, machine);
 }
+
+void machine_press_ctrl_alt_del(struct machine *machine)
+{
+	i8042_press_ctrl_alt_del(&machine->i8042);
+}

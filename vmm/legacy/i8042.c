@@ -193,3 +193,16 @@ void i8042_init(struct i8042 *i8042, struct irq_line *irq, void (*reset)(void *)
 	};
 	pthread_mutex_init(&i8042->lock, NULL);
 }
+
+/* Scan code set 1, which is what Linux sees of set 2 through a controller that translates. A guest that
+ * leaves the bytes where they are gets no more of them. */
+void i8042_press_ctrl_alt_del(struct i8042 *i8042)
+{
+	static const uint8_t keys[] = { 0x1d, 0x38, 0xe0, 0x53, 0xe0, 0xd3, 0xb8, 0x9d };
+
+	pthread_mutex_lock(&i8042->lock);
+	if (i8042->output_len + sizeof(keys) <= sizeof(i8042->output))
+		for (size_t i = 0; i < sizeof(keys); i++)
+			put_from_keyboard(i8042, keys[i]);
+	pthread_mutex_unlock(&i8042->lock);
+}

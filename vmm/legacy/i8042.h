@@ -31,3 +31,6 @@ extern const struct bus_ops i8042_ops;
 #define I8042_PORTS 5
 
 void i8042_init(struct i8042 *i8042, struct irq_line *irq, void (*reset)(void *), void *opaque);
+
+/* The keys Ctrl, Alt and Delete are pressed and let go: Linux restarts by it. Any thread. */
+void i8042_press_ctrl_alt_del(struct i8042 *i8042);

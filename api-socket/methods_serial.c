@@ -1,0 +1,58 @@
+/* PUT /serial: where the serial port's output goes. */
+#include <fcntl.h>
+
+#include "api-socket/methods.h"
+#include "api-socket/os_error.h"
+
+static const struct field fields[] = {
+	FIELD(struct serial_request, serial_out_path, FIELD_STRING, FIELD_OPTIONAL,
+	      .expected = "path string",
+	      .help = "a file, or a named pipe that somebody reads; it is added at its end"),
+	FIELD(struct serial_request, rate_limiter, FIELD_STRUCT, FIELD_OPTIONAL,
+	      .sub = &bucket_fields, .help = "how much of it; not supported"),
+};
+
+const struct field_set serial_fields = FIELD_SET("SerialConfig", struct serial_request, fields);
+
+static int put_serial(struct controller *controller, struct api_request *request,
+		      struct api_reply *reply)
+{
+	const struct serial_request *serial = request->data;
+
+	if (serial->rate_limiter.given)
+		return reply_refuse(reply, "The serial port's rate_limiter is not supported.");
+	return kept_take(&controller->serial, &serial_fields, request, &reply->err);
+}
+
+int controller_open_serial(struct controller *controller, struct error *err)
+{
+	const struct serial_request *serial = controller->serial.data;
+	const char *path = serial ? serial->serial_out_path : NULL;
+	char why[OS_ERROR_MAX];
+
+	close_fd(&controller->serial_fd);
+	if (!path)
+		return 0;
+	/* Not to wait for the reader of a pipe. */
+	controller->serial_fd =
+		open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+	if (controller->serial_fd < 0)
+		return error_set(err, errno, "Cannot open the serial port's output %s: %s", path,
+				 os_error(why, errno));
+	return 0;
+}
+
+static const struct method methods[] = {
+	{
+		.name = "serial.put",
+		.metric = "serial",
+		.verb = API_PUT,
+		.path = "serial",
+		.phases = PHASES_BEFORE,
+		.fields = &serial_fields,
+		.handle = put_serial,
+		.help = "Sends the serial port's output to a file or pipe",
+	},
+};
+
+const struct method_group serial_methods = METHOD_GROUP(methods);

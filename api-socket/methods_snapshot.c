@@ -1,0 +1,172 @@
+/* /snapshot/create and /snapshot/load. */
+#include "api-socket/methods.h"
+
+static const char *const types[] = { "Diff", "Full", NULL };
+static const char *const backends[] = { "File", "Uffd", NULL };
+static const char *const huge_pages[] = { "Snapshot", "None", "Transparent", "2M", NULL };
+
+static const struct field create_table[] = {
+	FIELD(struct snapshot_create_request, snapshot_type, FIELD_CHOICE, FIELD_DEFAULTED,
+	      .choices = types, .fallback = SNAPSHOT_FULL,
+	      .help = "all of memory, or what has changed"),
+	FIELD(struct snapshot_create_request, snapshot_path, FIELD_FILE, FIELD_REQUIRED,
+	      .expected = "path string", .help = "where the state goes"),
+	FIELD(struct snapshot_create_request, mem_file_path, FIELD_FILE, FIELD_REQUIRED,
+	      .expected = "path string", .help = "where memory goes"),
+};
+
+static const struct field_set create_fields =
+	FIELD_SET("CreateSnapshotParams", struct snapshot_create_request, create_table);
+
+static const struct field backend_table[] = {
+	FIELD(struct mem_backend_request, backend_path, FIELD_FILE, FIELD_REQUIRED,
+	      .expected = "path string", .help = "the memory file, or the pager's socket"),
+	FIELD(struct mem_backend_request, backend_type, FIELD_CHOICE, FIELD_REQUIRED,
+	      .choices = backends, .help = "a file, or a process that fills in pages"),
+};
+
+static const struct field_set backend_fields = FIELD_SET("MemBackendConfig",
+							 struct mem_backend_request, backend_table);
+
+static const struct field net_table[] = {
+	FIELD(struct net_override, iface_id, FIELD_ID, FIELD_REQUIRED, .help = "which interface"),
+	FIELD(struct net_override, host_dev_name, FIELD_FILE, FIELD_REQUIRED,
+	      .help = "its tap on this host"),
+};
+
+static const struct field_set net_override_fields =
+	FIELD_SET("NetworkOverride", struct net_override, net_table, .lenient = true);
+
+static const struct field vsock_table[] = {
+	FIELD(struct vsock_override, uds_path, FIELD_STRING, FIELD_REQUIRED,
+	      .help = "where its socket is on this host"),
+};
+
+static const struct field_set vsock_override_fields =
+	FIELD_SET("VsockOverride", struct vsock_override, vsock_table, .lenient = true);
+
+#define LOAD_FIELD(member, kind, need, ...) \
+	FIELD(struct snapshot_load_request, member, kind, need, __VA_ARGS__)
+
+static const struct field load_table[] = {
+	LOAD_FIELD(snapshot_path, FIELD_FILE, FIELD_REQUIRED, .expected = "path string",
+		   .help = "where the state is"),
+	LOAD_FIELD(mem_file_path, FIELD_FILE, FIELD_OPTIONAL, .deprecated = true,
+		   .expected = "path string", .help = "where memory is; the same as mem_backend"),
+	LOAD_FIELD(mem_backend, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &backend_fields,
+		   .help = "where memory comes from"),
+	LOAD_FIELD(enable_diff_snapshots, FIELD_BOOL, FIELD_DEFAULTED, .deprecated = true,
+		   .help = "the same as track_dirty_pages"),
+	LOAD_FIELD(track_dirty_pages, FIELD_BOOL, FIELD_DEFAULTED,
+		   .help = "note which pages are written, for differential snapshots"),
+	LOAD_FIELD(resume_vm, FIELD_BOOL, FIELD_DEFAULTED, .help = "let it run at once"),
+	LOAD_FIELD(network_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &net_override_fields,
+		   .help = "interfaces whose tap has another name here"),
+	LOAD_FIELD(vsock_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &vsock_override_fields,
+		   .help = "the vsock's socket is elsewhere here"),
+	LOAD_FIELD(clock_realtime, FIELD_BOOL, FIELD_DEFAULTED,
+		   .help = "the guest's clock goes on as if it had run"),
+	LOAD_FIELD(huge_pages, FIELD_CHOICE, FIELD_DEFAULTED, .choices = huge_pages,
+		   .help = "what guest memory is made of"),
+};
+
+static const struct field_set load_fields = FIELD_SET("LoadSnapshotConfig",
+						      struct snapshot_load_request, load_table);
+
+static bool is_given(const struct opt_file *file)
+{
+	return file->path || file->fd >= 0;
+}
+
+/* Of the two ways to say it, one. */
+static int check_load(const void *data, struct error *err)
+{
+	const struct snapshot_load_request *load = data;
+	bool has_path = is_given(&load->mem_file_path);
+
+	if (has_path && load->mem_backend.given)
+		return error_set(err, EINVAL,
+				 "An error occurred when deserializing the json body of a request: "
+				 "too many fields: either `mem_backend` or `mem_file_path` "
+				 "exclusively is required.");
+	if (!has_path && !load->mem_backend.given)
+		return error_set(err, EINVAL,
+				 "An error occurred when deserializing the json body of a request: "
+				 "missing field: either `mem_backend` or `mem_file_path` is "
+				 "required.");
+	return 0;
+}
+
+int controller_save_snapshot(struct controller *controller,
+			     const struct snapshot_create_request *request, struct error *err)
+{
+	(void)controller;
+	(void)request;
+	return error_set(err, ENOTSUP, "snapshots are not supported yet");
+}
+
+int controller_load_snapshot(struct controller *controller,
+			     const struct snapshot_load_request *request, struct error *err)
+{
+	(void)controller;
+	(void)request;
+	return error_set(err, ENOTSUP, "snapshots are not supported yet");
+}
+
+static int put_create(struct controller *controller, struct api_request *request,
+		      struct api_reply *reply)
+{
+	int ret;
+
+	if (controller->phase == PHASE_RUNNING)
+		return reply_refuse(reply, "Create snapshot error: Cannot save the microVM state: "
+					   "Operation not allowed: save/restore unavailable while "
+					   "running");
+	ret = controller_save_snapshot(controller, request->data, &reply->err);
+	return ret < 0 ? reply_prefix(reply, "Create snapshot error") : 0;
+}
+
+/* Only into a process that has nothing of a microVM yet. */
+static bool is_fresh(const struct controller *controller)
+{
+	return !controller->boot.set && !controller->drive_count && !controller->net_count &&
+	       !controller->pmem_count && !controller->vsock.set && !controller->entropy.set &&
+	       !controller->balloon.given && !controller->mmds_config.set &&
+	       !controller->machine_touched;
+}
+
+static int put_load(struct controller *controller, struct api_request *request,
+		    struct api_reply *reply)
+{
+	int ret;
+
+	if (!is_fresh(controller))
+		return reply_refuse(reply, "Load snapshot error: Loading a microVM snapshot not "
+					   "allowed after configuring boot-specific resources.");
+	ret = controller_load_snapshot(controller, request->data, &reply->err);
+	return ret < 0 ? reply_prefix(reply, "Load snapshot error") : 0;
+}
+
+static const struct method methods[] = {
+	{
+		.name = "snapshot.create",
+		.verb = API_PUT,
+		.path = "snapshot/create",
+		.phases = PHASES_AFTER,
+		.fields = &create_fields,
+		.handle = put_create,
+		.help = "Writes a paused microVM to files",
+	},
+	{
+		.name = "snapshot.load",
+		.verb = API_PUT,
+		.path = "snapshot/load",
+		.phases = PHASES_BEFORE,
+		.fields = &load_fields,
+		.check = check_load,
+		.handle = put_load,
+		.help = "Makes this process the microVM that the files hold",
+	},
+};
+
+const struct method_group snapshot_methods = METHOD_GROUP(methods);

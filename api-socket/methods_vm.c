@@ -1,0 +1,42 @@
+/* PATCH /vm: pause and resume. */
+#include "api-socket/methods.h"
+
+static const char *const states[] = { "Paused", "Resumed", NULL };
+
+static const struct field fields[] = {
+	FIELD(struct vm_request, state, FIELD_CHOICE, FIELD_REQUIRED, .choices = states,
+	      .help = "what it is to be"),
+};
+
+static const struct field_set vm_fields = FIELD_SET("Vm", struct vm_request, fields);
+
+/* Both do nothing where that is what it is already. */
+static int patch_vm(struct controller *controller, struct api_request *request,
+		    struct api_reply *reply)
+{
+	const struct vm_request *vm = request->data;
+
+	(void)reply;
+	if (vm->state.value == VM_PAUSED) {
+		machine_pause(controller->machine);
+		controller->phase = PHASE_PAUSED;
+	} else {
+		machine_resume(controller->machine);
+		controller->phase = PHASE_RUNNING;
+	}
+	return 0;
+}
+
+static const struct method methods[] = {
+	{
+		.name = "vm.patch",
+		.verb = API_PATCH,
+		.path = "vm",
+		.phases = PHASES_AFTER,
+		.fields = &vm_fields,
+		.handle = patch_vm,
+		.help = "Pauses and resumes the microVM",
+	},
+};
+
+const struct method_group vm_methods = METHOD_GROUP(methods);

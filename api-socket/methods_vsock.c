@@ -1,0 +1,63 @@
+/* PUT /vsock. */
+#include <string.h>
+#include <sys/un.h>
+
+#include "api-socket/methods.h"
+#include "api-socket/os_error.h"
+
+static const struct field fields[] = {
+	FIELD(struct vsock_request, vsock_id, FIELD_STRING, FIELD_OPTIONAL, .deprecated = true,
+	      .silent = true, .help = "of no effect"),
+	FIELD(struct vsock_request, guest_cid, FIELD_U32, FIELD_REQUIRED,
+	      .help = "the guest's context id, from 3 up; less is 3"),
+	FIELD(struct vsock_request, uds_path, FIELD_STRING, FIELD_REQUIRED,
+	      .help = "the Unix socket that the host's programs connect to"),
+};
+
+const struct field_set vsock_fields = FIELD_SET("VsockDeviceConfig", struct vsock_request, fields);
+
+#define CREATE_ERROR                                                   \
+	"Vsock config error: Cannot create backend for vsock device: " \
+	"Error binding to the host-side Unix socket: "
+
+/* The folder of the socket is looked at when it is named; the socket is made at the start. */
+static int check_folder(const char *path, struct api_reply *reply)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *folder = slash ? strndup(path, (size_t)(slash - path) + 1)
+					  : strdup("./");
+	char why[OS_ERROR_MAX];
+
+	if (folder && access(folder, W_OK | X_OK) < 0)
+		return reply_refuse(reply, CREATE_ERROR "%s", os_error(why, errno));
+	if (access(path, F_OK) == 0)
+		return reply_refuse(reply, CREATE_ERROR "%s", os_error(why, EADDRINUSE));
+	return 0;
+}
+
+static int put_vsock(struct controller *controller, struct api_request *request,
+		     struct api_reply *reply)
+{
+	const struct vsock_request *vsock = request->data;
+	int ret;
+
+	if (strlen(vsock->uds_path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return reply_refuse(reply, CREATE_ERROR "path must be shorter than SUN_LEN");
+	ret = check_folder(vsock->uds_path, reply);
+	return ret < 0 ? ret : kept_take(&controller->vsock, &vsock_fields, request, &reply->err);
+}
+
+static const struct method methods[] = {
+	{
+		.name = "vsock.put",
+		.metric = "vsock",
+		.verb = API_PUT,
+		.path = "vsock",
+		.phases = PHASES_BEFORE,
+		.fields = &vsock_fields,
+		.handle = put_vsock,
+		.help = "Adds sockets between programs of the guest and of the host",
+	},
+};
+
+const struct method_group vsock_methods = METHOD_GROUP(methods);
