@@ -11,6 +11,9 @@ struct epoll_state {
 	unsigned int turns;	  /* one inside another: a callback may wait by run_once() */
 	struct watch_node *nodes; /* those that are armed */
 	struct watch_node *dead;  /* unwatched during a turn whose events may still name them */
+	/* What the kernel has told of and nobody has looked at: those from `next` on. */
+	struct epoll_event events[EVENTS_PER_TURN];
+	int count, next;
 };
 
 static int epoll_enable(struct event_loop *loop)
@@ -60,17 +63,28 @@ static void epoll_unwatch(struct event_loop *loop, struct watch_node *node, int 
 		free_nodes(&state->dead);
 }
 
-static void epoll_turn(struct event_loop *loop, bool wait)
+static void wait_for_events(struct event_loop *loop, bool wait)
 {
 	struct epoll_state *state = loop->backend_state;
-	struct epoll_event events[EVENTS_PER_TURN];
-	int count = epoll_wait(state->fd, events, EVENTS_PER_TURN, wait ? -1 : 0);
+	int count = epoll_wait(state->fd, state->events, EVENTS_PER_TURN, wait ? -1 : 0);
 
 	if (count < 0 && errno != EINTR)
 		log_error("loop %s: epoll_wait: %s", loop->name, strerrordesc_np(errno));
+	state->count = count > 0 ? count : 0;
+	state->next = 0;
+}
+
+/* A turn inside another goes on with the events of the outer one: the kernel tells of an edge once, and the
+ * inner turn may be waiting for just that. */
+static void epoll_turn(struct event_loop *loop, bool wait)
+{
+	struct epoll_state *state = loop->backend_state;
+
+	if (state->next == state->count)
+		wait_for_events(loop, wait);
 	state->turns++;
-	for (int i = 0; i < count; i++) {
-		struct watch_node *node = events[i].data.ptr;
+	while (state->next < state->count) {
+		struct watch_node *node = state->events[state->next++].data.ptr;
 
 		if (node->watch)
 			node->watch->ready(node->watch);

@@ -418,3 +418,37 @@ Test(event_loop, the_ring_refuses_what_nobody_uses)
 	cr_expect_eq(op.res, -EACCES);
 	event_loop_destroy(loop);
 }
+
+/* A device's stop() waits inside a callback for what the same turn may have been told of already. */
+static struct counter *inner;
+
+static void wait_for_inner(struct loop_watch *watch)
+{
+	struct counter *outer = container_of(watch, struct counter, watch);
+
+	outer->calls++;
+	while (inner->calls == 0)
+		event_loop_run_once(outer->loop, true);
+}
+
+BOTH(a_turn_inside_another_sees_what_the_outer_one_was_told)
+{
+	struct counter outer, other;
+
+	counter_init(&outer, loop);
+	counter_init(&other, loop);
+	outer.watch.ready = wait_for_inner;
+	inner = &other;
+	cr_assert_eq(event_loop_watch(loop, &outer.watch), 0);
+	cr_assert_eq(event_loop_watch(loop, &other.watch), 0);
+	signal_fd(outer.watch.fd);
+	signal_fd(other.watch.fd);
+	alarm(20);
+	event_loop_run_once(loop, true);
+	cr_expect_eq(outer.calls, 1);
+	cr_expect_eq(other.calls, 1);
+	event_loop_unwatch(loop, &outer.watch);
+	event_loop_unwatch(loop, &other.watch);
+	close_fd(&outer.watch.fd);
+	close_fd(&other.watch.fd);
+}
