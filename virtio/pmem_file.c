@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
+
 /* Opening ----------------------------------------------------------------------------------------*/
 
 static int open_file(struct pmem_file *file, const struct pmem_file_params *params,
@@ -166,4 +168,13 @@ bool pmem_file_repair(struct pmem_file *file, const void *addr)
 		return false;
 	report(file);
 	return true;
+}
+
+void pmem_file_tell(struct pmem_file *file)
+{
+	if (!atomic_load(&file->failed) || atomic_exchange(&file->told, true))
+		return;
+	log_error("pmem %s: %s was cut short or cannot be read: the guest has zeroes in place of "
+		  "what is lost, and its flushes fail",
+		  file->name, file->label);
 }

@@ -31,6 +31,7 @@ struct pmem_file {
 	/* Any thread, signal handlers too. */
 	atomic_uint_fast64_t lost_from; /* zeroes from here on; file_end while nothing is lost */
 	atomic_bool failed;		/* something was lost: no flush can succeed */
+	atomic_bool told;		/* in the log */
 	atomic_int wake_fd;		/* an eventfd that is written then, -1: none */
 };
 
@@ -59,3 +60,6 @@ bool pmem_file_check(struct pmem_file *file);
  * thread; async-signal-safe.
  */
 bool pmem_file_repair(struct pmem_file *file, const void *addr);
+
+/* Logs, once, that something was lost, if so. Any thread; not from a signal handler, which wakes the device instead. */
+void pmem_file_tell(struct pmem_file *file);

@@ -48,7 +48,6 @@ struct virtio_pmem {
 	struct blk_file flushed;     /* the same file, as the engine wants it */
 	struct blk_backend *backend; /* flushes, and nothing else: an engine of drives */
 	struct rate_limiter limiter;
-	bool told; /* that the file was cut short */
 	struct pmem_request *free;
 	unsigned int in_flight;
 	struct pmem_request
@@ -61,17 +60,6 @@ static struct virtio_pmem *pmem_of(struct virtio_device *dev)
 }
 
 /* Requests ---------------------------------------------------------------------------------------*/
-
-/* Another thread found out, and woke us because it may not log. */
-static void tell(struct virtio_pmem *pmem)
-{
-	if (pmem->told || !atomic_load(&pmem->file->failed))
-		return;
-	pmem->told = true;
-	log_error("pmem %s: %s was cut short or cannot be read: the guest has zeroes in place of "
-		  "what is lost, and its flushes fail",
-		  pmem->file->name, pmem->file->label);
-}
 
 static void complete(struct pmem_request *request, uint32_t result)
 {
@@ -99,7 +87,7 @@ static void flushed(struct blk_io *io, int ret)
 			    pmem->file->name, pmem->file->label, strerrordesc_np(-ret));
 	pmem_file_check(pmem->file);
 	complete(request, ret < 0 || atomic_load(&pmem->file->failed) ? FLUSH_FAILED : FLUSH_OK);
-	tell(pmem);
+	pmem_file_tell(pmem->file);
 }
 
 static void flush(struct virtio_pmem *pmem, struct pmem_request *request)
@@ -157,7 +145,7 @@ static void pmem_notify(struct virtio_queue *queue)
 	struct virtio_pmem *pmem = pmem_of(queue->dev);
 
 	virtio_count(&pmem->dev, PMEM_QUEUE_EVENT_COUNT, 1);
-	tell(pmem);
+	pmem_file_tell(pmem->file);
 	virtio_queue_serve(queue, serve, BUDGET);
 }
 

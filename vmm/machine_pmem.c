@@ -97,9 +97,13 @@ bool machine_check_pmems(struct machine *machine, unsigned int *seen)
 {
 	unsigned int repairs;
 
-	for (unsigned int i = 0; i < machine->pmem_count; i++)
-		if (pmem_file_check(&machine->pmems[i].file))
+	for (unsigned int i = 0; i < machine->pmem_count; i++) {
+		struct pmem_file *file = &machine->pmems[i].file;
+
+		if (pmem_file_check(file))
 			atomic_fetch_add(&machine->pmem_repairs, 1);
+		pmem_file_tell(file);
+	}
 	repairs = atomic_load(&machine->pmem_repairs);
 	if (repairs == *seen)
 		return false;

@@ -6,7 +6,7 @@ import time
 
 import files
 from harness import artefact, contains, equal, holds, lacks, test
-from vm import cloud
+from vm import Live, cloud
 
 DAX = "quiet reboot=k panic=-1 rootflags=dax rootfstype=erofs"
 
@@ -114,3 +114,21 @@ def dax_file_cut_short_under_a_running_program(t):
     status = vm.process.poll()
     holds("a monitor that runs, or an end that was the guest's (0)", status in (None, 0), status)
     equal("lines that name the file:", vm.errors().count(image), 1)
+
+
+@test("lab")
+def pmem_flushes_are_limited_live(t):
+    """Two flushes a second, then, while one waits, no limit."""
+    image = t.file("image", size=4 << 20)
+    script = "echo ready; for i in 1 2 3 4 5 6 7 8 9; do " \
+        "dd if=/dev/zero of=/dev/pmem0 bs=4k count=1 conv=fsync 2>/dev/null && echo flushed $i; done; sleep 1000"
+    vm = Live(t, "sh", "-c", script, kernel="cloud/vmlinuz", initrd="cloud.cpio",
+              options=["--mem", 512, "--pmem", image, "--rate", "pmem0,ops=2/1000"])
+    vm.wait_for("flushed 2")
+    start = time.monotonic()
+    vm.wait_for("flushed 5")
+    holds("at least a second for three", time.monotonic() - start > 0.9, time.monotonic() - start)
+    vm.command("pmem-rate 0 0 0")
+    vm.wait_for("flushed 9")
+    vm.send(b"quit\n")
+    vm.ends(0)

@@ -207,12 +207,12 @@ def cloud(t, *words, options=(), **settings):
 
 
 class Live(Vm):
-    """The small kernel under tests/live: commands while the guest runs."""
+    """A guest under tests/live: commands while it runs. It watches no files and catches no signals."""
 
-    def __init__(self, t, *words, options=(), **settings):
+    def __init__(self, t, *words, kernel="small/vmlinux", initrd="init.cpio", options=(), **settings):
         if not os.access(harness.LIVE, os.X_OK):
             raise harness.Skip(f"there is no {harness.LIVE}; make test builds it")
-        super().__init__(t, "--kernel", artefact("small/vmlinux"), "--initrd", artefact("init.cpio"), *options, "--",
+        super().__init__(t, "--kernel", artefact(kernel), "--initrd", artefact(initrd), *options, "--",
                          *words, binary=harness.LIVE, stdin=subprocess.PIPE, **settings)
 
     def command(self, line):
