@@ -108,7 +108,7 @@ Test(mmds_http, other_methods)
 {
 	expect("PATCH / HTTP/1.1\r\n\r\n", 405, TEXT, "Not allowed HTTP method.");
 	expect("DELETE / HTTP/1.1\r\n\r\n", 405, TEXT, "Not allowed HTTP method.");
-	expect("POST / HTTP/1.1\r\n\r\n", 501, TEXT, "Unsupported HTTP method.");
+	expect("POST / HTTP/1.1\r\n\r\n", 501, JSON, "Unsupported HTTP method.");
 	expect_closing("BREW / HTTP/1.1\r\n\r\n", 501, "Unsupported HTTP method.");
 	expect_closing("get / HTTP/1.1\r\n\r\n", 501, "Unsupported HTTP method.");
 }
@@ -163,7 +163,10 @@ Test(mmds_http, version_2_needs_a_token)
 	cr_assert_str_eq(strstr(answer, "\r\n\r\n") + 4, "meta-data/");
 	expect_with_token("X-aws-ec2-metadata-token", text, 6999, 200);
 	expect_with_token("X-metadata-token", text, 7000, 401);
+	cr_assert(strstr(answer, "HTTP/1.1 401 "));
 	text = token(0, "x-aws-ec2-metadata-token-ttl-seconds: +21600 ");
+	cr_assert(strstr(answer, "keep-alive\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\n"
+				 "Content-Type: text/plain\r\nContent-Length: 64\r\n\r\n"));
 	expect_with_token("X-metadata-token", text, 1, 200);
 }
 
@@ -206,13 +209,18 @@ Test(mmds_http, malformed)
 	expect_closing("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "Invalid request.");
 	expect_closing("GET / HTTP/1.1\r\nAccept: a\r\n b\r\n\r\n", 400, "Invalid request.");
 	expect_closing("\r\n\r\n", 400, "Invalid request.");
+	cr_assert(strstr(answer, "\r\nContent-Type: application/json\r\n"));
+	expect_closing("GET /latest\r\n\r\n", 400, "Invalid request.");
+	expect_closing("GET abc HTTP/1.1\r\n\r\n", 400, "Invalid URI.");
+	cr_assert(strstr(answer, "\r\nContent-Type: text/plain\r\n"));
+	expect_closing("GET http:// HTTP/1.1\r\n\r\n", 400, "Invalid URI.");
 	expect_closing("GET / HTTP/1.1\r\r\n\r\n", 400, "Invalid request.");
 	expect_closing("GET / HTTP/3.0\r\nConnection: close\r\n\r\n", 501,
 		       "Unsupported HTTP version.");
-	expect("GET / HTTP/1.1\r\nAccept-Encoding: gzip, identity;q=0\r\n\r\n", 400, TEXT,
-	       "Invalid header. Reason: Invalid value. Key:Accept-Encoding; Value:identity;q=0");
-	expect("GET / HTTP/1.1\r\nAccept-Encoding: *;q=0\r\n\r\n", 400, TEXT,
-	       "Invalid header. Reason: Invalid value. Key:Accept-Encoding; Value:*;q=0");
+	expect("GET / HTTP/1.1\r\nAccept-Encoding: gzip, identity;q=0\r\n\r\n", 400, JSON,
+	       "Invalid value. Key:Accept-Encoding; Value: identity;q=0");
+	expect("GET / HTTP/1.1\r\nAccept-Encoding: *;q=0\r\n\r\n", 400, JSON,
+	       "Invalid value. Key:Accept-Encoding; Value:*;q=0");
 	expect("GET / HTTP/1.1\r\nAccept-Encoding: *;q=0, identity\r\n\r\n", 200, TEXT, "latest/");
 }
 

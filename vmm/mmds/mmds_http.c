@@ -7,12 +7,15 @@
 
 #define TOKEN_PATH "/latest/api/token"
 #define TEXT_MAX (MMDS_REQUEST_MAX + 256u) /* of an error that quotes the request */
-#define HEAD_MAX 256u
+#define HEAD_MAX 512u
+#define HEADER "Invalid header. Reason: "
 
 /* The answer as it is put together; the body is `text`, or `data` where the store gave it. */
 struct answer {
 	unsigned int status;
 	const char *allow;
+	const struct mmds_header *echo; /* a header of the request that the answer repeats */
+	uint32_t ttl;			/* its value */
 	bool json;
 	bool close;
 	char *data;
@@ -33,13 +36,17 @@ static void say(struct answer *answer, unsigned int status, const char *fmt, ...
 	answer->len = len < 0 ? 0 : MIN((size_t)len, sizeof(answer->text) - 1);
 }
 
-static void say_header(struct answer *answer, const char *what, const struct mmds_header *header,
-		       bool with_value)
+static void say_value(struct answer *answer, const char *before, const struct mmds_header *header)
 {
-	say(answer, 400, "Invalid header. Reason: %s. Key:%s%.*s%s%.*s", what,
-	    with_value ? "" : " ", (int)header->name.len, header->name.data,
-	    with_value ? "; Value:" : "", with_value ? (int)header->value.len : 0,
-	    with_value ? header->value.data : "");
+	say(answer, 400, "%sInvalid value. Key:%.*s; Value:%.*s", before, (int)header->name.len,
+	    header->name.data, (int)header->value.len, header->value.data);
+}
+
+/* What Firecracker's parser refuses it calls JSON; what its service refuses, text. */
+static void say_malformed(struct answer *answer, unsigned int status, const char *text)
+{
+	say(answer, status, "%s", text);
+	answer->json = true;
 }
 
 static void say_not_found(struct answer *answer, const struct mmds_request *request)
@@ -125,7 +132,8 @@ static void answer_put(struct mmds *mmds, const struct mmds_request *request, ui
 
 	/* A request that came through a proxy is not the guest's own. */
 	if (request->forwarded.name.data)
-		return say_header(answer, "Unsupported header name", &request->forwarded, false);
+		return say(answer, 400, HEADER "Unsupported header name. Key: %.*s",
+			   (int)request->forwarded.name.len, request->forwarded.name.data);
 	if (!is_token_path(request->path))
 		return say_not_found(answer, request);
 	if (!request->ttl.name.data)
@@ -135,7 +143,7 @@ static void answer_put(struct mmds *mmds, const struct mmds_request *request, ui
 			   "`X-aws-ec2-metadata-token-ttl-seconds` header to specify the token's "
 			   "lifetime.");
 	if (!parse_ttl(request->ttl.value, &ttl))
-		return say_header(answer, "Invalid value", &request->ttl, true);
+		return say_value(answer, HEADER, &request->ttl);
 	ret = mmds_token_make(&mmds->tokens, ttl, now_ms, answer->text);
 	if (ret == -EINVAL)
 		return say(answer, 400,
@@ -146,6 +154,8 @@ static void answer_put(struct mmds *mmds, const struct mmds_request *request, ui
 		return say(answer, 500, "No random bytes.");
 	answer->status = 200;
 	answer->len = MMDS_TOKEN_LEN;
+	answer->echo = &request->ttl;
+	answer->ttl = ttl;
 }
 
 /* A client that takes no plain answer gets none; *refusal is what says so. */
@@ -163,9 +173,10 @@ static bool refuses_identity(const struct mmds_header *encoding, struct mmds_hea
 		const char *comma = memchr(list.data + at, ',', list.len - at);
 		const size_t end = comma ? (size_t)(comma - list.data) : list.len;
 
-		refusal->value = mmds_span_trimmed(list.data + at, end - at);
-		if (mmds_span_is(refusal->value, "identity;q=0") ||
-		    (mmds_span_is(refusal->value, "*;q=0") && !named))
+		const struct mmds_span item = mmds_span_trimmed(list.data + at, end - at);
+
+		refusal->value = (struct mmds_span){ list.data + at, end - at };
+		if (mmds_span_is(item, "identity;q=0") || (mmds_span_is(item, "*;q=0") && !named))
 			return true;
 		at = end + 1;
 	}
@@ -180,14 +191,17 @@ static void answer_request(struct mmds *mmds, const struct mmds_request *request
 
 	answer->close = !request->keep_alive || request->body;
 	if (request->parser.http_major != 1 || request->parser.http_minor > 1)
-		return say(answer, 501, "Unsupported HTTP version.");
+		return say_malformed(answer, 501, "Unsupported HTTP version.");
 	if (method != HTTP_GET && method != HTTP_PUT && method != HTTP_PATCH &&
 	    method != HTTP_DELETE)
-		return say(answer, 501, "Unsupported HTTP method.");
-	if (refuses_identity(&request->encoding, &refusal))
-		return say_header(answer, "Invalid value", &refusal, true);
+		return say_malformed(answer, 501, "Unsupported HTTP method.");
+	if (refuses_identity(&request->encoding, &refusal)) {
+		say_value(answer, "", &refusal);
+		answer->json = true;
+		return;
+	}
 	if (request->body)
-		return say(answer, 400, "Invalid request.");
+		return say_malformed(answer, 400, "Invalid request.");
 	if (!request->path.len)
 		return say(answer, 400, "Invalid URI.");
 	if (method == HTTP_GET)
@@ -202,28 +216,39 @@ static void answer_malformed(enum http_errno error, struct answer *answer)
 {
 	answer->close = true;
 	if (error == HPE_INVALID_METHOD)
-		say(answer, 501, "Unsupported HTTP method.");
+		say_malformed(answer, 501, "Unsupported HTTP method.");
 	else if (error == HPE_INVALID_VERSION)
-		say(answer, 501, "Unsupported HTTP version.");
+		say_malformed(answer, 501, "Unsupported HTTP version.");
+	else if (error == HPE_INVALID_URL)
+		say(answer, 400, "Invalid URI.");
 	else
-		say(answer, 400, "Invalid request.");
+		say_malformed(answer, 400, "Invalid request.");
+}
+
+/* Which name the client chose for the time to live, and what was understood. */
+static void print_echo(const struct answer *answer, char *out, size_t size)
+{
+	if (answer->echo)
+		snprintf(out, size, "%.*s: %u\r\n", (int)answer->echo->name.len,
+			 answer->echo->name.data, answer->ttl);
 }
 
 static int compose(const struct answer *answer, unsigned int minor, struct mmds_response *out)
 {
-	char head[HEAD_MAX];
-	const int head_len = snprintf(head, sizeof(head),
-				      "HTTP/1.%u %u \r\n"
-				      "Server: Firecracker API\r\n"
-				      "Connection: %s\r\n"
-				      "%s"
-				      "Content-Type: %s\r\n"
-				      "Content-Length: %zu\r\n\r\n",
-				      minor, answer->status, answer->close ? "close" : "keep-alive",
-				      answer->allow ? answer->allow : "",
-				      answer->json ? "application/json" : "text/plain",
-				      answer->len);
+	char head[HEAD_MAX], echo[64] = "";
+	int head_len;
 
+	print_echo(answer, echo, sizeof(echo));
+	head_len = snprintf(head, sizeof(head),
+			    "HTTP/1.%u %u \r\n"
+			    "Server: Firecracker API\r\n"
+			    "Connection: %s\r\n"
+			    "%s%s"
+			    "Content-Type: %s\r\n"
+			    "Content-Length: %zu\r\n\r\n",
+			    minor, answer->status, answer->close ? "close" : "keep-alive",
+			    answer->allow ? answer->allow : "", echo,
+			    answer->json ? "application/json" : "text/plain", answer->len);
 	out->close = answer->close;
 	out->len = (size_t)head_len + answer->len;
 	out->data = malloc(out->len);
@@ -244,6 +269,7 @@ int mmds_http_answer(struct mmds *mmds, const char *head, size_t len, uint64_t n
 	int ret;
 
 	answer.allow = NULL;
+	answer.echo = NULL;
 	answer.data = NULL;
 	answer.json = false;
 	error = mmds_request_parse(&request, head, len);

@@ -6,7 +6,9 @@
  * A request is its head: no request that is answered with data has a body, so one with a body is
  * malformed and ends the connection, and nobody can hide a second request in it. Otherwise a
  * connection lives as long as HTTP says: Firecracker keeps every one open, which leaves clients
- * hanging that asked for `Connection: close`.
+ * hanging that asked for `Connection: close`. Three more differences, seen beside Firecracker 1.17: a
+ * head with lone line feeds is taken; `Transfer-Encoding: chunked` is a body; and headers that are none
+ * (no colon, several lines, a length that is no number) are an "Invalid request." without details.
  */
 #pragma once
 

@@ -119,6 +119,8 @@ enum http_errno mmds_request_parse(struct mmds_request *request, const char *hea
 		error = request->uri.data && !request->folded ? HPE_OK : HPE_UNKNOWN;
 	else if (error == HPE_OK) /* the head has no end after all */
 		error = HPE_UNKNOWN;
+	if (error == HPE_OK && request->parser.http_major == 0) /* no version at all */
+		error = HPE_UNKNOWN;
 	if (error == HPE_OK)
 		request->path = path_of(request->uri);
 	return error;
