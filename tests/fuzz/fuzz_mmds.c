@@ -158,7 +158,7 @@ static void check_bounds(void)
 		bytes += conn->tx.len;
 	}
 	expect(bytes == tcp->answer_bytes);
-	expect(bytes <= MMDS_ANSWERS_MAX * (LIMIT + MMDS_REQUEST_MAX));
+	expect(bytes <= MMDS_ANSWERS_MAX * mmds_answer_max(guest.mmds));
 }
 
 /* Everybody else is idle by now, so there is a place. */

@@ -137,19 +137,53 @@ Test(mmds_tcp_limits, a_full_table_refuses_until_somebody_has_been_idle)
 	cr_assert_eq(open_count(), MMDS_CONNS_MAX);
 }
 
-Test(mmds_tcp_limits, answers_together_are_bounded)
+/* The peers take nothing, so that every answer stays. */
+Test(mmds_tcp_limits, answers_together_are_bounded_and_requests_wait)
 {
-	unsigned int resets = 0;
+	static const char request[] = "GET /big HTTP/1.1\r\n\r\n";
+	const unsigned int bound = MMDS_ANSWERS_MAX, more = 3;
+	unsigned int answered = 0;
 
 	put_big(51000);
-	for (uint16_t port = 1; port <= 10; port++) {
+	client.window = 0;
+	for (uint16_t port = 1; port <= bound + more; port++) {
 		client_connect(&client, port);
-		client_send(&client, TCP_ACK, "GET /big HTTP/1.1\r\n\r\n", 21);
-		resets += !!(last()->flags & TCP_RST);
+		client_send(&client, TCP_ACK, request, strlen(request));
+		cr_assert_eq(last()->flags, TCP_ACK);
 	}
-	cr_assert_eq(resets, 10 - MMDS_ANSWERS_MAX);
-	cr_assert_leq(client.net->tcp.answer_bytes,
-		      MMDS_ANSWERS_MAX * (MMDS_LIMIT_DEFAULT + MMDS_REQUEST_MAX));
+	for (unsigned int i = 0; i < MMDS_CONNS_MAX; i++)
+		answered += client.net->tcp.conns[i].tx.data != NULL;
+	cr_assert_eq(answered, bound);
+	cr_assert_leq(client.net->tcp.answer_bytes, bound * mmds_answer_max(client.mmds));
+}
+
+Test(mmds_tcp_limits, a_request_that_waited_is_answered)
+{
+	static const char request[] = "GET /big HTTP/1.1\r\n\r\n";
+	uint32_t seq, ack;
+
+	put_big(51000);
+	client.window = 0;
+	for (uint16_t port = 1; port < MMDS_ANSWERS_MAX; port++) {
+		client_connect(&client, port);
+		client_send(&client, TCP_ACK, request, strlen(request));
+	}
+	client_connect(&client, MMDS_ANSWERS_MAX);
+	client_send(&client, TCP_ACK, request, strlen(request));
+	seq = client.seq;
+	ack = client.ack;
+	client_connect(&client, 100);
+	client.window = 0xffff;
+	client_send(&client, TCP_ACK, request, strlen(request));
+	cr_assert_eq(client.seen_count, 1);
+	cr_assert_eq(last()->len, 0);
+	client_forget(&client);
+	client.port = MMDS_ANSWERS_MAX; /* the one before goes */
+	client.seq = seq;
+	client.ack = ack;
+	client_send(&client, TCP_RST, NULL, 0);
+	cr_assert_eq(client.seen_count, MMDS_FLIGHT_MAX);
+	cr_assert_eq(last()->to, 100);
 }
 
 Test(mmds_tcp_limits, a_request_that_is_too_long_costs_the_connection)

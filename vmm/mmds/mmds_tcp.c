@@ -166,10 +166,15 @@ static void receive(struct mmds_tcp *tcp, struct mmds_conn *conn,
 		take_data(tcp, conn, segment, skip, now_ms);
 }
 
+/* For one more answer, however long. */
+static bool has_room(const struct mmds_tcp *tcp)
+{
+	return tcp->answer_bytes <= (MMDS_ANSWERS_MAX - 1) * mmds_answer_max(tcp->mmds);
+}
+
 /* The next request, if it is all there. False: the connection has to end now. */
 static bool answer(struct mmds_tcp *tcp, struct mmds_conn *conn, uint64_t now_ms)
 {
-	const size_t room = MMDS_ANSWERS_MAX * (tcp->mmds->store.limit + MMDS_REQUEST_MAX);
 	char *rx = (char *)rx_of(tcp, conn);
 	const size_t head = mmds_request_head(rx, conn->rx_len);
 
@@ -177,6 +182,9 @@ static bool answer(struct mmds_tcp *tcp, struct mmds_conn *conn, uint64_t now_ms
 		conn->closing = conn->peer_closed;
 		return conn->rx_len < MMDS_REQUEST_MAX;
 	}
+	conn->waits = !has_room(tcp);
+	if (conn->waits)
+		return true;
 	if (mmds_http_answer(tcp->mmds, rx, head, now_ms, &conn->tx) < 0)
 		return false;
 	tcp->answer_bytes += conn->tx.len;
@@ -185,7 +193,7 @@ static bool answer(struct mmds_tcp *tcp, struct mmds_conn *conn, uint64_t now_ms
 	memmove(rx, rx + head, conn->rx_len);
 	if (conn->closing)
 		conn->rx_len = 0;
-	return tcp->answer_bytes <= room;
+	return true;
 }
 
 /* Once a segment has been taken in: what the connection does about it. False: it is gone. */
@@ -208,13 +216,22 @@ static bool serve(struct mmds_tcp *tcp, struct mmds_conn *conn, uint64_t now_ms)
 	return true;
 }
 
-void mmds_tcp_input(struct mmds_tcp *tcp, const struct mmds_peer *peer,
-		    const struct mmds_segment *segment, uint64_t now_ms)
+void mmds_tcp_admit(struct mmds_tcp *tcp, uint64_t now_ms)
+{
+	for (unsigned int i = 0; i < MMDS_CONNS_MAX && has_room(tcp); i++) {
+		struct mmds_conn *conn = &tcp->conns[i];
+
+		if (conn->waits && serve(tcp, conn, now_ms))
+			mmds_tcp_push(tcp, conn, now_ms);
+	}
+}
+
+static void input(struct mmds_tcp *tcp, const struct mmds_peer *peer,
+		  const struct mmds_segment *segment, uint64_t now_ms)
 {
 	const unsigned int kind = segment->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN);
 	struct mmds_conn *conn = NULL;
 
-	mmds_count(tcp->mmds, rx_count, 1);
 	if (segment->port == MMDS_PORT)
 		conn = find(tcp, peer);
 	if (conn)
@@ -227,6 +244,14 @@ void mmds_tcp_input(struct mmds_tcp *tcp, const struct mmds_peer *peer,
 		return;
 	if (conn->state != CONN_FREE)
 		mmds_tcp_push(tcp, conn, now_ms);
+}
+
+void mmds_tcp_input(struct mmds_tcp *tcp, const struct mmds_peer *peer,
+		    const struct mmds_segment *segment, uint64_t now_ms)
+{
+	mmds_count(tcp->mmds, rx_count, 1);
+	input(tcp, peer, segment, now_ms);
+	mmds_tcp_admit(tcp, now_ms);
 }
 
 void mmds_tcp_clear(struct mmds_tcp *tcp)

@@ -14,8 +14,7 @@
  *   closed window is probed in the same way.
  * - No TIME_WAIT: a connection that both sides have closed is forgotten; a late segment gets RST.
  * - Memory is bounded: MMDS_CONNS_MAX connections with a request buffer each, and answers up to
- *   MMDS_ANSWERS_MAX documents together. A request for which there is no room costs its connection.
- *   A SYN to a full table takes the place of a half-open connection, else of one that has been idle
+ *   MMDS_ANSWERS_MAX whole documents together. Further requests wait until there is room. A SYN to a full table takes the place of a half-open connection, else of one that has been idle
  *   for MMDS_EVICT_MS, else it is refused.
  * - Time limits: MMDS_LINGER_MS for a connection that is opening or closing, MMDS_IDLE_MS without
  *   progress for an open one. They count while the machine is paused too, and no connection is in a
@@ -33,7 +32,7 @@
 #define MMDS_MSS 1460u	    /* what we take, and the longest that we send */
 #define MMDS_MSS_MIN 48u    /* a peer that says less gets this: it means no real network */
 #define MMDS_FLIGHT_MAX 16u /* segments of one connection */
-#define MMDS_ANSWERS_MAX 4u
+#define MMDS_ANSWERS_MAX 8u
 #define MMDS_EVICT_MS 10000u
 #define MMDS_LINGER_MS 5000u
 #define MMDS_IDLE_MS 60000u
@@ -70,6 +69,7 @@ struct mmds_conn {
 	bool closing;	  /* ours is sent after the answer; no further request is read */
 	bool ack_due;
 	bool blocked; /* the guest had no buffer for a segment */
+	bool waits;   /* its request is there, and no room for the answer */
 	unsigned int tries;
 	uint16_t mss;
 	uint16_t window; /* the peer's */
@@ -93,6 +93,12 @@ struct mmds_tcp {
 	/* Apart, so that what no connection has used stays untouched memory. */
 	uint8_t rx[MMDS_CONNS_MAX][MMDS_REQUEST_MAX];
 };
+
+/* An answer is never longer than this. */
+static inline size_t mmds_answer_max(const struct mmds *mmds)
+{
+	return mmds->store.limit + 2 * MMDS_REQUEST_MAX;
+}
 
 /* A segment from the guest, already known to be whole. May send. */
 void mmds_tcp_input(struct mmds_tcp *tcp, const struct mmds_peer *peer,

@@ -174,15 +174,19 @@ uint64_t mmds_tcp_tick(struct mmds_tcp *tcp, uint64_t now_ms)
 
 	for (unsigned int i = 0; i < MMDS_CONNS_MAX; i++) {
 		struct mmds_conn *conn = &tcp->conns[i];
-		uint64_t at;
 
 		if (conn->state != CONN_FREE && now_ms >= expires_at(conn))
 			expire(tcp, conn, now_ms);
 		else if (conn->state != CONN_FREE && conn->retry_at && now_ms >= conn->retry_at)
 			retry(tcp, conn, now_ms);
+	}
+	mmds_tcp_admit(tcp, now_ms);
+	for (unsigned int i = 0; i < MMDS_CONNS_MAX; i++) {
+		const struct mmds_conn *conn = &tcp->conns[i];
+		uint64_t at = expires_at(conn);
+
 		if (conn->state == CONN_FREE)
 			continue;
-		at = expires_at(conn);
 		if (conn->retry_at && conn->retry_at < at)
 			at = conn->retry_at;
 		if (!next || at < next)

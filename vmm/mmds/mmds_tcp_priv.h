@@ -32,5 +32,8 @@ void mmds_tcp_refuse(struct mmds_tcp *tcp, const struct mmds_peer *peer,
 void mmds_tcp_abort(struct mmds_tcp *tcp, struct mmds_conn *conn);
 void mmds_tcp_release(struct mmds_tcp *tcp, struct mmds_conn *conn);
 
+/* Lets requests go on that wait for room, as far as there is. */
+void mmds_tcp_admit(struct mmds_tcp *tcp, uint64_t now_ms);
+
 /* Frees the answer and makes way for the next one. */
 void mmds_tcp_drop_answer(struct mmds_tcp *tcp, struct mmds_conn *conn);
