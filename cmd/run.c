@@ -54,10 +54,30 @@ static int start(struct run *run, struct error *err)
 	return ret < 0 ? ret : run_watch_machine(run, err);
 }
 
+static int load_metadata(struct run *run, struct error *err)
+{
+	const struct metadata_options *options = &run->options.metadata;
+	struct vm_config *vm = &run->options.vm;
+	int ret;
+
+	if (!options->path)
+		return 0;
+	ret = mmds_create(&run->mmds, MMDS_LIMIT_DEFAULT, err);
+	if (ret < 0)
+		return ret;
+	run->mmds->config = options->config;
+	vm->mmds = run->mmds;
+	for (unsigned int i = 0; i < vm->net_count; i++)
+		vm->nets[i].mmds = true;
+	return metadata_load(run->mmds, options->path, err);
+}
+
 static int build(struct run *run, struct error *err)
 {
 	int ret = open_console(run, err);
 
+	if (ret == 0)
+		ret = load_metadata(run, err);
 	if (ret < 0)
 		return ret;
 	ret = machine_build(&run->machine, &run->options.vm, run->timeline, err);
@@ -79,6 +99,7 @@ static void clean_up(struct run *run)
 		run_unwatch(run);
 	if (run->machine)
 		machine_destroy(run->machine);
+	mmds_destroy(run->mmds);
 	event_loop_destroy(run->control);
 	close_fd(&run->console_fd);
 }

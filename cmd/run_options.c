@@ -18,6 +18,7 @@ enum option_id {
 	OPTION_NET,
 	OPTION_RATE,
 	OPTION_VSOCK,
+	OPTION_METADATA,
 	OPTION_CPUS,
 	OPTION_MEM,
 	OPTION_CMDLINE,
@@ -36,6 +37,7 @@ static const struct option long_options[] = {
 	{ "net", required_argument, NULL, OPTION_NET },
 	{ "rate", required_argument, NULL, OPTION_RATE },
 	{ "vsock", required_argument, NULL, OPTION_VSOCK },
+	{ "metadata", required_argument, NULL, OPTION_METADATA },
 	{ "cpus", required_argument, NULL, OPTION_CPUS },
 	{ "mem", required_argument, NULL, OPTION_MEM },
 	{ "cmdline", required_argument, NULL, OPTION_CMDLINE },
@@ -65,6 +67,9 @@ void run_options_help(void)
 	       "                       3). Programs of the host connect to the Unix socket PATH and\n"
 	       "                       say `CONNECT <port>`; for the guest's connections to a port of\n"
 	       "                       the host (CID 2) they listen at PATH_<port>\n"
+	       "  --metadata PATH[,version=V1|V2][,address=A.B.C.D]\n"
+	       "                       JSON that every NET serves to the guest, by HTTP at the address\n"
+	       "                       (default 169.254.169.254). V2 wants session tokens (default V1)\n"
 	       "  --cpus N             vCPUs, 1 to %u (default 1)\n"
 	       "  --mem MIB            memory in MiB, or with a suffix: 512M, 4G (default %lu)\n"
 	       "  --cmdline STRING     the kernel's command line, instead of\n"
@@ -208,6 +213,14 @@ static int add_vsock(struct vm_config *vm, char *text, struct error *err)
 	return parse_vsock("--vsock", text, &vm->vsock, err);
 }
 
+static int add_metadata(struct run_options *options, char *text, struct error *err)
+{
+	if (options->metadata.path)
+		return error_set(err, EINVAL, "--metadata is given twice: '%s' and '%s'",
+				 options->metadata.path, text);
+	return parse_metadata("--metadata", text, &options->metadata, err);
+}
+
 static int parse_cpus(struct vm_config *vm, const char *text, struct error *err)
 {
 	unsigned long count;
@@ -241,6 +254,8 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 		return add_rate(options, value, err);
 	case OPTION_VSOCK:
 		return add_vsock(&options->vm, value, err);
+	case OPTION_METADATA:
+		return add_metadata(options, value, err);
 	case OPTION_CPUS:
 		ret = set_once(&options->cpus, "cpus", value, err);
 		return ret < 0 ? ret : parse_cpus(&options->vm, value, err);
@@ -315,6 +330,9 @@ int run_options_parse(struct run_options *options, int argc, char **argv, struct
 				 "unexpected argument '%s'; what is meant for the guest's init "
 				 "follows a --",
 				 argv[optind]);
+	if (options->metadata.path && !options->vm.net_count)
+		return error_set(err, EINVAL, "--metadata %s: there is no --net to serve it by",
+				 options->metadata.path);
 	options->vm.init_args = (const char *const *)(argv + optind);
 	options->vm.init_arg_count = (unsigned int)(argc - optind);
 	if (!options->vm.kernel_path)

@@ -1,6 +1,7 @@
 /* `mayfly run`'s command line, as data. */
 #pragma once
 
+#include "cmd/metadata.h"
 #include "vmm/vm_config.h"
 
 /* One for everything that can be limited. */
@@ -8,9 +9,10 @@
 
 struct run_options {
 	struct vm_config vm;
-	const char *console;	    /* "stdio", "none" or a path */
-	const char *cpus, *mem;	    /* as given; vm has the numbers */
-	char *rates[RUN_RATES_MAX]; /* as given; vm has the numbers */
+	struct metadata_options metadata; /* what every interface of vm serves */
+	const char *console;		  /* "stdio", "none" or a path */
+	const char *cpus, *mem;		  /* as given; vm has the numbers */
+	char *rates[RUN_RATES_MAX];	  /* as given; vm has the numbers */
 	unsigned int rate_count;
 	bool timings;
 	bool help;

@@ -9,6 +9,7 @@ struct run {
 	struct timeline *timeline;
 	struct event_loop *control;
 	struct machine *machine;
+	struct mmds *mmds; /* NULL: no metadata */
 	struct console console;
 	struct loop_watch signals, end, files, settled;
 	int console_fd; /* --console PATH; -1 otherwise */
