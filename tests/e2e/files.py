@@ -81,3 +81,21 @@ def write_at(path, offset, data):
     with open(path, "r+b") as file:
         file.seek(offset)
         file.write(data)
+
+
+def cpio(contents):
+    """A RAM disk of these files, {path: bytes}, each executable, to be unpacked over another one."""
+    out = b""
+    for number, (name, data) in enumerate([*contents.items(), ("TRAILER!!!", b"")], 1):
+        fields = (number, 0o100755, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+        for part in (b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0", data):
+            out += part
+            out += bytes(-len(out) % 4)
+    return out
+
+
+def initrd_with(base, contents):
+    """The bytes of an uncompressed RAM disk with these files added."""
+    with open(base, "rb") as file:
+        data = file.read()
+    return data + bytes(-len(data) % 512) + cpio(contents)

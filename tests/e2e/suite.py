@@ -13,6 +13,7 @@ import lab_drives  # noqa: F401
 import lab_ends  # noqa: F401
 import lab_host  # noqa: F401
 import lab_machine  # noqa: F401
+import lab_mmds  # noqa: F401
 import lab_net  # noqa: F401
 import lab_pmem  # noqa: F401
 import lab_powercut  # noqa: F401
