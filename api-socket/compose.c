@@ -148,4 +148,7 @@ void controller_compose(struct controller *controller)
 	compose_vsock(vm, controller->vsock.data);
 	compose_balloon(vm, &controller->balloon);
 	compose_rng(vm, controller->entropy.data);
+	if (controller->serial.set)
+		vm->serial_limit = compose_bucket(
+			&((const struct serial_request *)controller->serial.data)->rate_limiter);
 }

@@ -19,6 +19,10 @@ int controller_create(struct controller **out, const struct controller_params *p
 	controller->id = params->id;
 	controller->mmds_max = params->mmds_max;
 	controller->serial_fd = -1;
+	controller->log = (struct log_target){ .fd = -1, .id = params->id };
+	controller->metrics.fd = -1;
+	controller->startup_us = params->startup_us;
+	controller->startup_cpu_us = params->startup_cpu_us;
 	controller->phase = PHASE_NOT_STARTED;
 	controller->machine_config = (struct machine_request){
 		.given = true,
@@ -53,6 +57,7 @@ void controller_destroy(struct controller *controller)
 {
 	if (!controller)
 		return;
+	metrics_close(controller);
 	drop_machine(controller);
 	kept_clear(&controller->boot);
 	clear_all(controller->drives, controller->drive_count);
@@ -62,7 +67,11 @@ void controller_destroy(struct controller *controller)
 	kept_clear(&controller->entropy);
 	kept_clear(&controller->serial);
 	kept_clear(&controller->mmds_config);
+	kept_clear(&controller->metrics_request);
 	mmds_destroy(controller->mmds);
+	log_set_target(NULL);
+	close_fd(&controller->log.fd);
+	kept_clear(&controller->logger);
 	close_fd(&controller->serial_fd);
 	free(controller);
 }
@@ -128,15 +137,17 @@ struct virtio_device *controller_device(struct controller *controller, uint32_t 
 }
 
 /* The first field of every table of things with names is the name. */
+const char *kept_name(const struct kept *kept)
+{
+	const char *data = kept->data;
+
+	return *(const char *const *)(const void *)(data + kept->set->fields[0].offset);
+}
+
 unsigned int kept_find(const struct kept *kept, unsigned int count, const char *id)
 {
-	for (unsigned int i = 0; i < count; i++) {
-		const struct field *name = &kept[i].set->fields[0];
-		const char *has = *(const char *const *)(const void *)((const char *)kept[i].data +
-								       name->offset);
-
-		if (strcmp(has, id) == 0)
+	for (unsigned int i = 0; i < count; i++)
+		if (strcmp(kept_name(&kept[i]), id) == 0)
 			return i;
-	}
 	return count;
 }

@@ -25,8 +25,9 @@ struct controller_params {
 	struct event_loop *loop; /* the control loop */
 	const struct controller_host *host;
 	struct timeline *timeline;
-	const char *id;	 /* the instance's; borrowed */
-	size_t mmds_max; /* bytes of metadata */
+	const char *id;			     /* the instance's; borrowed */
+	size_t mmds_max;		     /* bytes of metadata */
+	uint64_t startup_us, startup_cpu_us; /* what the start of this process took; 0: not known */
 };
 
 must_check int controller_create(struct controller **out, const struct controller_params *params,

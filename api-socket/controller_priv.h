@@ -2,7 +2,16 @@
 #pragma once
 
 #include "api-socket/controller.h"
+#include "api-socket/metrics.h"
 #include "api-socket/requests.h"
+#include "base/log.h"
+
+/* Calls of one method. */
+struct call_counts {
+	uint64_t count, fails;
+};
+
+#define METHODS_MAX 64u
 
 struct controller {
 	struct event_loop *loop;
@@ -26,6 +35,16 @@ struct controller {
 	struct kept vsock, entropy, serial, mmds_config;
 	struct balloon_request balloon; /* not `given`: there is none */
 
+	struct log_target log; /* its fd is ours */
+	struct kept logger, metrics_request;
+	struct metrics_sink metrics;
+	struct call_counts calls[METHODS_MAX]; /* by the method's number */
+	uint64_t deprecated_calls;
+	uint64_t startup_us, startup_cpu_us; /* of this process, for the metrics */
+	struct {
+		uint64_t pause_us, resume_us, full_create_us, diff_create_us, load_us;
+	} latency; /* of the last one of each */
+
 	struct mmds *mmds;   /* the metadata service; NULL: not needed so far */
 	size_t mmds_max;     /* bytes of its data */
 	int serial_fd;	     /* where the serial port's output goes, when not to ours; -1 */
@@ -43,6 +62,12 @@ bool controller_serves_mmds(const struct controller *controller, const char *ifa
 
 /* api-socket/methods_serial.c: opens what /serial names. -errno and *err. */
 must_check int controller_open_serial(struct controller *controller, struct error *err);
+
+/* A file or pipe for lines: never blocks, neither here nor at writing. -errno. */
+int controller_open_sink(const char *path);
+
+/* The name of the thing that a kept request is about. */
+const char *kept_name(const struct kept *kept);
 
 /* Among `count` kept requests the one whose field (a string) is `id`: its index, or count. */
 unsigned int kept_find(const struct kept *kept, unsigned int count, const char *id);

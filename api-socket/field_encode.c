@@ -39,6 +39,7 @@ static json_t *encode_value(const struct field *field, const void *member)
 	case FIELD_LIST:
 	case FIELD_STRINGS:
 		return encode_list(field, member);
+	case FIELD_NAMES:
 	case FIELD_ANY:
 		return json_incref(*(json_t *const *)member);
 	default:

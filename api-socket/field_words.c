@@ -126,6 +126,7 @@ bool fields_has(const struct field *field, const void *data)
 	switch (field->type) {
 	case FIELD_STRING:
 	case FIELD_ID:
+	case FIELD_NAMES:
 	case FIELD_ANY:
 		return *(const void *const *)member != NULL;
 	case FIELD_FILE: {

@@ -185,6 +185,28 @@ static int decode_list(struct decoder *decoder, const struct field *field, json_
 	return 0;
 }
 
+static int decode_names(struct decoder *decoder, const struct field *field, json_t *value,
+			json_t **out)
+{
+	const char *key, *text;
+	json_t *member;
+
+	if (!json_is_object(value))
+		return refuse_type(decoder, value, "a map");
+	json_object_foreach(value, key, member)
+	{
+		int ret;
+
+		step_down(decoder, key, 0);
+		ret = decode_string(decoder, field, member, &text);
+		if (ret < 0)
+			return ret;
+		step_up(decoder);
+	}
+	*out = value;
+	return 0;
+}
+
 /* Structs ---------------------------------------------------------------------------------------*/
 
 static int decode_value(struct decoder *decoder, const struct field *field, json_t *value,
@@ -205,6 +227,8 @@ static int decode_value(struct decoder *decoder, const struct field *field, json
 	case FIELD_LIST:
 	case FIELD_STRINGS:
 		return decode_list(decoder, field, value, out);
+	case FIELD_NAMES:
+		return decode_names(decoder, field, value, out);
 	case FIELD_ANY:
 		*(json_t **)out = value;
 		return 0;
@@ -261,6 +285,7 @@ static void set_default(const struct field *field, char *member)
 	case FIELD_ID:
 	case FIELD_LIST:
 	case FIELD_STRINGS:
+	case FIELD_NAMES:
 	case FIELD_ANY:
 		break;
 	default:

@@ -58,6 +58,7 @@ enum field_type {
 	FIELD_STRUCT,
 	FIELD_LIST,
 	FIELD_STRINGS,
+	FIELD_NAMES, /* an object whose members are strings: json_t *, the tree's */
 	FIELD_ANY,
 };
 

@@ -9,6 +9,37 @@
 
 /* Finding ---------------------------------------------------------------------------------------*/
 
+const struct method *method_at(unsigned int number)
+{
+	for (unsigned int g = 0; method_groups[g]; g++) {
+		if (number < method_groups[g]->count)
+			return &method_groups[g]->methods[number];
+		number -= method_groups[g]->count;
+	}
+	return NULL;
+}
+
+unsigned int method_number(const struct method *method)
+{
+	unsigned int number = 0;
+
+	while (method_at(number) != method)
+		number++;
+	return number;
+}
+
+bool method_counted_before(const struct method *method)
+{
+	for (unsigned int i = 0; method_at(i) != method; i++) {
+		const struct method *other = method_at(i);
+
+		if (other->metric && other->verb == method->verb &&
+		    strcmp(other->metric, method->metric) == 0)
+			return true;
+	}
+	return false;
+}
+
 const struct method *method_by_name(const char *name)
 {
 	for (unsigned int g = 0; method_groups[g]; g++)
@@ -128,7 +159,7 @@ static enum api_outcome call_decoded(struct controller *controller, const struct
 	return outcome;
 }
 
-enum api_outcome method_call(struct controller *controller, const struct method *method,
+static enum api_outcome call(struct controller *controller, const struct method *method,
 			     const struct api_input *input, struct field_error *why,
 			     struct api_reply *reply)
 {
@@ -148,6 +179,24 @@ enum api_outcome method_call(struct controller *controller, const struct method 
 	if (!request.taken)
 		free(request.data);
 	json_decref(request.tree);
+	return outcome;
+}
+
+enum api_outcome method_call(struct controller *controller, const struct method *method,
+			     const struct api_input *input, struct field_error *why,
+			     struct api_reply *reply)
+{
+	enum api_outcome outcome = call(controller, method, input, why, reply);
+	struct call_counts *counts = &controller->calls[method_number(method)];
+
+	counts->count++;
+	counts->fails += outcome != API_DONE;
+	controller->deprecated_calls += reply->deprecated;
+	if (outcome == API_DONE)
+		log_info("api: %s: done", method->name);
+	else
+		log_info("api: %s: %s", method->name,
+			 outcome == API_BAD_FIELDS ? why->text : reply->err.text);
 	return outcome;
 }
 

@@ -83,6 +83,13 @@ struct method_group {
 /* All groups; ends with an empty one. */
 extern const struct method_group *const method_groups[];
 
+/* The number-th of all, counted from 0; NULL behind the last. */
+const struct method *method_at(unsigned int number);
+unsigned int method_number(const struct method *method);
+
+/* Is there one with a lower number that is counted as the same thing? */
+bool method_counted_before(const struct method *method);
+
 /* NULL when there is none. */
 const struct method *method_by_name(const char *name);
 

@@ -35,7 +35,8 @@ static int put_action(struct controller *controller, struct api_request *request
 		ret = controller_start(controller, &reply->err);
 		return ret < 0 ? reply_prefix(reply, "Start microvm error") : 0;
 	case ACTION_FLUSH_METRICS:
-		return reply_refuse(reply, "FlushMetrics is not supported yet.");
+		metrics_flush(controller);
+		return 0;
 	default:
 		machine_press_ctrl_alt_del(controller->machine);
 		return 0;

@@ -9,7 +9,7 @@ static const struct field fields[] = {
 	      .expected = "path string",
 	      .help = "a file, or a named pipe that somebody reads; it is added at its end"),
 	FIELD(struct serial_request, rate_limiter, FIELD_STRUCT, FIELD_OPTIONAL,
-	      .sub = &bucket_fields, .help = "how much of it; not supported"),
+	      .sub = &bucket_fields, .help = "how many bytes of it; what is beyond is dropped"),
 };
 
 const struct field_set serial_fields = FIELD_SET("SerialConfig", struct serial_request, fields);
@@ -17,10 +17,6 @@ const struct field_set serial_fields = FIELD_SET("SerialConfig", struct serial_r
 static int put_serial(struct controller *controller, struct api_request *request,
 		      struct api_reply *reply)
 {
-	const struct serial_request *serial = request->data;
-
-	if (serial->rate_limiter.given)
-		return reply_refuse(reply, "The serial port's rate_limiter is not supported.");
 	return kept_take(&controller->serial, &serial_fields, request, &reply->err);
 }
 

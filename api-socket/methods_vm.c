@@ -10,18 +10,26 @@ static const struct field fields[] = {
 
 static const struct field_set vm_fields = FIELD_SET("Vm", struct vm_request, fields);
 
+static uint64_t now_us(void)
+{
+	return clock_now_ns(CLOCK_MONOTONIC) / 1000;
+}
+
 /* Both do nothing where that is what it is already. */
 static int patch_vm(struct controller *controller, struct api_request *request,
 		    struct api_reply *reply)
 {
 	const struct vm_request *vm = request->data;
+	uint64_t start = now_us();
 
 	(void)reply;
 	if (vm->state.value == VM_PAUSED) {
 		machine_pause(controller->machine);
+		controller->latency.pause_us = now_us() - start;
 		controller->phase = PHASE_PAUSED;
 	} else {
 		machine_resume(controller->machine);
+		controller->latency.resume_us = now_us() - start;
 		controller->phase = PHASE_RUNNING;
 	}
 	return 0;

@@ -160,6 +160,24 @@ struct serial_request {
 
 extern const struct field_set serial_fields;
 
+struct logger_request {
+	bool given;
+	const char *log_path, *level;
+	struct opt_bool show_level, show_log_origin;
+	const char *module;
+};
+
+extern const struct field_set logger_fields;
+
+struct metrics_request {
+	bool given;
+	const char *metrics_path;
+	struct opt_bool emit_id;
+	json_t *properties;
+};
+
+extern const struct field_set metrics_fields;
+
 struct vm_request {
 	bool given;
 	struct opt_uint state; /* enum vm_state */

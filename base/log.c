@@ -4,43 +4,116 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 static enum log_level current_level = LOG_WARN;
+static struct log_target target = { .fd = -1 };
+static _Atomic uint64_t missed, held_back;
 
 void log_set_level(enum log_level level)
 {
 	current_level = level;
 }
 
-__attribute__((format(printf, 3, 0))) static void write_line(enum log_level level,
-							     const char *suffix, const char *fmt,
-							     va_list args)
+void log_set_target(const struct log_target *new_target)
 {
-	static const char *const names[] = { "error", "warning", "info", "debug" };
-	char line[768];
-	size_t used;
-
-	snprintf(line, sizeof(line), "mayfly: %s: ", names[level]);
-	used = strlen(line);
-	vsnprintf(line + used, sizeof(line) - used - 1, fmt, args);
-	used = strlen(line);
-	snprintf(line + used, sizeof(line) - used - 1, "%s", suffix);
-	used = strlen(line);
-	line[used++] = '\n';
-	/* A log that cannot be written has nowhere to complain. */
-	if (retry_eintr(write(STDERR_FILENO, line, used)) < 0)
-		return;
+	target = new_target ? *new_target : (struct log_target){ .fd = -1 };
 }
 
-void log_message(enum log_level level, const char *fmt, ...)
+uint64_t log_missed(void)
+{
+	return atomic_load_explicit(&missed, memory_order_relaxed);
+}
+
+uint64_t log_held_back(void)
+{
+	return atomic_load_explicit(&held_back, memory_order_relaxed);
+}
+
+/* A line that is being put together; what does not fit is cut off. */
+struct line {
+	char text[768];
+	size_t len;
+};
+
+__attribute__((format(printf, 2, 0))) static void add_args(struct line *line, const char *fmt,
+							   va_list args)
+{
+	vsnprintf(line->text + line->len, sizeof(line->text) - line->len - 1, fmt, args);
+	line->len += strlen(line->text + line->len);
+}
+
+printf_like(2, 3) static void add(struct line *line, const char *fmt, ...)
 {
 	va_list args;
 
+	va_start(args, fmt);
+	add_args(line, fmt, args);
+	va_end(args);
+}
+
+static void begin_for_people(struct line *line, enum log_level level)
+{
+	static const char *const names[] = { "error", "warning", "info", "debug", "trace" };
+
+	add(line, "mayfly: %s: ", names[level]);
+}
+
+static void begin_for_target(struct line *line, enum log_level level, const char *file, int at)
+{
+	static const char *const names[] = { "ERROR", "WARN", "INFO", "DEBUG", "TRACE" };
+	char thread[16] = "";
+	struct timespec now;
+	struct tm utc;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &utc);
+	prctl(PR_GET_NAME, thread);
+	add(line, "%04d-%02d-%02dT%02d:%02d:%02d.%09ld [%s:%s", utc.tm_year + 1900, utc.tm_mon + 1,
+	    utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec, target.id, thread);
+	if (target.show_level)
+		add(line, ":%s", names[level]);
+	if (target.show_origin)
+		add(line, ":%s:%d", file, at);
+	add(line, "] ");
+}
+
+static bool is_wanted(enum log_level level, const char *file)
+{
 	if (level > current_level)
+		return false;
+	return !target.module || strncmp(file, target.module, strlen(target.module)) == 0;
+}
+
+__attribute__((format(printf, 5, 0))) static void write_line(enum log_level level, const char *file,
+							     int at, const char *suffix,
+							     const char *fmt, va_list args)
+{
+	struct line line = { .len = 0 };
+	ssize_t ret;
+
+	if (target.fd >= 0)
+		begin_for_target(&line, level, file, at);
+	else
+		begin_for_people(&line, level);
+	add_args(&line, fmt, args);
+	add(&line, "%s", suffix);
+	line.text[line.len++] = '\n';
+	ret = retry_eintr(write(target.fd >= 0 ? target.fd : STDERR_FILENO, line.text, line.len));
+	/* A log that cannot be written has nowhere to complain. */
+	if (ret != (ssize_t)line.len)
+		atomic_fetch_add_explicit(&missed, 1, memory_order_relaxed);
+}
+
+void log_write(enum log_level level, const char *file, int line, const char *fmt, ...)
+{
+	va_list args;
+
+	if (!is_wanted(level, file))
 		return;
 	va_start(args, fmt);
-	write_line(level, "", fmt, args);
+	write_line(level, file, line, "", fmt, args);
 	va_end(args);
 }
 
@@ -66,22 +139,24 @@ static bool limit_allows(struct log_limit *limit)
 	       LOG_LIMIT_BURST;
 }
 
-void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
+void log_write_limited(struct log_limit *limit, enum log_level level, const char *file, int line,
+		       const char *fmt, ...)
 {
 	char suffix[48] = "";
 	uint32_t dropped;
 	va_list args;
 
-	if (level > current_level)
+	if (!is_wanted(level, file))
 		return;
 	if (!limit_allows(limit)) {
 		atomic_fetch_add_explicit(&limit->dropped, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&held_back, 1, memory_order_relaxed);
 		return;
 	}
 	dropped = atomic_exchange_explicit(&limit->dropped, 0, memory_order_relaxed);
 	if (dropped)
 		snprintf(suffix, sizeof(suffix), " (%u like it were not shown)", dropped);
 	va_start(args, fmt);
-	write_line(level, suffix, fmt, args);
+	write_line(level, file, line, suffix, fmt, args);
 	va_end(args);
 }

@@ -1,7 +1,10 @@
 /*
- * The log: one line a message, written to standard error with a single write() so that lines of
- * several threads and processes never mix. Any thread may log; nothing here blocks on a lock or
- * allocates. A message that the guest can cause goes through log_limited().
+ * The log: one line a message, written with a single write() so that lines of several threads and
+ * processes never mix. Any thread may log; nothing here blocks, locks or allocates: what a file or
+ * pipe does not take at once is dropped and counted. A message that the guest can cause goes through
+ * log_limited().
+ *
+ * It goes to standard error, in a form for people, until log_set_target() says otherwise.
  */
 #pragma once
 
@@ -10,17 +13,37 @@
 #include "base/util.h"
 
 enum log_level {
+	LOG_OFF = -1, /* as a limit: nothing is logged */
 	LOG_ERROR,
 	LOG_WARN,
 	LOG_INFO,
 	LOG_DEBUG,
+	LOG_TRACE,
 };
 
-/* Messages above this level are dropped. The default is LOG_WARN. Set it before threads start. */
+/* Messages above this level are dropped. The default is LOG_WARN. Set it while no other thread logs. */
 void log_set_level(enum log_level level);
 
-void log_message(enum log_level level, const char *fmt, ...) printf_like(2, 3);
+/* A file or pipe for the log, in the form of Firecracker's:
+ * 2026-01-01T00:00:00.000000000 [id:thread:LEVEL:file:line] message */
+struct log_target {
+	int fd; /* O_NONBLOCK; the caller's, and open until another target is set; -1: stderr */
+	const char *id; /* the instance's name */
+	bool show_level, show_origin;
+	const char *module; /* only what a source file whose path begins so says; NULL: all */
+};
 
+/* Copied but for the strings, which must stay. Set it while no other thread logs. NULL: none again. */
+void log_set_target(const struct log_target *target);
+
+/* Messages that found no room in the file or pipe; and that log_limited() held back. Since the start. */
+uint64_t log_missed(void);
+uint64_t log_held_back(void);
+
+void log_write(enum log_level level, const char *file, int line, const char *fmt, ...)
+	printf_like(4, 5);
+
+#define log_message(level, ...) log_write(level, __FILE__, __LINE__, __VA_ARGS__)
 #define log_error(...) log_message(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_message(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_message(LOG_INFO, __VA_ARGS__)
@@ -39,5 +62,8 @@ struct log_limit {
 	_Atomic uint32_t dropped;
 };
 
-void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
-	printf_like(3, 4);
+void log_write_limited(struct log_limit *limit, enum log_level level, const char *file, int line,
+		       const char *fmt, ...) printf_like(5, 6);
+
+#define log_limited(limit, level, ...) \
+	log_write_limited(limit, level, __FILE__, __LINE__, __VA_ARGS__)

@@ -110,7 +110,8 @@ struct virtio_device {
 	struct virtio_registers regs;
 	struct virtqueue_layout *layouts; /* [queue_count] */
 
-	_Atomic uint64_t *counters;   /* [ops->counter_count], since creation; read by any thread */
+	_Atomic uint64_t *counters; /* [ops->counter_count], since creation; read by any thread */
+	_Atomic uint64_t breaks; /* virtio_device_break() was called so often; read by any thread */
 	atomic_uint interrupt_status; /* VIRTIO_MMIO_INT_* */
 	struct log_limit warnings;
 

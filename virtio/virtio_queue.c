@@ -119,6 +119,7 @@ void virtio_device_break(struct virtio_device *dev, const char *why)
 	dev->regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	live = dev->regs.status & VIRTIO_CONFIG_S_DRIVER_OK;
 	pthread_mutex_unlock(&dev->lock);
+	atomic_fetch_add_explicit(&dev->breaks, 1, memory_order_relaxed);
 	log_limited(&dev->warnings, LOG_WARN, "%s: needs a reset by its driver: %s", dev->name,
 		    why ? why : "broken ring");
 	if (live) /* 2.1.2: only a driver that is there is told */

@@ -223,3 +223,13 @@ void machine_on_serial_room(struct machine *machine, void (*room)(void *), void 
 	machine->serial_room = room;
 	machine->serial_room_opaque = opaque;
 }
+
+void machine_count(struct machine *machine, struct machine_counts *out)
+{
+	*out = (struct machine_counts){ .serial_written = machine->serial.written,
+					.serial_held_back = machine->serial.held_back,
+					.serial_read = machine->serial.read };
+	for (unsigned int i = 0; i < machine->vcpu_count; i++)
+		for (unsigned int exit = 0; exit < VCPU_EXITS; exit++)
+			out->vcpu_exits[exit] += machine->vcpus[i].exits[exit];
+}

@@ -78,6 +78,14 @@ struct virtio_device *machine_pmem(struct machine *machine, unsigned int index);
 struct virtio_device *machine_device(struct machine *machine, uint32_t virtio_id,
 				     unsigned int index);
 
+/* Everything that it counts beside its virtio devices, since its start. Any thread. */
+struct machine_counts {
+	uint64_t vcpu_exits[VCPU_EXITS]; /* of all vCPUs */
+	uint64_t serial_written, serial_held_back, serial_read;
+};
+
+void machine_count(struct machine *machine, struct machine_counts *out);
+
 /* The guest is asked to restart as a person at its keyboard would. */
 void machine_press_ctrl_alt_del(struct machine *machine);
 

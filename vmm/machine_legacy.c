@@ -67,7 +67,7 @@ static int add_serial(struct machine *machine, struct error *err)
 		return error_set(err, ENOMEM, "console: out of memory");
 	console_sink_init(machine->sink, config->has_console ? config->console_fd : -1,
 			  serial_output_room, &machine->serial);
-	serial_init(&machine->serial, irq, machine->sink);
+	serial_init(&machine->serial, irq, machine->sink, &config->serial_limit);
 	machine->serial.first_output = on_first_output;
 	machine->serial.input_room = on_input_room;
 	machine->serial.opaque = machine;

@@ -47,8 +47,18 @@ struct vcpu;
 /* Work for a parked vCPU's thread. */
 typedef int vcpu_task(struct vcpu *vcpu, void *arg, struct error *err);
 
+/* What brought a vCPU back. */
+enum vcpu_exit {
+	VCPU_EXIT_IO_IN,
+	VCPU_EXIT_IO_OUT,
+	VCPU_EXIT_MMIO_READ,
+	VCPU_EXIT_MMIO_WRITE,
+	VCPU_EXITS,
+};
+
 struct vcpu {
-	unsigned int index; /* the APIC id too */
+	unsigned int index;		    /* the APIC id too */
+	_Atomic uint64_t exits[VCPU_EXITS]; /* since it was made; the thread's, read by anyone */
 	const struct vcpu_host *host;
 	pthread_t thread;
 	bool has_thread, has_answered;

@@ -4,11 +4,20 @@
 
 #include "vmm/vcpu_priv.h"
 
-static void handle_pio(const struct vcpu *vcpu)
+/* Only this thread writes it: an addition that need not be one operation. */
+static void count_exit(struct vcpu *vcpu, enum vcpu_exit exit)
+{
+	uint64_t old = atomic_load_explicit(&vcpu->exits[exit], memory_order_relaxed);
+
+	atomic_store_explicit(&vcpu->exits[exit], old + 1, memory_order_relaxed);
+}
+
+static void handle_pio(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
 	uint8_t *data = (uint8_t *)vcpu->run + run->io.data_offset;
 
+	count_exit(vcpu, run->io.direction == KVM_EXIT_IO_IN ? VCPU_EXIT_IO_IN : VCPU_EXIT_IO_OUT);
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
 		if (run->io.direction == KVM_EXIT_IO_IN)
 			bus_read(vcpu->host->pio, run->io.port, data, run->io.size);
@@ -17,10 +26,11 @@ static void handle_pio(const struct vcpu *vcpu)
 	}
 }
 
-static void handle_mmio(const struct vcpu *vcpu)
+static void handle_mmio(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 
+	count_exit(vcpu, run->mmio.is_write ? VCPU_EXIT_MMIO_WRITE : VCPU_EXIT_MMIO_READ);
 	if (run->mmio.is_write)
 		bus_write(vcpu->host->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 	else
@@ -94,7 +104,7 @@ static enum machine_end end_by_exit(const struct vcpu *vcpu, char *text, size_t 
 }
 
 /* Returns MACHINE_RUNNING when the guest can go on. */
-static enum machine_end handle_exit(const struct vcpu *vcpu, char *text, size_t size)
+static enum machine_end handle_exit(struct vcpu *vcpu, char *text, size_t size)
 {
 	switch (vcpu->run->exit_reason) {
 	case KVM_EXIT_IO:
@@ -132,7 +142,7 @@ static enum machine_end handle_failure(const struct vcpu *vcpu, int code, char *
 	}
 }
 
-enum machine_end vcpu_enter(const struct vcpu *vcpu, char *text, size_t size)
+enum machine_end vcpu_enter(struct vcpu *vcpu, char *text, size_t size)
 {
 	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
 		return handle_failure(vcpu, errno, text, size);
@@ -145,7 +155,7 @@ enum machine_end vcpu_enter(const struct vcpu *vcpu, char *text, size_t size)
  * kernel completes them and returns EINTR. An access in several pieces comes back for the next piece
  * instead, at most a thousand times (a string instruction).
  */
-enum machine_end vcpu_settle(const struct vcpu *vcpu, char *text, size_t size)
+enum machine_end vcpu_settle(struct vcpu *vcpu, char *text, size_t size)
 {
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
 	while (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {

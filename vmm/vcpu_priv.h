@@ -12,8 +12,8 @@ must_check int vcpu_set_boot_state(struct vcpu *vcpu, const struct boot_cpu *cpu
 
 /* vmm/vcpu_exit.c: enters the guest once and handles what brought it back. MACHINE_RUNNING when it
  * can go on; else text says what happened. */
-enum machine_end vcpu_enter(const struct vcpu *vcpu, char *text, size_t size);
+enum machine_end vcpu_enter(struct vcpu *vcpu, char *text, size_t size);
 
 /* Has KVM finish the instruction whose I/O brought it back, without entering the guest: only then are the
  * registers those of an instruction boundary. MACHINE_RUNNING when done. */
-enum machine_end vcpu_settle(const struct vcpu *vcpu, char *text, size_t size);
+enum machine_end vcpu_settle(struct vcpu *vcpu, char *text, size_t size);

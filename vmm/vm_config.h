@@ -109,7 +109,9 @@ struct vm_config {
 	struct rng_config rng;
 
 	bool has_console;
-	int console_fd; /* where the serial port's output goes; borrowed; -1 discards it */
+	struct bucket_config
+		serial_limit; /* of the serial port's output, bytes; the rest is dropped */
+	int console_fd;	      /* where the serial port's output goes; borrowed; -1 discards it */
 };
 
 /* -EINVAL with a sentence that names the option and its range. Pure. */

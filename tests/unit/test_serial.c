@@ -37,7 +37,7 @@ static void set_up(void)
 {
 	cr_assert_eq(pipe2(out_pipe, O_CLOEXEC), 0);
 	console_sink_init(&sink, out_pipe[1], serial_output_room, &serial);
-	serial_init(&serial, &irq.line, &sink);
+	serial_init(&serial, &irq.line, &sink, NULL);
 	serial.input_room = note_room;
 }
 

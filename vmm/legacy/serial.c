@@ -1,7 +1,9 @@
 #include "vmm/legacy/serial.h"
 
 #include <linux/serial_reg.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "vmm/bus.h"
 
@@ -45,8 +47,31 @@ static void receive_byte(struct serial *serial, uint8_t byte)
 	serial->input[serial->tail++ % SERIAL_INPUT_SIZE] = byte;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void send_out(struct serial *serial, uint8_t byte)
+{
+	if (token_bucket_limits(&serial->limit)) {
+		uint64_t now = now_ns();
+
+		if (token_bucket_wait(&serial->limit, 1, now) > 0) {
+			atomic_fetch_add_explicit(&serial->held_back, 1, memory_order_relaxed);
+			return;
+		}
+		token_bucket_charge(&serial->limit, 1, now);
+	}
+	console_sink_put(serial->sink, byte);
+}
+
 static void transmit(struct serial *serial, uint8_t byte)
 {
+	atomic_fetch_add_explicit(&serial->written, 1, memory_order_relaxed);
 	/* In loop mode what is sent is received: drivers probe for the chip that way. */
 	if (serial->modem_control & UART_MCR_LOOP) {
 		receive_byte(serial, byte);
@@ -54,7 +79,7 @@ static void transmit(struct serial *serial, uint8_t byte)
 		if (!serial->wrote && serial->first_output)
 			serial->first_output(serial->opaque);
 		serial->wrote = true;
-		console_sink_put(serial->sink, byte);
+		send_out(serial, byte);
 	}
 	transmitter_is_empty(serial);
 }
@@ -71,6 +96,7 @@ static uint8_t take_input(struct serial *serial, bool *made_room)
 {
 	if (!shows_input(serial))
 		return 0;
+	atomic_fetch_add_explicit(&serial->read, 1, memory_order_relaxed);
 	*made_room = serial->tail - serial->head == SERIAL_INPUT_SIZE;
 	return serial->input[serial->head++ % SERIAL_INPUT_SIZE];
 }
@@ -231,8 +257,12 @@ void serial_output_room(void *opaque)
 	pthread_mutex_unlock(&serial->lock);
 }
 
-void serial_init(struct serial *serial, struct irq_line *irq, struct console_sink *sink)
+void serial_init(struct serial *serial, struct irq_line *irq, struct console_sink *sink,
+		 const struct bucket_config *limit)
 {
+	static const struct bucket_config none;
+
 	*serial = (struct serial){ .irq = irq, .sink = sink, .divisor = 12 };
+	token_bucket_init(&serial->limit, limit ? limit : &none, now_ns());
 	pthread_mutex_init(&serial->lock, NULL);
 }

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "base/irq_line.h"
+#include "base/token_bucket.h"
 #include "vmm/legacy/console_sink.h"
 
 struct bus_ops;
@@ -23,9 +24,14 @@ struct serial {
 	void (*first_output)(void *opaque);
 	void *opaque;
 
+	/* Since the start, read by any thread: bytes that the guest has written, that a limit has
+	 * dropped of these, and that it has read. */
+	_Atomic uint64_t written, held_back, read;
+
 	pthread_mutex_t lock;
-	bool wrote;	       /* first_output() was called */
-	bool transmit_pending; /* the "transmitter empty" interrupt is pending */
+	struct token_bucket limit; /* of output, bytes */
+	bool wrote;		   /* first_output() was called */
+	bool transmit_pending;	   /* the "transmitter empty" interrupt is pending */
 	uint8_t interrupt_enable, fifo_control, line_control, modem_control, scratch;
 	uint16_t divisor;
 	uint8_t line_errors; /* sticky bits of the line status register */
@@ -35,7 +41,9 @@ struct serial {
 
 extern const struct bus_ops serial_ops;
 
-void serial_init(struct serial *serial, struct irq_line *irq, struct console_sink *sink);
+/* limit: of output, in bytes; what is beyond it is dropped, the guest does not wait. NULL: none. */
+void serial_init(struct serial *serial, struct irq_line *irq, struct console_sink *sink,
+		 const struct bucket_config *limit);
 
 /* Hands bytes to the guest and returns how many fitted; the rest is the caller's to offer again
  * after input_room(). Any thread. */

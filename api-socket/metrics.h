@@ -1,0 +1,47 @@
+/*
+ * The metrics of a microVM: everything it counts, by the names that Firecracker's users know. One walk
+ * over all of it feeds both forms, Firecracker's JSON (what has come since the last time) and
+ * Prometheus' text (totals). Control thread.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/loop_timer.h"
+
+struct controller;
+
+/* One number. */
+struct metric {
+	const char *family;   /* "block", "put_api_requests" */
+	const char *instance; /* of a family with several: the device's name; else NULL */
+	const char *name;     /* "read_bytes" */
+	uint64_t value;	      /* since the start of the process or of the microVM */
+	bool is_level;	      /* a state, not a count: shown as it is */
+};
+
+/* Calls visit() for each, always in the same order of families. */
+void metrics_walk(struct controller *controller,
+		  void (*visit)(void *opaque, const struct metric *metric), void *opaque);
+
+/* In Prometheus' text form, version 0.0.4; the caller's to free. NULL: no memory. */
+char *metrics_text(struct controller *controller);
+
+/* Where Firecracker's form goes: a line of JSON each minute, and when asked. */
+struct metrics_sink {
+	int fd; /* -1: nowhere */
+	bool emit_id;
+	const json_t *properties; /* borrowed; NULL: none */
+	json_t *last;		  /* what was told, as totals */
+	struct loop_timer timer;
+	uint64_t missed; /* lines that found no room */
+};
+
+/* Opens the file or pipe, and writes a line each minute from now on. -errno: as if not called. */
+must_check int metrics_open(struct controller *controller, const char *path, struct error *err);
+
+/* Writes a line now. Without a file it does nothing. */
+void metrics_flush(struct controller *controller);
+
+/* A last line, and the end of it. Harmless when there is none. */
+void metrics_close(struct controller *controller);

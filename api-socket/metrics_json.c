@@ -1,0 +1,159 @@
+/* Metrics in Firecracker's form: a JSON object a line, with what has come since the line before. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "api-socket/controller_priv.h"
+#include "api-socket/os_error.h"
+#include "base/log.h"
+
+#define PERIOD_NS 60000000000u
+
+/* Two trees of the same form: what is told now, and all that has been counted. */
+struct lines {
+	json_t *told, *totals;
+	const json_t *before; /* the totals of the last time; NULL: there was none */
+};
+
+static void add_number(json_t *tree, const char *group, const char *name, uint64_t value)
+{
+	json_t *object = json_object_get(tree, group);
+	json_t *old;
+
+	if (!object) {
+		object = json_object();
+		json_object_set_new(tree, group, object);
+	}
+	old = json_object_get(object, name);
+	json_object_set_new(object, name,
+			    json_integer((json_int_t)value + json_integer_value(old)));
+}
+
+static void add_metric(struct lines *lines, const char *group, const struct metric *metric)
+{
+	const json_t *before = json_object_get(json_object_get(lines->before, group), metric->name);
+	uint64_t old = metric->is_level ? 0 : (uint64_t)json_integer_value(before);
+	/* A device of a new machine begins at 0 again. */
+	uint64_t more = metric->value >= old ? metric->value - old : metric->value;
+
+	add_number(lines->told, group, metric->name, more);
+	add_number(lines->totals, group, metric->name, metric->value);
+}
+
+/* A device is told of by its name, and with all of its kind together. */
+static void visit(void *opaque, const struct metric *metric)
+{
+	struct lines *lines = opaque;
+	char group[100];
+
+	if (metric->instance) {
+		snprintf(group, sizeof(group), "%s_%.64s", metric->family, metric->instance);
+		add_metric(lines, group, metric);
+		add_number(lines->told, metric->family, metric->name,
+			   (uint64_t)json_integer_value(json_object_get(
+				   json_object_get(lines->told, group), metric->name)));
+	} else {
+		add_metric(lines, metric->family, metric);
+	}
+}
+
+static json_t *begin_line(const struct controller *controller)
+{
+	struct timespec now;
+	json_t *tree = json_object();
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	json_object_set_new(tree, "utc_timestamp_ms",
+			    json_integer(now.tv_sec * 1000 + now.tv_nsec / 1000000));
+	if (controller->metrics.emit_id)
+		json_object_set_new(tree, "id", json_string(controller->id));
+	if (controller->metrics.properties)
+		json_object_set_new(tree, "properties",
+				    json_deep_copy(controller->metrics.properties));
+	return tree;
+}
+
+/* All of a line or none of it, as far as the file allows. */
+static bool write_line(int fd, const json_t *tree)
+{
+	char *text = json_dumps(tree, JSON_COMPACT);
+	size_t len = text ? strlen(text) : 0;
+	bool done = false;
+
+	if (text) {
+		text[len] = '\n'; /* in place of the end: write() wants none */
+		done = retry_eintr(write(fd, text, len + 1)) == (ssize_t)len + 1;
+	}
+	free(text);
+	return done;
+}
+
+void metrics_flush(struct controller *controller)
+{
+	struct metrics_sink *sink = &controller->metrics;
+	struct lines lines = { .before = sink->last };
+
+	if (sink->fd < 0)
+		return;
+	lines.told = begin_line(controller);
+	lines.totals = json_object();
+	metrics_walk(controller, visit, &lines);
+	/* What was not told is told the next time. */
+	if (write_line(sink->fd, lines.told)) {
+		json_decref(sink->last);
+		sink->last = json_incref(lines.totals);
+	} else {
+		sink->missed++;
+	}
+	json_decref(lines.told);
+	json_decref(lines.totals);
+}
+
+static void on_minute(struct loop_timer *timer)
+{
+	struct metrics_sink *sink = container_of(timer, struct metrics_sink, timer);
+
+	metrics_flush(container_of(sink, struct controller, metrics));
+	loop_timer_arm(timer, PERIOD_NS);
+}
+
+int controller_open_sink(const char *path)
+{
+	/* Reading too, so that a pipe opens before its reader does, and stays open after. */
+	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int metrics_open(struct controller *controller, const char *path, struct error *err)
+{
+	struct metrics_sink *sink = &controller->metrics;
+	char why[OS_ERROR_MAX];
+	int fd = controller_open_sink(path);
+	int ret;
+
+	if (fd < 0)
+		return error_set(err, fd, "%s", os_error(why, fd));
+	ret = loop_timer_init(&sink->timer, controller->loop, on_minute);
+	if (ret < 0) {
+		close_fd(&fd);
+		return error_set_errno(err, ret, "cannot make a timer");
+	}
+	sink->fd = fd;
+	loop_timer_arm(&sink->timer, PERIOD_NS);
+	return 0;
+}
+
+void metrics_close(struct controller *controller)
+{
+	struct metrics_sink *sink = &controller->metrics;
+
+	if (sink->fd < 0)
+		return;
+	metrics_flush(controller);
+	loop_timer_fini(&sink->timer);
+	close_fd(&sink->fd);
+	json_decref(sink->last);
+	sink->last = NULL;
+}
