@@ -173,6 +173,17 @@ static int arm_poll(struct watch_node *node)
 	return 0;
 }
 
+/* Refused (EALREADY) when an event is on its way just then; that event comes, and is the next chance. */
+static void remove_poll(struct watch_node *node)
+{
+	struct io_uring_sqe *sqe = event_loop_sqe(node->loop);
+
+	if (!sqe)
+		return; /* it stays armed and silent until the ring is closed */
+	io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)&node->op);
+	io_uring_sqe_set_data(sqe, NULL);
+}
+
 /* One edge, or the end of the poll: after an unwatch, or because the completion queue was full. */
 static void poll_done(struct loop_op *op, int32_t res, uint32_t flags)
 {
@@ -182,6 +193,8 @@ static void poll_done(struct loop_op *op, int32_t res, uint32_t flags)
 	if (!node->watch) {
 		if (ended)
 			forget_node(node);
+		else
+			remove_poll(node);
 		return;
 	}
 	if (ended && (res < 0 || arm_poll(node) < 0))
@@ -214,13 +227,8 @@ static int uring_watch(struct event_loop *loop, struct watch_node *node)
  * batch. */
 static void uring_unwatch(struct event_loop *loop, struct watch_node *node, int fd)
 {
-	struct io_uring_sqe *sqe = event_loop_sqe(loop);
-
 	(void)fd;
-	if (!sqe)
-		return; /* it stays armed and silent until the ring is closed */
-	io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)&node->op);
-	io_uring_sqe_set_data(sqe, NULL);
+	remove_poll(node);
 	io_uring_submit(&state_of(loop)->ring);
 }
 

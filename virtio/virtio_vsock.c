@@ -192,6 +192,7 @@ static int init_vsock(struct virtio_vsock *vsock, const struct virtio_vsock_para
 		return ret;
 	vsock->config.guest_cid = params->cid;
 	vsock->pump.run = pump;
+	vsock->patience_ns = VSOCK_PATIENCE_NS;
 	core.ops = &vsock_ops;
 	core.name = "vsock";
 	core.features = 1ull << VIRTIO_VSOCK_F_STREAM;

@@ -24,10 +24,10 @@ void vsock_wait(struct virtio_vsock *vsock, struct vsock_conn *conn)
 {
 	vsock_wait_no_more(vsock, conn);
 	conn->is_waiting = true;
-	conn->deadline = now_ns() + VSOCK_PATIENCE_NS;
+	conn->deadline = now_ns() + vsock->patience_ns;
 	TAILQ_INSERT_TAIL(&vsock->table.waiting, conn, waiting_link);
 	if (!vsock->timer.armed)
-		loop_timer_arm(&vsock->timer, VSOCK_PATIENCE_NS);
+		loop_timer_arm(&vsock->timer, vsock->patience_ns);
 }
 
 void vsock_wait_no_more(struct virtio_vsock *vsock, struct vsock_conn *conn)
@@ -58,9 +58,9 @@ static void wait_anew(struct virtio_vsock *vsock)
 	struct vsock_conn *conn;
 
 	TAILQ_FOREACH(conn, &vsock->table.waiting, waiting_link)
-	conn->deadline = now_ns() + VSOCK_PATIENCE_NS;
+	conn->deadline = now_ns() + vsock->patience_ns;
 	if (!TAILQ_EMPTY(&vsock->table.waiting))
-		loop_timer_arm(&vsock->timer, VSOCK_PATIENCE_NS);
+		loop_timer_arm(&vsock->timer, vsock->patience_ns);
 }
 
 /* Ends -------------------------------------------------------------------------------------------*/
@@ -162,8 +162,8 @@ void vsock_settle(struct virtio_vsock *vsock, struct vsock_conn *conn)
 		vsock_end(vsock, conn, VSOCK_SEND_RST); /* 5.10.6.5: nothing is left, it is gone */
 	else if (conn->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND)
 		shutdown(conn->watch.fd, SHUT_WR);
-	if (conn->state == VSOCK_CONNECTED && conn->told != conn->forwarded &&
-	    vsock_conn_told_room(conn) < VSOCK_BUFFER / 2) {
+	if (conn->state == VSOCK_CONNECTED && !(conn->host_shut & VIRTIO_VSOCK_SHUTDOWN_RCV) &&
+	    conn->told != conn->forwarded && vsock_conn_told_room(conn) < VSOCK_BUFFER / 2) {
 		conn->pending |= VSOCK_SEND_CREDIT;
 		vsock_ready(vsock, conn);
 	}

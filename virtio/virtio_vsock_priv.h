@@ -54,6 +54,7 @@ struct virtio_vsock {
 	struct loop_watch listening;
 	struct vsock_table table;
 	struct loop_timer timer; /* the first deadline of table.waiting */
+	uint64_t patience_ns;	 /* VSOCK_PATIENCE_NS; tests have less */
 	struct loop_defer pump;	 /* something may be there for the guest */
 	bool event_pending;	 /* TRANSPORT_RESET */
 

@@ -79,19 +79,21 @@ void vsock_unix_close(struct vsock_unix *host)
 	close_fd(&host->spare);
 }
 
-/* Lets go of the spare descriptor to be able to accept, and says no by closing. */
+/* Lets go of the spare descriptor to be able to accept, and says no by closing. There may be none:
+ * accept4() wants a descriptor before it looks. */
 static int refuse_one(struct vsock_unix *host)
 {
 	int fd;
 
 	close_fd(&host->spare);
 	fd = accept4(host->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
-		return -EAGAIN;
-	/* Its number becomes the next spare. */
-	close(fd);
+	if (fd >= 0) {
+		close(fd);
+		log_limited(&host->warnings, LOG_WARN, "vsock: a connection to %s is refused: %s",
+			    host->path, strerrordesc_np(EMFILE));
+	}
 	host->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	return -EMFILE;
+	return fd >= 0 ? -EMFILE : -EAGAIN;
 }
 
 int vsock_unix_accept(struct vsock_unix *host)
@@ -105,8 +107,6 @@ int vsock_unix_accept(struct vsock_unix *host)
 		return fd;
 	if (errno != EMFILE && errno != ENFILE)
 		return -errno;
-	log_limited(&host->warnings, LOG_WARN, "vsock: a connection to %s is refused: %s",
-		    host->path, strerrordesc_np(errno));
 	return refuse_one(host);
 }
 
