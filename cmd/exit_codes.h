@@ -7,6 +7,7 @@
 enum exit_code {
 	EXIT_OK = 0,		    /* the guest powered off or restarted; Ctrl-A x */
 	EXIT_GENERIC = 1,	    /* anything without a code of its own; KVM could not go on */
+	EXIT_AGENT = 125,	    /* with --agent: anything but the command's own end */
 	EXIT_BAD_SYSCALL = 148,	    /* SIGSYS */
 	EXIT_LOST_MEMORY = 149,	    /* SIGBUS, or a file that guest memory was mapped from shrank */
 	EXIT_SEGV = 150,	    /* SIGSEGV: a bug */

@@ -15,6 +15,11 @@ must_check int parse_size(const char *name, const char *text, uint64_t *out, str
 must_check int parse_balloon(const char *name, char *text, struct balloon_config *out,
 			     struct error *err);
 
+/* An agent: PATH[,wait=SECONDS] (cmd/run_options.h). `text` is changed. */
+struct agent_config;
+must_check int parse_agent(const char *name, char *text, struct agent_config *out,
+			   struct error *err);
+
 /* A vsock: PATH[,cid=N]; without cid it is the first one. `text` is changed. */
 must_check int parse_vsock(const char *name, char *text, struct vsock_config *out,
 			   struct error *err);

@@ -6,7 +6,7 @@
 
 #include "cmd/crash.h"
 #include "cmd/exit_codes.h"
-#include "cmd/run_priv.h"
+#include "cmd/run_agent.h"
 #include "cmd/terminal.h"
 #include "cmd/timings.h"
 
@@ -23,10 +23,13 @@ static int open_console(struct run *run, struct error *err)
 	const char *name = run->options.console;
 
 	vm->has_console = strcmp(name, "none") != 0;
-	if (!vm->has_console || strcmp(name, "stdio") == 0) {
-		vm->console_fd = vm->has_console ? STDOUT_FILENO : -1;
+	vm->console_fd = -1;
+	if (strcmp(name, "stdio") == 0)
+		vm->console_fd = STDOUT_FILENO;
+	else if (strcmp(name, "stderr") == 0)
+		vm->console_fd = STDERR_FILENO;
+	if (!vm->has_console || vm->console_fd >= 0)
 		return 0;
-	}
 	/* Not to wait for the reader of a FIFO; after that it is an ordinary descriptor. */
 	run->console_fd =
 		open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
@@ -50,6 +53,10 @@ static int start(struct run *run, struct error *err)
 	if (ret < 0)
 		return ret;
 	machine_start(run->machine);
+	if (run->agent)
+		ret = run_agent_start(run, err);
+	if (ret < 0)
+		return ret;
 	ret = stdio ? console_start(&run->console, err) : 0;
 	return ret < 0 ? ret : run_watch_machine(run, err);
 }
@@ -78,6 +85,8 @@ static int build(struct run *run, struct error *err)
 
 	if (ret == 0)
 		ret = load_metadata(run, err);
+	if (ret == 0 && run->options.agent.path)
+		ret = run_agent_create(run, err);
 	if (ret < 0)
 		return ret;
 	ret = machine_build(&run->machine, &run->options.vm, run->timeline, err);
@@ -100,6 +109,7 @@ static void clean_up(struct run *run)
 	if (run->machine)
 		machine_destroy(run->machine);
 	mmds_destroy(run->mmds);
+	run_agent_destroy(run);
 	event_loop_destroy(run->control);
 	close_fd(&run->console_fd);
 }
@@ -152,10 +162,11 @@ static int check_descriptors(const struct vm_config *vm, struct error *err)
 	return 0;
 }
 
-static int fail(int status, const struct error *err)
+/* Whoever runs a command in the guest must be able to tell its status from ours. */
+static int fail(const struct run *run, int status, const struct error *err)
 {
 	fprintf(stderr, "mayfly: error: %s\n", err->text);
-	return status;
+	return run->options.agent.path ? EXIT_AGENT : status;
 }
 
 int run_main(int argc, char **argv, struct timeline *timeline)
@@ -166,22 +177,22 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 
 	run.timeline = timeline;
 	if (run_options_parse(&run.options, argc, argv, &err) < 0)
-		return fail(EXIT_BAD_ARGUMENTS, &err);
+		return fail(&run, EXIT_BAD_ARGUMENTS, &err);
 	if (run.options.help) {
 		run_options_help();
 		return EXIT_OK;
 	}
 	if (vm_config_check(&run.options.vm, &err) < 0)
-		return fail(EXIT_BAD_CONFIG, &err);
+		return fail(&run, EXIT_BAD_CONFIG, &err);
 	if (check_descriptors(&run.options.vm, &err) < 0)
-		return fail(EXIT_BAD_CONFIG, &err);
+		return fail(&run, EXIT_BAD_CONFIG, &err);
 	timeline_mark(timeline, MOMENT_CONFIGURED);
 	crash_setup(run_file_at, run_repair_at);
 	if (run_machine(&run, &err) < 0) {
 		terminal_restore();
 		run_release_signals(&run);
 		clean_up(&run);
-		return fail(run_failure_status(&err), &err);
+		return fail(&run, run_failure_status(&err), &err);
 	}
 	status = run_report_end(&run);
 	clean_up(&run);

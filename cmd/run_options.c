@@ -19,6 +19,7 @@ enum option_id {
 	OPTION_RATE,
 	OPTION_VSOCK,
 	OPTION_METADATA,
+	OPTION_AGENT,
 	OPTION_CPUS,
 	OPTION_MEM,
 	OPTION_CMDLINE,
@@ -38,6 +39,7 @@ static const struct option long_options[] = {
 	{ "rate", required_argument, NULL, OPTION_RATE },
 	{ "vsock", required_argument, NULL, OPTION_VSOCK },
 	{ "metadata", required_argument, NULL, OPTION_METADATA },
+	{ "agent", required_argument, NULL, OPTION_AGENT },
 	{ "cpus", required_argument, NULL, OPTION_CPUS },
 	{ "mem", required_argument, NULL, OPTION_MEM },
 	{ "cmdline", required_argument, NULL, OPTION_CMDLINE },
@@ -70,15 +72,21 @@ void run_options_help(void)
 	       "  --metadata PATH[,version=V1|V2][,address=A.B.C.D]\n"
 	       "                       JSON that every NET serves to the guest, by HTTP at the address\n"
 	       "                       (default 169.254.169.254). V2 wants session tokens (default V1)\n"
+	       "  --agent PATH[,wait=S] run the command ARG... in the guest: its standard streams are\n"
+	       "                       ours, its status is ours (128+N for signal N; 125 when it is not\n"
+	       "                       known: no start of the agent within S seconds (default %u), a\n"
+	       "                       crash of the guest, any failure here). PATH is the initrd\n"
+	       "                       build/guest/agent.cpio, which goes on to a --rootfs\n"
 	       "  --cpus N             vCPUs, 1 to %u (default 1)\n"
 	       "  --mem MIB            memory in MiB, or with a suffix: 512M, 4G (default %lu)\n"
 	       "  --cmdline STRING     the kernel's command line, instead of\n"
 	       "                         %s\n"
 	       "                       console=ttyS0 and root=/dev/vda ro|rw are added unless STRING\n"
 	       "                       names its own\n"
-	       "  --console stdio|none|PATH\n"
-	       "                       where the serial port is (default stdio). A PATH gets the\n"
-	       "                       guest's output, added at its end; none discards it\n"
+	       "  --console stdio|stderr|none|PATH\n"
+	       "                       where the serial port is (default stdio; with --agent\n"
+	       "                       stderr). stderr gets the guest's output, as does a PATH, at\n"
+	       "                       its end; none discards it\n"
 	       "  --timings            at the end, print where the time went\n"
 	       "  --help               this text\n"
 	       "  -- ARG...            arguments for the guest's init, at most %u\n"
@@ -123,11 +131,12 @@ void run_options_help(void)
 	       "command line; 154 SIGXCPU; 156 SIGHUP; 157 SIGILL; 160 the guest's CPU\n"
 	       "triple-faulted; 128+N any other signal N.\n"
 	       "\n"
-	       "Example:\n"
-	       "  mayfly run --kernel vmlinux --rootfs debian.ext4:ro --mem 512 -- /bin/echo hello\n",
-	       VM_DRIVES_MAX, VM_NETS_MAX, VM_PMEMS_MAX, LAYOUT_VCPUS_MAX, VM_MEMORY_DEFAULT >> 20,
-	       CMDLINE_DEFAULT, CMDLINE_INIT_ARGS_MAX, VM_QUEUES_MAX, VM_QUEUE_SIZE_MAX,
-	       VM_IO_LOOPS_MAX - 1, VM_NET_MTU_MIN, VM_NET_QUEUE_PAIRS_MAX);
+	       "Examples:\n"
+	       "  mayfly run --kernel vmlinux --rootfs debian.ext4:ro --mem 512 -- /bin/echo hello\n"
+	       "  echo hi | mayfly run --kernel vmlinux --agent agent.cpio -- wc -c\n",
+	       VM_DRIVES_MAX, VM_NETS_MAX, VM_PMEMS_MAX, AGENT_PATIENCE_DEFAULT_S, LAYOUT_VCPUS_MAX,
+	       VM_MEMORY_DEFAULT >> 20, CMDLINE_DEFAULT, CMDLINE_INIT_ARGS_MAX, VM_QUEUES_MAX,
+	       VM_QUEUE_SIZE_MAX, VM_IO_LOOPS_MAX - 1, VM_NET_MTU_MIN, VM_NET_QUEUE_PAIRS_MAX);
 }
 
 static int set_once(const char **field, const char *name, const char *value, struct error *err)
@@ -252,6 +261,11 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 		return add_balloon(&options->vm, value, err);
 	case OPTION_RATE:
 		return add_rate(options, value, err);
+	case OPTION_AGENT:
+		if (options->agent.path)
+			return error_set(err, EINVAL, "--agent is given twice: '%s' and '%s'",
+					 options->agent.path, value);
+		return parse_agent("--agent", value, &options->agent, err);
 	case OPTION_VSOCK:
 		return add_vsock(&options->vm, value, err);
 	case OPTION_METADATA:
@@ -313,6 +327,26 @@ static int parse_all(struct run_options *options, int argc, char **argv, struct 
 	return 0;
 }
 
+/* It is an initrd, and has the standard streams. */
+static int apply_agent(struct run_options *options, struct error *err)
+{
+	if (options->vm.initrd_path)
+		return error_set(err, EINVAL,
+				 "--agent '%s' is an initrd; there is --initrd '%s' too",
+				 options->agent.path, options->vm.initrd_path);
+	options->vm.initrd_path = options->agent.path;
+	if (options->vm.init_arg_count == 0)
+		return error_set(err, EINVAL,
+				 "--agent: no command: it follows a -- (see `mayfly help run`)");
+	if (!options->console)
+		options->console = "stderr";
+	if (strcmp(options->console, "stdio") == 0)
+		return error_set(err, EINVAL,
+				 "--console stdio: with --agent those are the command's; it is "
+				 "stderr, none or a path");
+	return 0;
+}
+
 int run_options_parse(struct run_options *options, int argc, char **argv, struct error *err)
 {
 	int ret;
@@ -338,6 +372,8 @@ int run_options_parse(struct run_options *options, int argc, char **argv, struct
 	if (!options->vm.kernel_path)
 		return error_set(err, EINVAL,
 				 "no --kernel: name the guest's kernel (see `mayfly help run`)");
+	if (options->agent.path)
+		return apply_agent(options, err);
 	if (!options->console)
 		options->console = "stdio";
 	return 0;

@@ -7,12 +7,24 @@
 /* One for everything that can be limited. */
 #define RUN_RATES_MAX (VM_DRIVES_MAX + 2 * VM_NETS_MAX + VM_PMEMS_MAX + 1)
 
+#define AGENT_PATIENCE_DEFAULT_S 60u
+
+/* The guest's agent that runs a command: tests/guest/agent. */
+struct agent_config {
+	const char *path;	 /* its initrd; NULL: none */
+	unsigned int patience_s; /* how long the guest may take to start it */
+};
+
 struct run_options {
 	struct vm_config vm;
 	struct metadata_options metadata; /* what every interface of vm serves */
 	const char *console;		  /* "stdio", "none" or a path */
 	const char *cpus, *mem;		  /* as given; vm has the numbers */
 	char *rates[RUN_RATES_MAX];	  /* as given; vm has the numbers */
+	struct agent_config agent;
+	const char *console;	    /* "stdio", "stderr" (output only), "none" or a path */
+	const char *cpus, *mem;	    /* as given; vm has the numbers */
+	char *rates[RUN_RATES_MAX]; /* as given; vm has the numbers */
 	unsigned int rate_count;
 	bool timings;
 	bool help;

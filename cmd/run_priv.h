@@ -4,6 +4,8 @@
 #include "cmd/console.h"
 #include "cmd/run_options.h"
 
+struct run_agent;
+
 struct run {
 	struct run_options options;
 	struct timeline *timeline;
@@ -12,8 +14,9 @@ struct run {
 	struct mmds *mmds; /* NULL: no metadata */
 	struct console console;
 	struct loop_watch signals, end, files, settled;
-	int console_fd; /* --console PATH; -1 otherwise */
-	int ended_by;	/* a signal's number */
+	int console_fd;		 /* --console PATH; -1 otherwise */
+	int ended_by;		 /* a signal's number */
+	struct run_agent *agent; /* --agent; NULL: none */
 };
 
 /* Nothing is open yet. */

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "cmd/exit_codes.h"
-#include "cmd/run_priv.h"
+#include "cmd/run_agent.h"
 
 static int signal_status(int signal)
 {
@@ -50,6 +50,8 @@ int run_report_end(struct run *run)
 	const char *text = run->ended_by ? sigdescr_np(run->ended_by) : "";
 	char name[24];
 
+	if (run->agent && !run->ended_by)
+		return run_agent_report(run);
 	switch (run->machine ? machine_end(run->machine, &text) : MACHINE_STOPPED) {
 	case MACHINE_POWERED_OFF:
 	case MACHINE_RESET:

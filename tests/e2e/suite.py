@@ -5,6 +5,7 @@ import native_payloads  # noqa: F401
 import native_pmem  # noqa: F401
 import native_refusals  # noqa: F401
 import native_terminal  # noqa: F401
+import lab_agent  # noqa: F401
 import lab_balloon  # noqa: F401
 import lab_boot  # noqa: F401
 import lab_cmdline  # noqa: F401
