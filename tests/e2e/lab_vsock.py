@@ -1,6 +1,7 @@
 """vsock: Linux's own driver and programs of the host, connected both ways."""
 
 import os
+import resource
 import socket
 import threading
 import time
@@ -12,12 +13,12 @@ from vm import WAIT, Vm, place
 PORT = 52
 
 
-def guest(t, *words, options=(), path=None, cid=None):
+def guest(t, *words, options=(), path=None, cid=None, **settings):
     """A guest with a vsock; the words are for tests/guest/vsock."""
     path = path or t.path("v.sock")
     device = path if cid is None else f"{path},cid={cid}"
     return Vm(t, "run", "--kernel", artefact("small/vmlinux"), "--initrd", artefact("vsock.cpio"), "--vsock", device,
-              *options, "--", *words)
+              *options, "--", *words, **settings)
 
 
 def connect(path, port=PORT, limit=60):
@@ -111,3 +112,88 @@ def vsock_guest_to_host(t):
     equal("the guest's answer", read_all(s), b"1048576 bytes\n")
     vm.ends(0)
     contains("output", vm.text(), "vsock: connect: Connection reset by peer")
+
+
+@test("lab")
+def vsock_one_blocked_and_a_hundred_busy(t):
+    """One connection whose host reads nothing, one whose guest reads nothing, and a hundred that go on."""
+    vm, path = serving(t, options=["--mem", 512, "--cpus", 2])
+    blocked, held = connect(path), connect(path)
+    blocked.sendall(b"source 8388608 1\n")
+    held.sendall(b"hold\n")
+    held.setblocking(False)
+    try:
+        while True:
+            held.send(bytes(65536))
+    except BlockingIOError:
+        pass
+    busy = [connect(path) for _ in range(100)]
+    for s in busy:
+        s.sendall(b"echo\n")
+    for round_ in range(10):
+        for index, s in enumerate(busy):
+            s.sendall(b"%d of %d" % (round_, index))
+        for index, s in enumerate(busy):
+            equal("the echo", s.recv(100), b"%d of %d" % (round_, index))
+    same("what waited", read_all(blocked), files.pattern(8 << 20, 1))
+
+
+@test("lab")
+def vsock_a_thousand_connections(t):
+    """All open at once, each with its own words; a shell's usual limit of 1,024 descriptors notwithstanding."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+    vm, path = serving(t, options=["--mem", 1024, "--cpus", 2], before=["sh", "-c", 'ulimit -Sn 1024; exec "$@"', "sh"])
+    every = []
+    for index in range(1000):
+        s = connect(path)
+        s.sendall(b"echo\n%d" % index)
+        every.append(s)
+    for index, s in enumerate(every):
+        equal("the echo", s.recv(100), b"%d" % index)
+    for s in every:
+        s.shutdown(socket.SHUT_WR)
+    for s in every:
+        equal("the end", s.recv(100), b"")
+
+
+@test("lab")
+def vsock_descriptors_run_out(t):
+    """Refused, with a line in the log, and the guest goes on; when there are some again, so do connections."""
+    vm, path = serving(t, before=["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"])
+    first = connect(path)
+    first.sendall(b"echo\n")
+    more, refused = [], 0
+    for _ in range(64):
+        try:
+            more.append(connect(path))
+        except (ConnectionResetError, BrokenPipeError):
+            more.append(None)
+        refused += more[-1] is None
+    holds("some are refused", 0 < refused < 64, refused)
+    vm.wait_for_error("is refused: Too many open files")
+    first.sendall(b"still")
+    equal("the echo", first.recv(100), b"still")
+    for s in more:
+        if s:
+            s.close()
+    becomes("a connection again", lambda: connect(path), 60)
+
+
+@test("lab")
+def vsock_path_that_is_taken(t):
+    path = t.file("v.sock")
+    vm = guest(t, "vsock", "serve", str(PORT)).ends(152)
+    contains("messages", vm.errors(), path, "Address already in use")
+    holds("the file stays", os.path.exists(path))
+
+
+@test("lab")
+def vsock_guest_that_restarts_its_driver(t):
+    """Connections end with the guest, on its side as on ours; the socket file goes with the machine."""
+    vm, path = serving(t, cid=99)
+    s = connect(path)
+    s.sendall(b"hold\n")
+    vm.signal(15)
+    vm.ends(143)
+    equal("the end", s.recv(10), b"")
+    holds("the socket is gone", not os.path.exists(path))

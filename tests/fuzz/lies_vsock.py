@@ -16,12 +16,12 @@ def lie(value):
     return bytes([LIE]) + struct.pack(">Q", value & (1 << 64) - 1)
 
 
-def packet(op, to_program=False, flags=0, size=0, length=None, header_size=None, **lies):
+def packet(kind, to_program=False, flags=0, size=0, length=None, header_size=None, **lies):
     """A step that sends it and turns."""
-    out = bytes([0x80, op | (32 if to_program else 0), flags, 10, 0])
+    out = bytes([0x80, kind | (32 if to_program else 0), flags, 10, 0])
     for field in FIELDS:
         out += lie(lies[field]) if field in lies else b"\0"
-    if op == RW and "op" not in lies:
+    if kind == RW and "op" not in lies:
         out += bytes([size])
     out += lie(length) if length is not None else b"\0"
     out += bytes([LIE, header_size - 1]) if header_size is not None else b"\0"
