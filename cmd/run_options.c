@@ -134,7 +134,7 @@ void run_options_help(void)
 	       "Examples:\n"
 	       "  mayfly run --kernel vmlinux --rootfs debian.ext4:ro --mem 512 -- /bin/echo hello\n"
 	       "  echo hi | mayfly run --kernel vmlinux --agent agent.cpio -- wc -c\n",
-	       VM_DRIVES_MAX, VM_NETS_MAX, VM_PMEMS_MAX, AGENT_PATIENCE_DEFAULT_S, LAYOUT_VCPUS_MAX,
+	       VM_DRIVES_MAX, VM_PMEMS_MAX, VM_NETS_MAX, AGENT_PATIENCE_DEFAULT_S, LAYOUT_VCPUS_MAX,
 	       VM_MEMORY_DEFAULT >> 20, CMDLINE_DEFAULT, CMDLINE_INIT_ARGS_MAX, VM_QUEUES_MAX,
 	       VM_QUEUE_SIZE_MAX, VM_IO_LOOPS_MAX - 1, VM_NET_MTU_MIN, VM_NET_QUEUE_PAIRS_MAX);
 }
