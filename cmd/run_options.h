@@ -18,9 +18,6 @@ struct agent_config {
 struct run_options {
 	struct vm_config vm;
 	struct metadata_options metadata; /* what every interface of vm serves */
-	const char *console;		  /* "stdio", "none" or a path */
-	const char *cpus, *mem;		  /* as given; vm has the numbers */
-	char *rates[RUN_RATES_MAX];	  /* as given; vm has the numbers */
 	struct agent_config agent;
 	const char *console;	    /* "stdio", "stderr" (output only), "none" or a path */
 	const char *cpus, *mem;	    /* as given; vm has the numbers */
