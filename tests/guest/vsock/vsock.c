@@ -8,6 +8,8 @@
  *   sink SEED        takes what comes, until its end; answers "N bytes" or "differs at N", with N
  *                    counted in bytes of the pattern of tests/guest/init/pattern.h, and ends
  *   source N SEED    sends N bytes of the pattern (a multiple of 8) and ends
+ *   drain            takes what comes, unseen, until its end; answers "N bytes" and ends
+ *   flood N          sends N bytes, any, and ends
  *   hold             reads nothing, until the machine ends
  *   half             sends "bye", says it will send no more, then answers on standard output with
  *                    "half: N bytes", how many came until the other's end
@@ -104,6 +106,26 @@ static int do_source(int fd, uint64_t count, uint64_t seed)
 	return 0;
 }
 
+static int do_drain(int fd)
+{
+	uint64_t total = 0;
+	char answer[64];
+	ssize_t n;
+
+	while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+		total += (uint64_t)n;
+	snprintf(answer, sizeof(answer), "%lu bytes\n", (unsigned long)total);
+	return write_all(fd, answer, strlen(answer)) ? fail("drain: write") : 0;
+}
+
+static int do_flood(int fd, uint64_t count)
+{
+	for (uint64_t at = 0; at < count; at += CHUNK)
+		if (write_all(fd, chunk, count - at < CHUNK ? (size_t)(count - at) : CHUNK))
+			return fail("flood: write");
+	return 0;
+}
+
 static int do_half(int fd)
 {
 	uint64_t total = 0;
@@ -132,6 +154,10 @@ static int serve_one(int fd)
 		return do_sink(fd, a);
 	if (sscanf(line, "source %lu %lu", &a, &b) == 2)
 		return do_source(fd, a, b);
+	if (!strcmp(line, "drain"))
+		return do_drain(fd);
+	if (sscanf(line, "flood %lu", &a) == 1)
+		return do_flood(fd, a);
 	if (!strcmp(line, "half"))
 		return do_half(fd);
 	if (!strcmp(line, "hold"))
