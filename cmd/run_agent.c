@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cmd/agent_protocol.h"
 #include "cmd/exit_codes.h"
+#include "cmd/options.h"
 
 /* Ends ------------------------------------------------------------------------------------------*/
 
@@ -32,10 +33,13 @@ void agent_stream_ended(struct run_agent *agent)
 
 static void handle_line(struct run_agent *agent)
 {
-	int status;
+	static const char prefix[] = "status ";
+	struct error ignored = { 0 };
+	unsigned long status = 0;
 
-	if (sscanf(agent->line, "status %d", &status) == 1 && status >= 0 && status <= 255) {
-		agent->status = status;
+	if (strncmp(agent->line, prefix, strlen(prefix)) == 0 &&
+	    parse_number("status", agent->line + strlen(prefix), 0, 255, &status, &ignored) == 0) {
+		agent->status = (int)status;
 		agent_stream_ended(agent);
 	} else if (strcmp(agent->line, "off") == 0) {
 		give_up(agent, "the command has ended");

@@ -8,7 +8,7 @@
  *   sink SEED        takes what comes, until its end; answers "N bytes" or "differs at N", with N
  *                    counted in bytes of the pattern of tests/guest/init/pattern.h, and ends
  *   source N SEED    sends N bytes of the pattern (a multiple of 8) and ends
- *   drain            takes what comes, unseen, until its end; answers "N bytes" and ends
+ *   drain N          takes N bytes, unseen; answers "N bytes" and ends
  *   flood N          sends N bytes, any, and ends
  *   hold             reads nothing, until the machine ends
  *   half             sends "bye", says it will send no more, then answers on standard output with
@@ -106,13 +106,13 @@ static int do_source(int fd, uint64_t count, uint64_t seed)
 	return 0;
 }
 
-static int do_drain(int fd)
+static int do_drain(int fd, uint64_t count)
 {
 	uint64_t total = 0;
 	char answer[64];
 	ssize_t n;
 
-	while ((n = read(fd, chunk, sizeof(chunk))) > 0)
+	while (total < count && (n = read(fd, chunk, sizeof(chunk))) > 0)
 		total += (uint64_t)n;
 	snprintf(answer, sizeof(answer), "%lu bytes\n", (unsigned long)total);
 	return write_all(fd, answer, strlen(answer)) ? fail("drain: write") : 0;
@@ -154,8 +154,8 @@ static int serve_one(int fd)
 		return do_sink(fd, a);
 	if (sscanf(line, "source %lu %lu", &a, &b) == 2)
 		return do_source(fd, a, b);
-	if (!strcmp(line, "drain"))
-		return do_drain(fd);
+	if (sscanf(line, "drain %lu", &a) == 1)
+		return do_drain(fd, a);
 	if (sscanf(line, "flood %lu", &a) == 1)
 		return do_flood(fd, a);
 	if (!strcmp(line, "half"))
