@@ -17,7 +17,7 @@ static int parse(const char *line)
 	int argc = 0;
 
 	snprintf(text, sizeof(text), "run %s", line);
-	for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
+	for (char *rest = text, *word; (word = strsep(&rest, " "));)
 		argv[argc++] = word;
 	argv[argc] = NULL;
 	err = (struct error){ 0 };
