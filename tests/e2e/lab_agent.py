@@ -4,12 +4,10 @@ import hashlib
 import os
 import signal
 import subprocess
-import threading
 
-import files
 import harness
-from harness import artefact, becomes, contains, equal, holds, lacks, test
-from vm import WAIT, Vm
+from harness import artefact, becomes, contains, equal, test
+from vm import Vm
 
 
 def agent(t, *command, options=(), kernel="small/vmlinux", **settings):
@@ -65,7 +63,7 @@ def agent_arguments_byte_for_byte(t):
 @test("lab")
 def agent_much_input_and_output(t):
     """Binary, both ways at once, and its end."""
-    content = files.pattern(24 << 20, 77)
+    content = os.urandom(24 << 20)
     with open(t.file("in", content), "rb") as source, open(t.path("out"), "wb") as out:
         process = subprocess.Popen(
             [harness.MAYFLY, "run", "--kernel", artefact("small/vmlinux"), "--agent", artefact("agent.cpio") + ",wait=200",

@@ -4,11 +4,10 @@ import os
 import resource
 import socket
 import threading
-import time
 
 import files
 from harness import Failure, artefact, becomes, contains, equal, holds, test
-from vm import WAIT, Vm, place
+from vm import Vm
 
 PORT = 52
 
