@@ -69,6 +69,7 @@ void vsock_conn_free(struct vsock_table *table, struct vsock_conn *conn)
 		TAILQ_REMOVE(&table->waiting, conn, waiting_link);
 	if (conn->buffer_used)
 		madvise(conn->buffer, VSOCK_BUFFER, MADV_DONTNEED);
+	conn->is_ready = conn->is_waiting = false;
 	conn->state = VSOCK_FREE;
 	conn->free_next = table->free;
 	table->free = (uint16_t)(conn - table->conns + 1);
