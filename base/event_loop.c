@@ -232,6 +232,8 @@ void event_loop_run_once(struct event_loop *loop, bool wait)
 	}
 	run_defers(loop);
 	loop->backend->turn(loop, wait);
+	if (loop->delays)
+		loop_run_delays(loop);
 	run_defers(loop);
 }
 

@@ -88,6 +88,23 @@ void event_loop_defer(struct event_loop *loop, struct loop_defer *defer);
 /* Takes it out again if it is queued. */
 void event_loop_undefer(struct event_loop *loop, struct loop_defer *defer);
 
+/*
+ * A call a moment later, about `ns` from now (anew if it is queued): for waits that are short and many,
+ * as it needs no descriptor and no system call of its own. False, and no call, on a loop without a
+ * ring, which has no such clock.
+ */
+struct loop_delay {
+	void (*run)(struct loop_delay *delay);
+	uint64_t due;
+	struct loop_delay *next;
+	bool queued;
+};
+
+must_check bool event_loop_delay(struct event_loop *loop, struct loop_delay *delay, uint64_t ns);
+
+/* run() is not called after it returns. */
+void event_loop_undelay(struct event_loop *loop, struct loop_delay *delay);
+
 /* True when the loop has an io_uring; what is below may be used only then. */
 bool event_loop_has_ring(const struct event_loop *loop);
 

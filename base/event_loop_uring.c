@@ -254,12 +254,26 @@ static void uring_reap(struct io_uring *ring)
 	}
 }
 
+static int submit_and_wait(struct event_loop *loop, struct io_uring *ring)
+{
+	const uint64_t ns = loop_delay_left(loop);
+	struct __kernel_timespec limit = { .tv_nsec = (long long)(ns % 1000000000u),
+					   .tv_sec = (long long)(ns / 1000000000u) };
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	if (ns == UINT64_MAX)
+		return io_uring_submit_and_wait(ring, 1);
+	ret = io_uring_submit_and_wait_timeout(ring, &cqe, 1, &limit, NULL);
+	return ret == -ETIME ? 0 : ret;
+}
+
 /* One system call submits the batch and waits; with a completion already there it returns at once,
  * so what completes inline is reaped without a wake-up. */
 static void uring_turn(struct event_loop *loop, bool wait)
 {
 	struct io_uring *ring = &state_of(loop)->ring;
-	int ret = wait ? io_uring_submit_and_wait(ring, 1) : io_uring_submit_and_get_events(ring);
+	int ret = wait ? submit_and_wait(loop, ring) : io_uring_submit_and_get_events(ring);
 
 	/* EBUSY and EAGAIN: the completion queue is full or memory short; reaping helps both. */
 	if (ret < 0 && ret != -EINTR && ret != -EBUSY && ret != -EAGAIN)

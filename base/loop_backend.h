@@ -52,6 +52,8 @@ struct event_loop {
 	struct loop_defer *defer_head;
 	struct loop_defer **defer_tail;
 
+	struct loop_delay *delays;
+
 	/* The only things other threads touch. */
 	pthread_mutex_t call_lock;
 	struct loop_call *calls;
@@ -63,3 +65,7 @@ int loop_epoll_init(struct event_loop *loop, struct error *err);
 
 /* -errno when the kernel refuses a ring (disabled, forbidden, too old, out of memory). */
 int loop_uring_init(struct event_loop *loop);
+
+/* base/event_loop_delay.c: ns until the next one, UINT64_MAX without any; and runs those that are due. */
+uint64_t loop_delay_left(const struct event_loop *loop);
+void loop_run_delays(struct event_loop *loop);

@@ -8,6 +8,9 @@
 /* Chains per queue and turn, so that a busy drive leaves the loop to the others now and then. */
 #define BUDGET 128
 
+/* To copy so much takes longer than an interrupt. */
+#define LARGE_BYTES KIB(32)
+
 /* Requests ---------------------------------------------------------------------------------------*/
 
 static struct blk_request *take_request(struct virtio_blk *blk)
@@ -248,6 +251,8 @@ static int serve(struct virtio_queue *queue)
 		give_back(blk, request);
 		return leave_waiting(queue);
 	}
+	if (request->bytes > LARGE_BYTES)
+		virtio_queue_is_large(queue);
 	request->queue = queue;
 	request->head = chain.head;
 	request->written = 1;
@@ -336,6 +341,7 @@ const struct virtio_ops blk_ops = {
 	.notify = blk_notify,
 	.stop = blk_stop,
 	.free = blk_free,
+	.gathers = true,
 	.state = &blk_state_desc,
 	.save = blk_save,
 	.load = blk_load,

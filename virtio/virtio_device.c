@@ -115,7 +115,7 @@ static int stop_on_loop(void *arg)
 	struct virtio_device *dev = arg;
 
 	for (unsigned int i = 0; i < dev->queue_count; i++)
-		event_loop_unwatch(dev->loop, &dev->queues[i].notified);
+		virtio_queue_quiet(&dev->queues[i]);
 	if (dev->ops->stop)
 		dev->ops->stop(dev);
 	for (unsigned int i = 0; i < dev->queue_count; i++)

@@ -26,6 +26,19 @@
 
 struct virtio_device;
 
+/* What a queue knows of how its requests come (virtio_gather.c). */
+struct virtio_gather {
+	struct loop_delay delay;
+	bool waits;
+	bool large;	  /* there was a large request in this batch */
+	uint16_t target;  /* chains that are worth waiting for; 1: no wait */
+	uint16_t had;	  /* when the wait began */
+	uint16_t skip;	  /* chances to let go by */
+	uint16_t penalty; /* how many after the next wait in vain */
+	uint32_t gap_ns;  /* from one chain to the next, lately */
+	uint64_t since;	  /* ns, when the wait began */
+};
+
 /* One queue of a device: the ring and how it is woken. Loop thread only, but for notify_fd. */
 struct virtio_queue {
 	struct virtqueue ring;
@@ -34,6 +47,7 @@ struct virtio_queue {
 	struct loop_watch
 		notified; /* its fd: an eventfd that each notification of the guest writes */
 	struct loop_defer publish; /* shows a batch of pushed chains at the end of the turn */
+	struct virtio_gather gather;
 };
 
 struct virtio_ops {
@@ -71,6 +85,8 @@ struct virtio_ops {
 	const struct state_desc *state;
 	void (*save)(struct virtio_device *dev, void *state);
 	int (*load)(struct virtio_device *dev, const void *state, struct error *err);
+
+	bool gathers; /* its queues wait a moment for more when more is likely */
 
 	/* What it counts, by the names that Firecracker's metrics use; virtio_count() takes the index
 	 * into this. May be none. */
@@ -192,6 +208,13 @@ void virtio_queue_resume(struct virtio_queue *queue);
 
 /* Loop thread. notify() is called in the loop's next turn, after everyone else has had theirs. */
 void virtio_queue_serve_later(struct virtio_queue *queue);
+
+/* Loop thread, from serve(): this chain takes longer than an interrupt costs the guest; of a device
+ * that gathers, its queue is not to wait for more of that kind. */
+static inline void virtio_queue_is_large(struct virtio_queue *queue)
+{
+	queue->gather.large = true;
+}
 
 /* Loop thread. Hands a chain back; published, with one interrupt a batch, at the turn's end. */
 void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written);

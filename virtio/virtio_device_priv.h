@@ -1,4 +1,4 @@
-/* Private to virtio_device.c and virtio_queue.c. */
+/* Private to virtio_device.c, virtio_queue.c and virtio_gather.c. */
 #pragma once
 
 #include "virtio/virtio_device.h"
@@ -6,5 +6,20 @@
 /* Control thread. */
 void virtio_queue_init(struct virtio_queue *queue);
 
+/* Loop thread: no notify() comes of it any more. */
+void virtio_queue_quiet(struct virtio_queue *queue);
+
 /* Loop thread: publishes what is left, and lets go of the ring. */
 void virtio_queue_close(struct virtio_queue *queue);
+
+/* virtio_gather.c; loop thread, but for the first. For devices that gather. */
+void virtio_gather_init(struct virtio_queue *queue);
+
+/* A notification came. True: not yet; notify() will be called. */
+bool virtio_gather_waits(struct virtio_queue *queue);
+
+/* So many chains there were at once. */
+void virtio_gather_served(struct virtio_queue *queue, unsigned int chains);
+
+/* No wait is under way after it. */
+void virtio_gather_end(struct virtio_queue *queue);

@@ -29,14 +29,22 @@ static void notified(struct loop_watch *watch)
 {
 	struct virtio_queue *queue = container_of(watch, struct virtio_queue, notified);
 
-	if (!queue->dev->broken)
-		queue->dev->ops->notify(queue);
+	if (queue->dev->broken || (queue->dev->ops->gathers && virtio_gather_waits(queue)))
+		return;
+	queue->dev->ops->notify(queue);
 }
 
 void virtio_queue_init(struct virtio_queue *queue)
 {
 	queue->notified.ready = notified;
 	queue->publish.run = publish;
+	virtio_gather_init(queue);
+}
+
+void virtio_queue_quiet(struct virtio_queue *queue)
+{
+	event_loop_unwatch(queue->dev->loop, &queue->notified);
+	virtio_gather_end(queue);
 }
 
 void virtio_queue_close(struct virtio_queue *queue)
@@ -66,6 +74,7 @@ void virtio_queue_serve_later(struct virtio_queue *queue)
 void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_queue *queue),
 			unsigned int budget)
 {
+	const uint16_t first = queue->ring.state.next_avail;
 	int ret;
 
 	if (!queue->ring.desc)
@@ -86,6 +95,8 @@ void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_q
 			return;
 		}
 	} while (virtqueue_enable_notify(&queue->ring));
+	if (queue->dev->ops->gathers)
+		virtio_gather_served(queue, (uint16_t)(queue->ring.state.next_avail - first));
 }
 
 bool virtio_device_has(const struct virtio_device *dev, unsigned int feature)

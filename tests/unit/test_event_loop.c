@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "base/event_loop.h"
 
@@ -451,4 +452,44 @@ BOTH(a_turn_inside_another_sees_what_the_outer_one_was_told)
 	event_loop_unwatch(loop, &other.watch);
 	close_fd(&outer.watch.fd);
 	close_fd(&other.watch.fd);
+}
+
+struct later {
+	struct loop_delay delay;
+	uint64_t at;
+};
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void note_time(struct loop_delay *delay)
+{
+	container_of(delay, struct later, delay)->at = clock_ns();
+}
+
+BOTH(delays_run_in_their_order_and_not_before_their_time)
+{
+	struct later late = { .delay.run = note_time }, soon = late, never = late;
+	const uint64_t start = clock_ns();
+
+	event_loop_run_once(loop, false);
+	if (!event_loop_delay(loop, &late.delay, 8000000)) {
+		cr_expect_not(event_loop_has_ring(loop));
+		return;
+	}
+	cr_expect(event_loop_has_ring(loop));
+	cr_expect(event_loop_delay(loop, &never.delay, 1000000));
+	cr_expect(event_loop_delay(loop, &soon.delay, 2000000));
+	event_loop_undelay(loop, &never.delay);
+	while (!late.at)
+		event_loop_run_once(loop, true);
+	cr_expect_geq(soon.at, start + 2000000);
+	cr_expect_geq(late.at, start + 8000000);
+	cr_expect_leq(soon.at, late.at);
+	cr_expect_eq(never.at, 0);
 }
