@@ -56,13 +56,33 @@ void connection_end_process(struct connection *connection)
 	connection->server->end_process = true;
 }
 
-unsigned int connection_take_fds(struct connection *connection, int fds[CONNECTION_FDS_MAX])
+unsigned int connection_take_fds(struct connection *connection, size_t len,
+				 int fds[CONNECTION_FDS_MAX])
 {
-	unsigned int count = connection->fd_count;
+	unsigned int count = 0, left = 0;
 
-	memcpy(fds, connection->fds, count * sizeof(*fds));
-	connection->fd_count = 0;
+	for (unsigned int i = 0; i < connection->fd_count; i++)
+		if (connection->fd_ends[i] <= len) {
+			fds[count++] = connection->fds[i];
+		} else {
+			connection->fds[left] = connection->fds[i];
+			connection->fd_ends[left++] = connection->fd_ends[i];
+		}
+	connection->fd_count = left;
 	return count;
+}
+
+void connection_break(struct connection *connection)
+{
+	connection->broken = true;
+}
+
+void connection_wake(struct connection *connection)
+{
+	if (connection->out_len > CONNECTION_NOTICES_MAX)
+		connection->broken = true;
+	connection->more = true;
+	server_call_again(connection->server);
 }
 
 /* Reading ---------------------------------------------------------------------------------------*/
@@ -80,10 +100,12 @@ static void take_control(struct connection *connection, struct msghdr *message)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(part) + i * sizeof(fd), sizeof(fd));
-			if (connection->fd_count < CONNECTION_FDS_MAX)
-				connection->fds[connection->fd_count++] = fd;
-			else
+			if (connection->fd_count == CONNECTION_FDS_MAX) {
 				close_fd(&fd);
+				continue;
+			}
+			connection->fds[connection->fd_count] = fd;
+			connection->fd_ends[connection->fd_count++] = connection->in_len;
 		}
 	}
 }
@@ -129,28 +151,31 @@ static const char too_many[] = "HTTP/1.1 503\r\n"
 			       "\r\n"
 			       "{ \"error\": \"Too many open connections\" }";
 
+/* MessagePack-RPC's messages are arrays, whose first byte no text begins with. */
+static const struct front_end *front_end_for(uint8_t first)
+{
+	return (first & 0xf0) == 0x90 || first == 0xdc || first == 0xdd ? &rpc_front_end
+									: &http_front_end;
+}
+
 static void choose_front_end(struct connection *connection)
 {
+	const struct front_end *front_end = front_end_for(connection->in[0]);
 	struct api_server *server = connection->server;
+	const bool is_http = front_end == &http_front_end;
 
-	/* MessagePack-RPC's messages are arrays: their first byte is beyond ASCII. */
-	if (connection->in[0] >= 0x80) {
-		log_info("api: a client speaks neither HTTP nor anything else known");
-		connection->broken = true;
-		return;
-	}
-	if (server->http_count == API_HTTP_CONNECTIONS_MAX) {
+	if (is_http && server->http_count == API_HTTP_CONNECTIONS_MAX) {
 		connection_send(connection, too_many, sizeof(too_many) - 1);
 		connection->closing = true;
 		return;
 	}
-	connection->front = http_front_end.create(connection);
+	connection->front = front_end->create(connection);
 	if (!connection->front) {
 		connection->broken = true;
 		return;
 	}
-	connection->front_end = &http_front_end;
-	server->http_count++;
+	connection->front_end = front_end;
+	server->http_count += is_http;
 }
 
 /* Hands bytes to the front end: one request. False when it cannot go on just now. */
@@ -168,7 +193,10 @@ static bool consume(struct connection *connection)
 		connection->closing = true;
 		return false;
 	}
+	for (unsigned int i = 0; i < connection->fd_count; i++)
+		connection->fd_ends[i] -= MIN(connection->fd_ends[i], (size_t)taken);
 	connection->in_len -= (size_t)taken;
+	connection->hungry = taken == 0 || connection->in_len == 0;
 	memmove(connection->in, connection->in + taken, connection->in_len);
 	return true;
 }
@@ -180,7 +208,7 @@ static void serve_input(struct connection *connection)
 		if (connection->broken || connection->closing ||
 		    connection->out_len >= CONNECTION_BACKLOG)
 			return;
-		if (connection->in_len == 0 && !receive(connection))
+		if (connection->hungry && !receive(connection))
 			return;
 		if (!consume(connection))
 			return;
@@ -274,6 +302,7 @@ int connection_open(struct api_server *server, int fd)
 		return -ENOMEM;
 	}
 	connection->server = server;
+	connection->hungry = true;
 	connection->watch = (struct loop_watch){ .fd = fd, .writable = true, .ready = on_ready };
 	ret = event_loop_watch(server->params.loop, &connection->watch);
 	if (ret < 0) {

@@ -27,12 +27,12 @@ struct front_end {
 	/*
 	 * Takes bytes: as many as it needs for at most one request, which it serves. Returns how many
 	 * it has taken; they are not shown again. Fewer than all means: call again (after what was sent
-	 * has gone out). -errno ends the connection once all that was sent has gone out.
+	 * has gone out); none: when there are more. -errno ends the connection once all that was sent has gone out.
 	 */
 	ssize_t (*consume)(void *front, const uint8_t *bytes, size_t count);
 };
 
-extern const struct front_end http_front_end;
+extern const struct front_end http_front_end, rpc_front_end;
 
 /* What front ends use ---------------------------------------------------------------------------*/
 
@@ -47,5 +47,17 @@ void connection_send(struct connection *connection, const void *bytes, size_t co
 /* After the answer that was just sent the process is to end. */
 void connection_end_process(struct connection *connection);
 
-/* Descriptors that have come so far and were not taken: count of them, in fds. The taker's to close. */
-unsigned int connection_take_fds(struct connection *connection, int fds[CONNECTION_FDS_MAX]);
+/* The connection ends without more ado, once the front end has returned. */
+void connection_break(struct connection *connection);
+
+/* What was sent while the front end was not asked, as at an event, goes out in the loop's next turn. A client
+ * that lets too much of it pile up is disconnected. */
+void connection_wake(struct connection *connection);
+
+/*
+ * Descriptors that came with the next `len` bytes of those that consume() was shown, and were not taken:
+ * count of them, in fds. The taker's to close. (A descriptor comes with the bytes of one sendmsg();
+ * it belongs to the request that has the last of these bytes.)
+ */
+unsigned int connection_take_fds(struct connection *connection, size_t len,
+				 int fds[CONNECTION_FDS_MAX]);

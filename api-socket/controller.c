@@ -81,6 +81,45 @@ struct machine *controller_machine(struct controller *controller)
 	return controller->machine;
 }
 
+const char *controller_state(const struct controller *controller)
+{
+	switch (controller->phase) {
+	case PHASE_RUNNING:
+		return "Running";
+	case PHASE_PAUSED:
+		return "Paused";
+	default:
+		return "Not started";
+	}
+}
+
+void controller_set_phase(struct controller *controller, enum api_phase phase)
+{
+	if (controller->phase == phase)
+		return;
+	controller->phase = phase;
+	listeners_tell(&controller->listeners, EVENT_STATE,
+		       json_pack("{s:s}", "state", controller_state(controller)));
+}
+
+void controller_tell_end(struct controller *controller)
+{
+	static const char *const how[] = {
+		[MACHINE_RUNNING] = "running",	   [MACHINE_POWERED_OFF] = "powered-off",
+		[MACHINE_RESET] = "reset",	   [MACHINE_TRIPLE_FAULT] = "triple-fault",
+		[MACHINE_KVM_ERROR] = "kvm-error", [MACHINE_MEMORY_LOST] = "memory-lost",
+		[MACHINE_STOPPED] = "stopped",
+	};
+	const char *text;
+	enum machine_end end;
+
+	if (!controller->machine)
+		return;
+	end = machine_end(controller->machine, &text);
+	listeners_tell(&controller->listeners, EVENT_ENDED,
+		       json_pack("{s:s, s:s}", "how", how[end], "text", text));
+}
+
 /* Descriptors that the machine takes over: it gets copies, for the start may be tried again. */
 static int lend(int *fd, const char *id, struct error *err)
 {
@@ -125,7 +164,7 @@ int controller_start(struct controller *controller, struct error *err)
 		return ret;
 	}
 	machine_start(controller->machine);
-	controller->phase = PHASE_RUNNING;
+	controller_set_phase(controller, PHASE_RUNNING);
 	host->started(host->opaque);
 	return 0;
 }

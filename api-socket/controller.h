@@ -36,5 +36,8 @@ must_check int controller_create(struct controller **out, const struct controlle
 /* The machine goes first, if there is one. NULL is fine. */
 void controller_destroy(struct controller *controller);
 
+/* The machine has ended by itself: tells everybody who listens how. */
+void controller_tell_end(struct controller *controller);
+
 /* NULL before the start. */
 struct machine *controller_machine(struct controller *controller);

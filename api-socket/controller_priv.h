@@ -20,6 +20,7 @@ struct controller {
 	const char *id;
 
 	enum api_phase phase;
+	struct listeners listeners; /* the connections that can be told of events */
 	struct machine *machine;
 
 	/* What was asked for, as it was asked. */
@@ -68,6 +69,12 @@ int controller_open_sink(const char *path);
 
 /* The name of the thing that a kept request is about. */
 const char *kept_name(const struct kept *kept);
+
+/* Changes the phase and tells everybody who listens. */
+void controller_set_phase(struct controller *controller, enum api_phase phase);
+
+/* The phase as the API calls it: "Not started". */
+const char *controller_state(const struct controller *controller);
 
 /* Among `count` kept requests the one whose field (a string) is `id`: its index, or count. */
 unsigned int kept_find(const struct kept *kept, unsigned int count, const char *id);

@@ -207,7 +207,7 @@ static void destroy(void *front)
 static void drop_descriptors(struct http *http)
 {
 	int fds[CONNECTION_FDS_MAX];
-	unsigned int count = connection_take_fds(http->connection, fds);
+	unsigned int count = connection_take_fds(http->connection, SIZE_MAX, fds);
 
 	for (unsigned int i = 0; i < count; i++)
 		close_fd(&fds[i]);

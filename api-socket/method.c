@@ -168,6 +168,12 @@ static enum api_outcome call(struct controller *controller, const struct method 
 
 	*why = (struct field_error){ 0 };
 	*reply = (struct api_reply){ 0 };
+	request.listener = input->listener;
+	if (method->listens && !input->listener) {
+		reply_refuse(reply, "%s needs a connection that can be told of events",
+			     method->name);
+		return API_REFUSED;
+	}
 	if (!method->fields)
 		return call_checked(controller, method, &request, reply);
 	request.tree = input->tree ? json_incref(input->tree) : json_object();

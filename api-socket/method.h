@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "api-socket/events.h"
 #include "api-socket/fields.h"
 
 struct controller;
@@ -35,26 +36,30 @@ struct api_request {
 	void *data;   /* the method's struct, decoded and checked; NULL without fields */
 	json_t *tree; /* what its strings are part of */
 	bool taken;   /* by kept_take() */
+	struct listener *listener; /* the caller, where the method listens */
 };
 
 /* What came of it. A handler fills in one of the first two. */
 struct api_reply {
-	json_t *result;	   /* NULL: nothing to tell; else the front end's to release */
-	struct error err;  /* of a failure: the sentence */
-	bool is_text;	   /* result is a string to be shown as it is */
-	bool deprecated;   /* something of the request is deprecated */
-	bool too_large;	   /* the failure is a limit of size (HTTP: 413) */
+	json_t *result;	  /* NULL: nothing to tell; else the front end's to release */
+	struct error err; /* of a failure: the sentence */
+	bool is_text;	  /* result is a string to be shown as it is */
+	bool deprecated;  /* something of the request is deprecated */
+	bool too_large;	  /* the failure is a limit of size (HTTP: 413) */
+	unsigned int
+		awaits;	   /* 1 << enum api_event, or'ed: the answer is the next of these events */
 	bool ends_process; /* after the answer: the state is too broken to go on */
 };
 
 struct method {
-	const char *name; /* in MessagePack-RPC: "drive.put" */
-	enum api_verb verb;
+	const char *name;     /* in MessagePack-RPC: "drive.put" */
+	enum api_verb verb;   /* API_VERBS: not in HTTP */
 	const char *path;     /* in HTTP, without the first slash: "drives" */
 	const char *id_field; /* the path goes on with an id, which is this field; NULL: no */
 	const char *metric;   /* what its calls are counted as; NULL: they are not */
 	unsigned int phases;  /* enum api_phase, or'ed */
 	const struct field_set *fields; /* NULL: there are none */
+	bool listens;			/* only for callers that can be told of events */
 	bool may_be_empty;		/* HTTP: no body is the same as {} */
 	bool exact;	/* HTTP: its path goes no further, which is refused, not ignored */
 	bool names_ids; /* HTTP: the refusal of two ids that differ shows both */
@@ -109,6 +114,7 @@ enum api_outcome {
 struct api_input {
 	json_t *tree;		     /* borrowed; NULL is the same as an object without members */
 	const struct field_fds *fds; /* what came along; NULL where the front end carries none */
+	struct listener *listener;   /* NULL where the front end cannot tell of events */
 	const char
 		*path_id; /* HTTP: the id in the path, which the field must agree with; or NULL */
 };

@@ -2,25 +2,13 @@
 #include "api-socket/methods.h"
 #include "api-socket/version.h"
 
-static const char *phase_name(enum api_phase phase)
-{
-	switch (phase) {
-	case PHASE_NOT_STARTED:
-		return "Not started";
-	case PHASE_RUNNING:
-		return "Running";
-	default:
-		return "Paused";
-	}
-}
-
 static int get_info(struct controller *controller, struct api_request *request,
 		    struct api_reply *reply)
 {
 	(void)request;
 	return reply_with(reply, json_pack("{s:s, s:s, s:s, s:s}", "id", controller->id, "state",
-					   phase_name(controller->phase), "vmm_version",
-					   API_VERSION, "app_name", "Firecracker"));
+					   controller_state(controller), "vmm_version", API_VERSION,
+					   "app_name", "Firecracker"));
 }
 
 static int get_version(struct controller *controller, struct api_request *request,

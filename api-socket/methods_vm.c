@@ -26,11 +26,11 @@ static int patch_vm(struct controller *controller, struct api_request *request,
 	if (vm->state.value == VM_PAUSED) {
 		machine_pause(controller->machine);
 		controller->latency.pause_us = now_us() - start;
-		controller->phase = PHASE_PAUSED;
+		controller_set_phase(controller, PHASE_PAUSED);
 	} else {
 		machine_resume(controller->machine);
 		controller->latency.resume_us = now_us() - start;
-		controller->phase = PHASE_RUNNING;
+		controller_set_phase(controller, PHASE_RUNNING);
 	}
 	return 0;
 }

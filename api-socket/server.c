@@ -166,6 +166,16 @@ int api_server_create(struct api_server **out, const struct api_server_params *p
 	return ret;
 }
 
+void api_server_flush(struct api_server *server)
+{
+	struct connection *next;
+
+	for (struct connection *at = server ? server->connections : NULL; at; at = next) {
+		next = at->next;
+		connection_serve(at);
+	}
+}
+
 void api_server_destroy(struct api_server *server)
 {
 	struct connection *next;

@@ -26,5 +26,8 @@ struct api_server_params {
 must_check int api_server_create(struct api_server **out, const struct api_server_params *params,
 				 struct error *err);
 
+/* What waits to be sent goes out, as far as its clients take it at once: before the process ends. */
+void api_server_flush(struct api_server *server);
+
 /* Ends all connections and removes the socket. NULL is fine. */
 void api_server_destroy(struct api_server *server);

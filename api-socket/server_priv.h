@@ -8,6 +8,9 @@
 /* What waits to be sent, at most, before a client is served no further. */
 #define CONNECTION_BACKLOG 65536u
 
+/* The same for what nobody asked for just now: who lets more of it pile up is disconnected. */
+#define CONNECTION_NOTICES_MAX (4 * CONNECTION_BACKLOG)
+
 struct connection {
 	struct api_server *server;
 	struct connection *next;
@@ -20,9 +23,11 @@ struct connection {
 	uint8_t *out; /* what has not gone out */
 	size_t out_len, out_size;
 	int fds[CONNECTION_FDS_MAX];
+	size_t fd_ends[CONNECTION_FDS_MAX]; /* the end, in `in`, of the bytes that each came with */
 	unsigned int fd_count;
 
 	uint64_t stuck_since; /* ns; 0: it is not in the middle of something */
+	bool hungry;	      /* what is in `in` is not enough for anything */
 	bool at_end;	      /* nothing more will come */
 	bool broken;	      /* to be closed without more ado */
 	bool closing;	      /* to be closed once `out` is gone */

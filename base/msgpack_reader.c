@@ -2,11 +2,17 @@
 
 #include <string.h>
 
+static int want_bytes(struct mp_reader *reader)
+{
+	reader->ended = true;
+	return -EINVAL;
+}
+
 /* Big-endian, `len` bytes. */
 static int take_number(struct mp_reader *reader, unsigned int len, uint64_t *out)
 {
 	if ((size_t)(reader->end - reader->at) < len)
-		return -EINVAL;
+		return want_bytes(reader);
 	*out = 0;
 	while (len--)
 		*out = *out << 8 | *reader->at++;
@@ -20,20 +26,20 @@ static int take_bytes(struct mp_reader *reader, enum mp_type type, uint64_t len,
 	value->len = (uint32_t)len;
 	value->bytes = reader->at;
 	if ((uint64_t)(reader->end - reader->at) < len)
-		return -EINVAL;
+		return want_bytes(reader);
 	reader->at += len;
 	return 0;
 }
 
 /* Each element is at least a byte: a claim that the rest of the bytes cannot hold is refused here. */
-static int take_elements(const struct mp_reader *reader, enum mp_type type, uint64_t len,
+static int take_elements(struct mp_reader *reader, enum mp_type type, uint64_t len,
 			 struct mp_value *value)
 {
 	const uint64_t least = type == MP_MAP ? 2 * len : len;
 
 	value->type = type;
 	value->len = (uint32_t)len;
-	return least > (uint64_t)(reader->end - reader->at) ? -EINVAL : 0;
+	return least > (uint64_t)(reader->end - reader->at) ? want_bytes(reader) : 0;
 }
 
 static int take_signed(struct mp_reader *reader, unsigned int len, struct mp_value *value)
@@ -124,7 +130,7 @@ int mp_next(struct mp_reader *reader, struct mp_value *value)
 
 	*value = (struct mp_value){ .type = MP_NIL };
 	if (reader->at >= reader->end)
-		return -EINVAL;
+		return want_bytes(reader);
 	mark = *reader->at++;
 	switch (mark) {
 	case 0x00 ... 0x7f:

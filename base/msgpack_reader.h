@@ -11,6 +11,7 @@
 
 struct mp_reader {
 	const uint8_t *at, *end;
+	bool ended; /* it failed for want of bytes: with more of them it might not */
 };
 
 enum mp_type {

@@ -146,6 +146,8 @@ static int serve(struct api *api)
 		run_release_signals(&api->run);
 		if (api->run.machine)
 			machine_stop(api->run.machine);
+		controller_tell_end(api->controller);
+		api_server_flush(api->server);
 		status = end_status(api);
 	}
 	clean_up(api);

@@ -19,7 +19,7 @@ static uint32_t checksum(const uint8_t *bytes, size_t len)
 
 static int parse_body(struct state_section *section, const struct mp_value *body)
 {
-	struct mp_reader in = { body->bytes, body->bytes + body->len };
+	struct mp_reader in = { .at = body->bytes, .end = body->bytes + body->len };
 	struct mp_value head, index, version;
 
 	if (mp_next(&in, &head) < 0 || head.type != MP_ARRAY || head.len != 4 ||
@@ -72,7 +72,7 @@ static int parse_head(struct state_file *file, struct mp_reader *in, uint64_t *s
 
 static int parse(struct state_file *file, struct error *err)
 {
-	struct mp_reader in = { file->bytes, file->bytes + file->size };
+	struct mp_reader in = { .at = file->bytes, .end = file->bytes + file->size };
 	uint64_t sections = 0;
 	int ret = parse_head(file, &in, &sections, err);
 
@@ -169,7 +169,7 @@ int state_file_get(const struct state_file *file, const struct state_desc *desc,
 {
 	for (uint32_t i = 0; i < file->count; i++) {
 		const struct state_section *section = &file->sections[i];
-		struct mp_reader in = { section->fields, section->end };
+		struct mp_reader in = { .at = section->fields, .end = section->end };
 
 		if (section->index != index || !mp_is(&section->name, desc->name))
 			continue;

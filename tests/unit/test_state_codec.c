@@ -84,7 +84,7 @@ static struct state_buffer encode(const struct state_desc *desc, const struct ou
 static int decode(const struct state_buffer *in, const struct state_desc *desc, uint64_t version,
 		  struct outer *o, struct error *err)
 {
-	struct mp_reader reader = { in->bytes, in->bytes + in->len };
+	struct mp_reader reader = { .at = in->bytes, .end = in->bytes + in->len };
 
 	return state_decode(&reader, desc, version, o, err);
 }
@@ -225,7 +225,7 @@ Test(msgpack_reader, every_kind_of_value)
 		[3] = 127,	 [4] = -32,  [5] = 255,	    [6] = 256,	      [7] = 1 << 24,
 		[8] = INT64_MIN, [9] = -128, [10] = -32768, [11] = INT32_MAX, [12] = INT64_MIN
 	};
-	struct mp_reader reader = { bytes, bytes + sizeof(bytes) };
+	struct mp_reader reader = { .at = bytes, .end = bytes + sizeof(bytes) };
 	struct mp_value value;
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -244,7 +244,7 @@ Test(msgpack_reader, every_kind_of_value)
 Test(msgpack_reader, depth_and_false_claims)
 {
 	static uint8_t deep[100000];
-	struct mp_reader reader = { deep, deep + sizeof(deep) };
+	struct mp_reader reader = { .at = deep, .end = deep + sizeof(deep) };
 
 	memset(deep, 0x91, sizeof(deep));
 	cr_expect_eq(mp_skip(&reader), -EINVAL);

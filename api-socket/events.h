@@ -1,0 +1,39 @@
+/*
+ * What happens to a microVM, for whoever wants to hear of it: a list of listeners in the controller.
+ * Control thread.
+ */
+#pragma once
+
+#include <jansson.h>
+
+enum api_event {
+	EVENT_STATE,		  /* {"state": "Running"} */
+	EVENT_READY,		  /* init has told the boot timer */
+	EVENT_ENDED,		  /* {"how": "powered-off", "text": ...} */
+	EVENT_DEVICE_FAILED,	  /* {"text": ...} */
+	EVENT_BALLOON_STATISTICS, /* as GET /balloon/statistics */
+	EVENT_COUNT,
+};
+
+/* As MessagePack-RPC's notifications are called; ends with NULL. */
+extern const char *const event_names[EVENT_COUNT + 1];
+
+/* One that listens: embedded in whatever it is. */
+struct listener {
+	/* detail is the caller's. Must not call for events of its own. */
+	void (*heard)(struct listener *listener, enum api_event event, json_t *detail);
+	unsigned int kinds; /* 1 << enum api_event, or'ed: what it has subscribed to */
+	struct listener *next;
+};
+
+struct listeners {
+	struct listener *first;
+};
+
+/* Until it is taken out again it outlives the list. */
+void listeners_add(struct listeners *listeners, struct listener *listener);
+void listeners_remove(struct listeners *listeners, struct listener *listener);
+
+/* Tells every one of them, whatever it has subscribed to: that is its own to know. Takes detail over; it
+ * may be NULL, for an object without members. */
+void listeners_tell(struct listeners *listeners, enum api_event event, json_t *detail);
