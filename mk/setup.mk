@@ -20,6 +20,11 @@ test: packages
 	$(Q)$(MAKE) --no-print-directory all $B/unit-tests $B/live guests
 	$(Q)tests/run $B
 
+# Written anew when the method table has changed; a unit test compares.
+.PHONY: docs/protocol.md
+docs/protocol.md: $B/mayctl
+	$(Q)$B/mayctl protocol >$@.tmp && mv $@.tmp $@
+
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin

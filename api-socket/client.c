@@ -1,0 +1,325 @@
+#include "api-socket/client.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include "api-socket/rpc_tree.h"
+
+/* The longest answer that is waited for. */
+#define ANSWER_MAX MIB(16)
+#define READ_SIZE 65536u
+
+struct mayfly_client {
+	int fd;
+	uint32_t last_id;
+	char error[600];
+	uint8_t *in; /* what has come and is no whole message yet */
+	size_t in_len, in_size;
+	json_t *answers; /* messages that nobody has asked for yet, in the order they came */
+	json_t *events;
+};
+
+enum message_type { REQUEST, RESPONSE, NOTIFICATION };
+
+/* Life -------------------------------------------------------------------------------------------*/
+
+static int connect_to(int fd, const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, strlen(path));
+	return connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+}
+
+int mayfly_client_open(struct mayfly_client **out, const char *path)
+{
+	struct mayfly_client *client = calloc(1, sizeof(*client));
+	int ret = -ENOMEM;
+
+	if (!client)
+		return ret;
+	client->answers = json_array();
+	client->events = json_array();
+	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (client->fd < 0)
+		ret = -errno;
+	else if (client->answers && client->events)
+		ret = connect_to(client->fd, path);
+	if (ret < 0)
+		mayfly_client_close(client);
+	else
+		*out = client;
+	return ret;
+}
+
+void mayfly_client_close(struct mayfly_client *client)
+{
+	if (!client)
+		return;
+	close_fd(&client->fd);
+	json_decref(client->answers);
+	json_decref(client->events);
+	free(client->in);
+	free(client);
+}
+
+int mayfly_client_fd(const struct mayfly_client *client)
+{
+	return client->fd;
+}
+
+const char *mayfly_client_error(const struct mayfly_client *client)
+{
+	return client->error;
+}
+
+printf_like(3, 4) static int fail(struct mayfly_client *client, int code, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(client->error, sizeof(client->error), fmt, args);
+	va_end(args);
+	return -code;
+}
+
+/* Sending ---------------------------------------------------------------------------------------*/
+
+struct bytes {
+	char *at;
+	size_t len;
+};
+
+static int add_bytes(void *to, const char *at, size_t len)
+{
+	struct bytes *bytes = to;
+	char *more = realloc(bytes->at, bytes->len + len);
+
+	if (!more)
+		return -1;
+	memcpy(more + bytes->len, at, len);
+	bytes->at = more;
+	bytes->len += len;
+	return 0;
+}
+
+/* The descriptors go with the first byte. */
+static int send_bytes(struct mayfly_client *client, const struct bytes *bytes, const int *fds,
+		      unsigned int fd_count)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(MAYFLY_CLIENT_FDS_MAX * sizeof(int))];
+	size_t done = 0;
+
+	while (done < bytes->len) {
+		struct iovec piece = { bytes->at + done, bytes->len - done };
+		struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
+		ssize_t count;
+
+		if (fd_count > 0 && done == 0) {
+			struct cmsghdr *part = (struct cmsghdr *)(void *)control;
+
+			memset(control, 0, sizeof(control));
+			part->cmsg_level = SOL_SOCKET;
+			part->cmsg_type = SCM_RIGHTS;
+			part->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+			memcpy(CMSG_DATA(part), fds, fd_count * sizeof(int));
+			message.msg_control = control;
+			message.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		}
+		count = retry_eintr(sendmsg(client->fd, &message, MSG_NOSIGNAL));
+		if (count < 0)
+			return fail(client, errno, "cannot send: %s", strerrordesc_np(errno));
+		done += (size_t)count;
+	}
+	return 0;
+}
+
+int mayfly_client_send(struct mayfly_client *client, const char *method, json_t *params,
+		       const int *fds, unsigned int fd_count, uint32_t *id)
+{
+	struct bytes bytes = { NULL, 0 };
+	json_t *message;
+	int ret;
+
+	if (fd_count > MAYFLY_CLIENT_FDS_MAX)
+		return fail(client, EINVAL, "at most %u descriptors go with a request",
+			    MAYFLY_CLIENT_FDS_MAX);
+	*id = ++client->last_id;
+	message = params ? json_pack("[i,I,s,[O]]", REQUEST, (json_int_t)*id, method, params)
+			 : json_pack("[i,I,s,[]]", REQUEST, (json_int_t)*id, method);
+	if (!message || rpc_tree_write(message, add_bytes, &bytes) != 0)
+		ret = fail(client, ENOMEM, "out of memory");
+	else
+		ret = send_bytes(client, &bytes, fds, fd_count);
+	json_decref(message);
+	free(bytes.at);
+	return ret;
+}
+
+/* Receiving -------------------------------------------------------------------------------------*/
+
+/* Puts a message where it will be looked for; takes it over. */
+static int keep(struct mayfly_client *client, json_t *message)
+{
+	json_int_t type = json_integer_value(json_array_get(message, 0));
+	const char *name = json_string_value(json_array_get(message, 1));
+
+	if (type == RESPONSE && json_array_size(message) == 4)
+		return json_array_append_new(client->answers, message) < 0
+			       ? fail(client, ENOMEM, "out of memory")
+			       : 0;
+	if (type == NOTIFICATION && json_array_size(message) == 3 && name) {
+		if (strcmp(name, "error") != 0)
+			return json_array_append_new(client->events, message) < 0
+				       ? fail(client, ENOMEM, "out of memory")
+				       : 0;
+		fail(client, EPROTO, "refused: %s",
+		     json_string_value(json_object_get(
+			     json_array_get(json_array_get(message, 2), 0), "message")));
+	} else {
+		fail(client, EPROTO, "the answer is no MessagePack-RPC");
+	}
+	json_decref(message);
+	return -EPROTO;
+}
+
+/* 1: a message was there and is kept. */
+static int take_message(struct mayfly_client *client)
+{
+	const char *why = "";
+	struct error err;
+	json_t *message;
+	size_t len;
+	int ret;
+
+	if (client->in_len == 0)
+		return 0;
+	switch (rpc_measure(client->in, client->in_len, ANSWER_MAX, &len, &why)) {
+	case RPC_PART:
+		return 0;
+	case RPC_LIE:
+		return fail(client, EPROTO, "the answer is no MessagePack-RPC: %s", why);
+	default:
+		break;
+	}
+	message = rpc_tree_read(client->in, len, &err);
+	client->in_len -= len;
+	memmove(client->in, client->in + len, client->in_len);
+	if (!message)
+		return fail(client, EPROTO, "the answer cannot be read: %s", err.text);
+	ret = keep(client, message);
+	return ret < 0 ? ret : 1;
+}
+
+static int read_more(struct mayfly_client *client)
+{
+	ssize_t count;
+
+	if (client->in_size - client->in_len < READ_SIZE) {
+		size_t size = 2 * client->in_size + READ_SIZE;
+		uint8_t *more = realloc(client->in, size);
+
+		if (!more)
+			return fail(client, ENOMEM, "out of memory");
+		client->in = more;
+		client->in_size = size;
+	}
+	count = retry_eintr(recv(client->fd, client->in + client->in_len, READ_SIZE, 0));
+	if (count < 0)
+		return fail(client, errno, "cannot receive: %s", strerrordesc_np(errno));
+	if (count == 0)
+		return fail(client, ECONNRESET, "the microVM's process has ended");
+	client->in_len += (size_t)count;
+	return 0;
+}
+
+/* Until one more message is kept. */
+static int wait_for_message(struct mayfly_client *client)
+{
+	int ret;
+
+	while ((ret = take_message(client)) == 0)
+		if ((ret = read_more(client)) < 0)
+			return ret;
+	return ret < 0 ? ret : 0;
+}
+
+/* What came of a response. */
+static int unpack_answer(struct mayfly_client *client, json_t *answer, json_t **result)
+{
+	json_t *error = json_array_get(answer, 2);
+	const char *text = json_string_value(json_object_get(error, "message"));
+
+	if (!json_is_null(error))
+		return fail(client, EREMOTEIO, "%s", text ? text : "refused without a reason");
+	if (result)
+		*result = json_incref(json_array_get(answer, 3));
+	return 0;
+}
+
+int mayfly_client_receive(struct mayfly_client *client, uint32_t id, json_t **result)
+{
+	for (;;) {
+		size_t i;
+		json_t *answer;
+		int ret;
+
+		json_array_foreach(client->answers, i, answer)
+		{
+			if (json_integer_value(json_array_get(answer, 1)) != id)
+				continue;
+			ret = unpack_answer(client, answer, result);
+			json_array_remove(client->answers, i);
+			return ret;
+		}
+		ret = wait_for_message(client);
+		if (ret < 0)
+			return ret;
+	}
+}
+
+int mayfly_client_call(struct mayfly_client *client, const char *method, json_t *params,
+		       json_t **result)
+{
+	uint32_t id;
+	int ret = mayfly_client_send(client, method, params, NULL, 0, &id);
+
+	return ret < 0 ? ret : mayfly_client_receive(client, id, result);
+}
+
+/* 1: something can be read. */
+static int wait_until(struct mayfly_client *client, int timeout_ms)
+{
+	struct pollfd wait = { .fd = client->fd, .events = POLLIN };
+	int ret = retry_eintr(poll(&wait, 1, timeout_ms));
+
+	if (ret < 0)
+		return fail(client, errno, "cannot wait: %s", strerrordesc_np(errno));
+	return ret == 0 ? fail(client, ETIMEDOUT, "no event came in time") : 1;
+}
+
+int mayfly_client_event(struct mayfly_client *client, int timeout_ms, char **name, json_t **details)
+{
+	json_t *event;
+	int ret;
+
+	while (json_array_size(client->events) == 0) {
+		ret = take_message(client);
+		if (ret == 0 && (ret = wait_until(client, timeout_ms)) > 0)
+			ret = read_more(client);
+		if (ret < 0)
+			return ret;
+	}
+	event = json_array_get(client->events, 0);
+	*name = strdup(json_string_value(json_array_get(event, 1)));
+	*details = json_incref(json_array_get(json_array_get(event, 2), 0));
+	json_array_remove(client->events, 0);
+	return *name ? 0 : fail(client, ENOMEM, "out of memory");
+}
