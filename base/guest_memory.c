@@ -16,9 +16,33 @@ static bool region_is_valid(const struct guest_memory *mem, uint64_t gpa, uint64
  * faults, and no other mapping of ours is taken for a part of it. */
 #define GUARD MIB(2)
 
-static void *reserve(uint64_t size)
+/*
+ * Where the kernel, which goes down from the stack, puts no mapping by itself before a hundred TiB are full:
+ * 5 TiB for each region, which has 4 at most, somewhere in them. The thread sanitizer has its own ideas of
+ * the address space and gets no wish.
+ */
+static void *far_away(unsigned int region)
 {
-	void *start = mmap(NULL, size + 2 * GUARD, PROT_NONE,
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KNOWS_BETTER
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(KNOWS_BETTER)
+	(void)region;
+	return NULL;
+#else
+	uintptr_t somewhere = ((uintptr_t)&region >> 12 & 0x7ffff) *
+			      GUARD; /* the stack's place varies */
+
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	return (void *)(0x200000000000 + region * (5ul << 40) + somewhere);
+#endif
+}
+
+static void *reserve(uint64_t size, void *wish)
+{
+	void *start = mmap(wish, size + 2 * GUARD, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint8_t *host;
 
@@ -33,10 +57,9 @@ static void *reserve(uint64_t size)
 	return host;
 }
 
-int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, struct error *err)
+static int check_region(const struct guest_memory *mem, uint64_t gpa, uint64_t size,
+			struct error *err)
 {
-	void *host;
-
 	if (mem->count == GUEST_REGIONS_MAX)
 		return error_set(err, ENOSPC, "guest memory: more than %u regions",
 				 GUEST_REGIONS_MAX);
@@ -44,7 +67,17 @@ int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, stru
 		return error_set(err, EINVAL,
 				 "guest memory: impossible region of %#lx bytes at %#lx", size,
 				 gpa);
-	host = reserve(size);
+	return 0;
+}
+
+int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, struct error *err)
+{
+	int ret = check_region(mem, gpa, size, err);
+	void *host;
+
+	if (ret < 0)
+		return ret;
+	host = reserve(size, NULL);
 	/* NORESERVE: a host runs more guests than it has memory; what is not touched costs nothing. */
 	if (!host ||
 	    mmap(host, size, PROT_READ | PROT_WRITE,
@@ -83,6 +116,53 @@ int guest_memory_add_window(struct guest_memory *mem, const struct guest_region 
 				 region->size, region->gpa);
 	mem->windows[mem->window_count++] = (struct guest_window){ *region, read_only };
 	return 0;
+}
+
+int guest_memory_reserve(struct guest_memory *mem, uint64_t gpa, uint64_t size, struct error *err)
+{
+	int ret = check_region(mem, gpa, size, err);
+	void *host;
+
+	if (ret < 0)
+		return ret;
+	host = reserve(size, far_away(mem->count));
+	if (!host)
+		return error_set_errno(err, errno, "guest memory: no room for %lu MiB", size >> 20);
+	munmap(host, size);
+	mem->regions[mem->count++] = (struct guest_region){ gpa, size, host };
+	return 0;
+}
+
+static void unmap_first(struct guest_memory *mem, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++)
+		munmap(mem->regions[i].host, mem->regions[i].size);
+}
+
+int guest_memory_map_image(struct guest_memory *mem, int fd)
+{
+	uint64_t offset = 0;
+
+	for (unsigned int i = 0; i < mem->count; i++) {
+		const struct guest_region *region = &mem->regions[i];
+		void *at = mmap(region->host, region->size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd,
+				(off_t)offset);
+
+		if (at == MAP_FAILED) {
+			int code = errno;
+
+			unmap_first(mem, i);
+			return -code;
+		}
+		offset += region->size;
+	}
+	return 0;
+}
+
+void guest_memory_unmap(struct guest_memory *mem)
+{
+	unmap_first(mem, mem->count);
 }
 
 void guest_memory_fini(struct guest_memory *mem)

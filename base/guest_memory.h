@@ -50,6 +50,24 @@ must_check int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t
 must_check int guest_memory_add_window(struct guest_memory *mem, const struct guest_region *region,
 				       bool read_only, struct error *err);
 
+/*
+ * The same for memory whose contents come later: only the address range is set aside, and nothing is mapped
+ * there. To KVM a slot over a hole is as good as any, and mapping an image into a hole costs it nothing,
+ * while replacing a mapping makes it look through the whole slot. The range lies where the kernel puts no
+ * mapping by itself.
+ */
+must_check int guest_memory_reserve(struct guest_memory *mem, uint64_t gpa, uint64_t size,
+				    struct error *err);
+
+/*
+ * Maps a file over all of reserved memory, private: the regions follow one another in it, from offset 0.
+ * -errno of mmap; -EEXIST when something else is in the range by now. Then nothing is mapped.
+ */
+must_check int guest_memory_map_image(struct guest_memory *mem, int fd);
+
+/* Makes all memory a hole again, as guest_memory_reserve() left it. No vCPU and no device runs. */
+void guest_memory_unmap(struct guest_memory *mem);
+
 /* Unmaps every region. Nothing may hold a pointer into guest memory any more. */
 void guest_memory_fini(struct guest_memory *mem);
 

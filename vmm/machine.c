@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "virtio/virtio_device.h"
 #include "vmm/machine_priv.h"
+#include "vmm/machine_snapshot.h"
 
 /* The end ---------------------------------------------------------------------------------------*/
 
@@ -112,8 +113,8 @@ static void vcpu_first_run(void *opaque)
 
 /* Life ------------------------------------------------------------------------------------------*/
 
-int machine_build(struct machine **out, const struct vm_config *config, struct timeline *timeline,
-		  struct error *err)
+static int create(struct machine **out, const struct vm_config *config, struct timeline *timeline,
+		  int (*put)(struct machine *machine, struct error *err), struct error *err)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
 	int ret;
@@ -137,12 +138,24 @@ int machine_build(struct machine **out, const struct vm_config *config, struct t
 	pthread_mutex_init(&machine->end_lock, NULL);
 	machine->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ret = machine->end_fd < 0 ? error_set_errno(err, errno, "cannot make an eventfd")
-				  : machine_put_together(machine, err);
+				  : put(machine, err);
 	if (ret < 0)
 		machine_destroy(machine);
 	else
 		*out = machine;
 	return ret;
+}
+
+int machine_build(struct machine **out, const struct vm_config *config, struct timeline *timeline,
+		  struct error *err)
+{
+	return create(out, config, timeline, machine_put_together, err);
+}
+
+int machine_prepare(struct machine **out, const struct vm_config *shape, struct timeline *timeline,
+		    struct error *err)
+{
+	return create(out, shape, timeline, machine_put_in_readiness, err);
 }
 
 /* Running ---------------------------------------------------------------------------------------*/

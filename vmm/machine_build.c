@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/sysinfo.h>
 
+#include "virtio/virtio_device.h"
 #include "vmm/machine_priv.h"
 
 /* mmap would promise any amount; the guest would find out page by page. */
@@ -22,16 +23,19 @@ static int check_host_memory(uint64_t wanted, struct error *err)
 	return 0;
 }
 
-static int add_memory(struct machine *machine, struct error *err)
+/* `add` is guest_memory_add() or guest_memory_reserve(). */
+static int add_memory(struct machine *machine,
+		      int (*add)(struct guest_memory *, uint64_t, uint64_t, struct error *),
+		      struct error *err)
 {
 	uint64_t size = machine->config->memory;
 	uint64_t low = MIN(size, LAYOUT_HOLE_START);
 	int ret = check_host_memory(size, err);
 
 	if (ret == 0)
-		ret = guest_memory_add(&machine->memory, 0, low, err);
+		ret = add(&machine->memory, 0, low, err);
 	if (ret == 0 && size > low)
-		ret = guest_memory_add(&machine->memory, LAYOUT_HOLE_END, size - low, err);
+		ret = add(&machine->memory, LAYOUT_HOLE_END, size - low, err);
 	return ret < 0 ? ret : machine_map_pmems(machine, err);
 }
 
@@ -146,14 +150,29 @@ int machine_put_together(struct machine *machine, struct error *err)
 {
 	int ret;
 
-	if ((ret = add_memory(machine, err)) < 0 || (ret = build_on_host(machine, err)) < 0 ||
-	    (ret = machine_add_virtio(machine, err)) < 0)
+	if ((ret = add_memory(machine, guest_memory_add, err)) < 0 ||
+	    (ret = build_on_host(machine, err)) < 0 || (ret = machine_add_virtio(machine, err)) < 0)
 		return ret;
 	timeline_mark(machine->timeline, MOMENT_DEVICES_READY);
 	ret = machine_load_kernel(machine, &machine->boot_cpu, err);
 	if (ret < 0)
 		return ret;
 	timeline_mark(machine->timeline, MOMENT_KERNEL_LOADED);
+	ret = wait_for_vcpus(machine, err);
+	return ret < 0 ? error_as_host(err) : 0;
+}
+
+/* The same steps; in the kernel's place comes a snapshot, later. */
+int machine_put_in_readiness(struct machine *machine, struct error *err)
+{
+	int ret;
+
+	if ((ret = add_memory(machine, guest_memory_reserve, err)) < 0 ||
+	    (ret = build_on_host(machine, err)) < 0 || (ret = machine_add_virtio(machine, err)) < 0)
+		return ret;
+	for (unsigned int i = 0; i < machine->device_count; i++)
+		virtio_device_pause(machine->devices[i]);
+	timeline_mark(machine->timeline, MOMENT_DEVICES_READY);
 	ret = wait_for_vcpus(machine, err);
 	return ret < 0 ? error_as_host(err) : 0;
 }

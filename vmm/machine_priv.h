@@ -53,6 +53,7 @@ struct machine {
 	struct boot_cpu boot_cpu; /* how the first one starts */
 	bool started;		  /* the vCPUs were let run once */
 	bool paused;
+	bool adopted; /* a snapshot: the files behind memory are its image alone */
 
 	/* The first end wins; written by a vCPU or the control thread, under the lock. */
 	pthread_mutex_t end_lock;
@@ -63,6 +64,9 @@ struct machine {
 
 /* vmm/machine_build.c: everything that machine_build() promises; undone by machine_destroy(). */
 must_check int machine_put_together(struct machine *machine, struct error *err);
+
+/* The same for machine_prepare(): no kernel, and memory that waits for an image. */
+must_check int machine_put_in_readiness(struct machine *machine, struct error *err);
 
 /* vmm/machine_legacy.c: serial port, i8042, power button, boot timer. */
 must_check int machine_add_legacy(struct machine *machine, struct error *err);

@@ -196,10 +196,15 @@ static int check_vsock(const struct vm_config *config, struct error *err)
 
 int vm_config_check(const struct vm_config *config, struct error *err)
 {
-	int ret;
-
 	if (!config->kernel_path)
 		return error_set(err, EINVAL, "no kernel is given");
+	return vm_config_check_shape(config, err);
+}
+
+int vm_config_check_shape(const struct vm_config *config, struct error *err)
+{
+	int ret;
+
 	if (config->vcpus < 1 || config->vcpus > LAYOUT_VCPUS_MAX)
 		return error_set(err, EINVAL, "vCPUs: %u is not between 1 and %u", config->vcpus,
 				 LAYOUT_VCPUS_MAX);

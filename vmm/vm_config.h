@@ -117,6 +117,9 @@ struct vm_config {
 /* -EINVAL with a sentence that names the option and its range. Pure. */
 must_check int vm_config_check(const struct vm_config *config, struct error *err);
 
+/* The same for a machine that takes up a snapshot: everything but the kernel. */
+must_check int vm_config_check_shape(const struct vm_config *config, struct error *err);
+
 /* The name a drive has in the guest and, without an id, in messages: "vda" for 0. Static storage. */
 const char *drive_name(unsigned int index);
 

@@ -1,0 +1,205 @@
+#include "snapshot/memory_image.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+
+uint64_t memory_image_pages(const struct guest_memory *mem)
+{
+	return guest_memory_size(mem) / PAGE_SIZE;
+}
+
+bool memory_image_page_of(const struct guest_memory *mem, const void *host, uint64_t *page)
+{
+	uint64_t before = 0;
+
+	for (unsigned int i = 0; i < mem->count; i++) {
+		const struct guest_region *region = &mem->regions[i];
+		uint64_t offset = (uintptr_t)host - (uintptr_t)region->host;
+
+		if ((uintptr_t)host >= (uintptr_t)region->host && offset < region->size) {
+			*page = (before + offset) / PAGE_SIZE;
+			return true;
+		}
+		before += region->size;
+	}
+	return false;
+}
+
+/* Which pages -------------------------------------------------------------------------------------*/
+
+static bool host_swaps(void)
+{
+	struct sysinfo info;
+
+	return sysinfo(&info) < 0 || info.totalswap != info.freeswap;
+}
+
+#define MINCORE_PAGES 65536u
+
+static int add_resident_region(const struct guest_region *region, uint64_t first,
+			       struct page_set *set)
+{
+	uint8_t *resident cleanup_free = malloc(MINCORE_PAGES);
+	uint64_t pages = region->size / PAGE_SIZE;
+
+	if (!resident)
+		return -ENOMEM;
+	for (uint64_t at = 0; at < pages; at += MINCORE_PAGES) {
+		uint64_t count = MIN((uint64_t)MINCORE_PAGES, pages - at);
+
+		if (mincore(region->host + at * PAGE_SIZE, count * PAGE_SIZE, resident) < 0)
+			return -errno;
+		for (uint64_t i = 0; i < count; i++)
+			if (resident[i] & 1)
+				page_set_add(set, first + at + i, 1);
+	}
+	return 0;
+}
+
+int memory_image_add_resident(const struct guest_memory *mem, struct page_set *set,
+			      struct error *err)
+{
+	uint64_t first = 0;
+
+	if (host_swaps()) {
+		page_set_add(set, 0, set->pages);
+		return 0;
+	}
+	for (unsigned int i = 0; i < mem->count; i++) {
+		int ret = add_resident_region(&mem->regions[i], first, set);
+
+		if (ret < 0)
+			return error_set_errno(err, ret, "cannot tell which memory is in use");
+		first += mem->regions[i].size / PAGE_SIZE;
+	}
+	return 0;
+}
+
+void memory_image_add_data(int fd, struct page_set *set)
+{
+	const off_t end = (off_t)(set->pages * PAGE_SIZE);
+	off_t data = lseek(fd, 0, SEEK_DATA);
+
+	while (data >= 0 && data < end) {
+		off_t hole = lseek(fd, data, SEEK_HOLE);
+
+		if (hole < 0)
+			break;
+		page_set_add(set, (uint64_t)data / PAGE_SIZE,
+			     align_up((uint64_t)hole, PAGE_SIZE) / PAGE_SIZE -
+				     (uint64_t)data / PAGE_SIZE);
+		data = lseek(fd, hole, SEEK_DATA);
+	}
+	if (data < 0 && errno != ENXIO) /* ENXIO: no data from there on */
+		page_set_add(set, 0, set->pages);
+}
+
+/* Writing -----------------------------------------------------------------------------------------*/
+
+#define EXTENT_MAX MIB(4)
+
+struct image_writer {
+	int fd;
+	const uint8_t *from; /* what is to be written next: adjacent pages, */
+	uint64_t len, at;    /* and where */
+};
+
+static bool is_zero(const uint8_t *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, PAGE_SIZE - 1) == 0;
+}
+
+static int flush(struct image_writer *writer)
+{
+	const uint64_t at = writer->at, len = writer->len;
+
+	while (writer->len > 0) {
+		ssize_t done = pwrite(writer->fd, writer->from, writer->len, (off_t)writer->at);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return done < 0 ? -errno : -EIO;
+		writer->from += done;
+		writer->at += (uint64_t)done;
+		writer->len -= (uint64_t)done;
+	}
+	/* The disk works while we look for more; fsync finds little left. A hint: its failure shows there. */
+	if (len > 0)
+		(void)sync_file_range(writer->fd, (off_t)at, (off_t)len, SYNC_FILE_RANGE_WRITE);
+	return 0;
+}
+
+static int add_page(struct image_writer *writer, const uint8_t *page, uint64_t at)
+{
+	int ret = 0;
+
+	if (writer->len == EXTENT_MAX || writer->at + writer->len != at ||
+	    writer->from + writer->len != page)
+		ret = flush(writer);
+	if (ret < 0)
+		return ret;
+	if (writer->len == 0) {
+		writer->from = page;
+		writer->at = at;
+	}
+	writer->len += PAGE_SIZE;
+	return 0;
+}
+
+struct image_pass {
+	struct image_writer writer;
+	const struct page_set *set;
+	bool with_zeroes;
+	struct memory_image_result *result;
+};
+
+static int write_region(struct image_pass *pass, const struct guest_region *region,
+			uint64_t region_first)
+{
+	const uint64_t end = region_first + region->size / PAGE_SIZE;
+	uint64_t first = region_first, count;
+
+	for (; page_set_next(pass->set, &first, &count) && first < end; first += count) {
+		count = MIN(count, end - first);
+		for (uint64_t page = first; page < first + count; page++) {
+			const uint8_t *host = region->host + (page - region_first) * PAGE_SIZE;
+			int ret;
+
+			pass->result->looked_at++;
+			if (!pass->with_zeroes && is_zero(host))
+				continue;
+			ret = add_page(&pass->writer, host, page * PAGE_SIZE);
+			if (ret < 0)
+				return ret;
+			pass->result->written++;
+		}
+	}
+	return flush(&pass->writer);
+}
+
+int memory_image_write(int fd, const struct guest_memory *mem, const struct page_set *set,
+		       bool with_zeroes, struct memory_image_result *result)
+{
+	struct image_pass pass = {
+		.writer = { .fd = fd },
+		.set = set,
+		.with_zeroes = with_zeroes,
+		.result = result,
+	};
+	uint64_t first = 0;
+
+	*result = (struct memory_image_result){ 0 };
+	if (ftruncate(fd, (off_t)guest_memory_size(mem)) < 0)
+		return -errno;
+	for (unsigned int i = 0; i < mem->count; i++) {
+		int ret = write_region(&pass, &mem->regions[i], first);
+
+		if (ret < 0)
+			return ret;
+		first += mem->regions[i].size / PAGE_SIZE;
+	}
+	return 0;
+}

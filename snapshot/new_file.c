@@ -1,0 +1,105 @@
+#include "snapshot/new_file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+static int failed(const struct new_file *file, const char *what, struct error *err)
+{
+	return error_set_errno(err, errno, "cannot %s %s", what, file->path);
+}
+
+static int open_folder(struct new_file *file, struct error *err)
+{
+	const char *slash = strrchr(file->path, '/');
+	char *folder cleanup_free = slash ? strndup(file->path, (size_t)(slash - file->path) + 1)
+					  : strdup(".");
+
+	file->target = strdup(slash ? slash + 1 : file->path);
+	if (!folder || !file->target || asprintf(&file->name, ".%s.saving", file->target) < 0) {
+		file->name = NULL;
+		return error_set(err, ENOMEM, "%s: out of memory", file->path);
+	}
+	if (!*file->target)
+		return error_set(err, EISDIR, "%s names a folder, not a file", file->path);
+	file->dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return file->dir < 0 ? failed(file, "create", err) : 0;
+}
+
+static int check_target(const struct new_file *file, struct error *err)
+{
+	struct stat st;
+
+	if (fstatat(file->dir, file->target, &st, 0) < 0 || S_ISREG(st.st_mode))
+		return 0;
+	return error_set(err, EINVAL, "%s is there and not a regular file", file->path);
+}
+
+int new_file_open(struct new_file *file, const char *path, struct error *err)
+{
+	int ret;
+
+	*file = (struct new_file){ .fd = -1, .dir = -1, .path = path };
+	ret = open_folder(file, err);
+	if (ret == 0)
+		ret = check_target(file, err);
+	if (ret == 0) {
+		unlinkat(file->dir, file->name, 0); /* of a save that died */
+		file->fd = openat(file->dir, file->name,
+				  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+		if (file->fd < 0)
+			ret = failed(file, "create", err);
+	}
+	if (ret < 0)
+		new_file_close(file);
+	return ret;
+}
+
+int new_file_sync(const struct new_file *file, struct error *err)
+{
+	return fsync(file->fd) < 0 ? failed(file, "write", err) : 0;
+}
+
+/* The name is still ours, and not another monitor's that saves to the same target at this moment. */
+static bool name_is_ours(const struct new_file *file)
+{
+	struct stat mine, there;
+
+	return fstat(file->fd, &mine) == 0 &&
+	       fstatat(file->dir, file->name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
+}
+
+int new_file_rename(struct new_file *file, struct error *err)
+{
+	if (!name_is_ours(file))
+		return error_set(err, EBUSY, "something else is saving to %s", file->path);
+	if (renameat(file->dir, file->name, file->dir, file->target) < 0)
+		return failed(file, "replace", err);
+	free(file->name);
+	file->name = NULL;
+	return 0;
+}
+
+int new_file_sync_folder(const struct new_file *file, struct error *err)
+{
+	cleanup_fd int folder = openat(file->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	/* A folder that we may write but not list cannot be synced on its own. */
+	if (folder < 0 && errno == EACCES)
+		return syncfs(file->fd) < 0 ? failed(file, "write", err) : 0;
+	if (folder < 0 || fsync(folder) < 0)
+		return failed(file, "make durable the folder of", err);
+	return 0;
+}
+
+void new_file_close(struct new_file *file)
+{
+	if (file->name && file->fd >= 0 && name_is_ours(file))
+		unlinkat(file->dir, file->name, 0);
+	close_fd(&file->fd);
+	close_fd(&file->dir);
+	free(file->name);
+	free(file->target);
+	file->name = file->target = NULL;
+}

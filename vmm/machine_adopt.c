@@ -1,0 +1,266 @@
+/* A snapshot, taken up by a machine that was prepared for it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "virtio/virtio_device_state.h"
+#include "vmm/clock_state.h"
+#include "vmm/irq_state.h"
+#include "vmm/legacy/legacy_state.h"
+#include "vmm/machine_snapshot_priv.h"
+#include "vmm/vcpu_state.h"
+
+struct adoption {
+	struct machine *machine;
+	const struct machine_snapshot *snapshot;
+	struct clock_state clock;
+	struct cpuid cpuid;
+	bool cpuid_differs;
+	struct vcpu_state *vcpus;
+	struct vcpu_load loads[LAYOUT_VCPUS_MAX];
+};
+
+/* Does it fit? ------------------------------------------------------------------------------------*/
+
+static int check_shape(const struct adoption *adoption, struct error *err)
+{
+	const struct machine *machine = adoption->machine;
+	const struct state_file *state = &adoption->snapshot->state;
+	const struct saved_config *saved = &adoption->snapshot->saved;
+	uint32_t vcpus = state_file_count(state, vcpu_state_desc.name);
+	uint32_t devices = state_file_count(state, virtio_device_state_desc.name);
+
+	if (machine->adopted || machine->started)
+		return error_set(err, EBUSY, "the machine runs already");
+	if (saved->vcpus != machine->vcpu_count || vcpus != machine->vcpu_count)
+		return error_set(err, EINVAL,
+				 "snapshot %s: it has %u vCPUs, the machine was prepared with %u",
+				 state->name, saved->vcpus, machine->vcpu_count);
+	if (saved->memory != guest_memory_size(&machine->memory))
+		return error_set(
+			err, EINVAL,
+			"snapshot %s: it has %lu MiB of memory, the machine was prepared with %lu",
+			state->name, saved->memory >> 20,
+			guest_memory_size(&machine->memory) >> 20);
+	if (devices != machine->device_count)
+		return error_set(err, EINVAL,
+				 "snapshot %s: it has %u virtio devices, the machine was prepared "
+				 "with %u",
+				 state->name, devices, machine->device_count);
+	return 0;
+}
+
+struct missing_text {
+	char text[400];
+};
+
+static void add_missing(void *opaque, uint32_t function, uint32_t index, const char *reg,
+			uint32_t bits)
+{
+	struct missing_text *missing = opaque;
+	size_t used = strlen(missing->text);
+
+	snprintf(missing->text + used, sizeof(missing->text) - used, "%s%#x.%u.%s %#x",
+		 used ? ", " : "", function, index, reg, bits);
+}
+
+static int check_cpu(struct adoption *adoption, struct error *err)
+{
+	const struct state_file *file = &adoption->snapshot->state;
+	const struct cpuid *host = &adoption->machine->cpuid.table;
+	struct cpuid_state *state cleanup_free = malloc(sizeof(*state));
+	struct missing_text missing = { "" };
+	int ret;
+
+	if (!state)
+		return error_set(err, ENOMEM, "snapshot %s: out of memory", file->name);
+	ret = state_file_get(file, &cpuid_state_desc, 0, state, err);
+	if (ret < 0)
+		return ret;
+	cpuid_from_state(state, &adoption->cpuid);
+	adoption->cpuid_differs = !cpuid_same(&adoption->cpuid, host);
+	if (adoption->cpuid_differs &&
+	    cpuid_missing(&adoption->cpuid, host, add_missing, &missing) > 0)
+		return error_set(
+			err, ENOTSUP,
+			"snapshot %s: this host's processor lacks what the guest was shown: "
+			"CPUID %s",
+			file->name, missing.text);
+	return 0;
+}
+
+static int read_vcpus(struct adoption *adoption, struct error *err)
+{
+	const struct state_file *file = &adoption->snapshot->state;
+	const unsigned int count = adoption->machine->vcpu_count;
+	int ret = state_file_get(file, &clock_state_desc, 0, &adoption->clock, err);
+
+	adoption->vcpus = calloc(count, sizeof(*adoption->vcpus));
+	if (!adoption->vcpus)
+		return error_set(err, ENOMEM, "snapshot %s: out of memory", file->name);
+	for (unsigned int i = 0; i < count && ret == 0; i++)
+		ret = state_file_get(file, &vcpu_state_desc, i, &adoption->vcpus[i], err);
+	return ret;
+}
+
+/* Memory ------------------------------------------------------------------------------------------*/
+
+static int map_memory(struct adoption *adoption, struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	const struct machine_snapshot *snapshot = adoption->snapshot;
+	uint64_t offset = 0;
+	int ret = guest_memory_map_image(&machine->memory, snapshot->memory);
+
+	if (ret < 0)
+		return error_set_errno(err, ret, "cannot map %s", snapshot->memory_name);
+	for (unsigned int i = 0; i < machine->memory.count && ret == 0; i++) {
+		const struct guest_region *region = &machine->memory.regions[i];
+
+		offset += region->size;
+		ret = file_backings_add(&machine->backings, region->host, region->size, offset,
+					snapshot->memory, snapshot->memory_name, err);
+	}
+	return ret;
+}
+
+void machine_forget_memory(struct machine *machine)
+{
+	file_backings_fini(&machine->backings);
+	guest_memory_unmap(&machine->memory);
+}
+
+/* The machine -------------------------------------------------------------------------------------*/
+
+static int load_legacy(struct adoption *adoption, struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	const struct state_file *file = &adoption->snapshot->state;
+	struct irq_state irq;
+	struct serial_state serial;
+	struct i8042_state i8042;
+	int ret;
+
+	if ((ret = state_file_get(file, &irq_state_desc, 0, &irq, err)) < 0 ||
+	    (ret = state_file_get(file, &serial_state_desc, 0, &serial, err)) < 0 ||
+	    (ret = state_file_get(file, &i8042_state_desc, 0, &i8042, err)) < 0 ||
+	    (ret = irq_load(&machine->routes, &irq, err)) < 0)
+		return ret;
+	serial_load(&machine->serial, &serial);
+	i8042_load(&machine->i8042, &i8042);
+	return 0;
+}
+
+/* kvmclock first: the counters' offsets are worked out against it. */
+static int load_vcpus(struct adoption *adoption, const struct adopt_options *options,
+		      struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	struct error errors[LAYOUT_VCPUS_MAX] = { 0 };
+	int ret = clock_load(&machine->kvm, &adoption->clock, options->realtime, err);
+
+	if (ret < 0)
+		return ret;
+	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
+		const struct vcpu_state *state = &adoption->vcpus[i];
+		struct vcpu_load *load = &adoption->loads[i];
+
+		*load = (struct vcpu_load){
+			.state = state,
+			.cpuid = adoption->cpuid_differs ? &adoption->cpuid : NULL,
+			.tsc = adoption->vcpus[0].tsc,
+		};
+		load->has_tsc_offset = state->has_tsc_offset &&
+				       clock_tsc_offset(&machine->kvm, &adoption->clock,
+							state->tsc_offset, state->tsc_khz,
+							&load->tsc_offset);
+		vcpu_start_task(&machine->vcpus[i], vcpu_load, load, &errors[i]);
+	}
+	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
+		if (vcpu_wait_task(&machine->vcpus[i]) < 0 && ret == 0) {
+			*err = errors[i];
+			ret = err->code;
+		}
+	}
+	return ret;
+}
+
+/* What a device has beside registers and queues comes first: it may say what is offered. */
+static int load_device(struct adoption *adoption, unsigned int index, struct error *err)
+{
+	struct virtio_device *dev = adoption->machine->devices[index];
+	const struct state_file *file = &adoption->snapshot->state;
+	struct virtio_device_state *core cleanup_free = malloc(sizeof(*core));
+	void *own cleanup_free = dev->ops->state ? calloc(1, dev->ops->state->size) : NULL;
+	int ret;
+
+	if (!core || (dev->ops->state && !own))
+		return error_set(err, ENOMEM, "snapshot %s: out of memory", file->name);
+	ret = state_file_get(file, &virtio_device_state_desc, index, core, err);
+	if (ret == 0 && core->id != dev->ops->id)
+		ret = error_set(err, EINVAL,
+				"snapshot %s: device %u is %s, of type %u; the machine was "
+				"prepared with %s, of type %u",
+				file->name, index, core->name, core->id, dev->name, dev->ops->id);
+	if (ret == 0 && own)
+		ret = state_file_get(file, dev->ops->state, index, own, err);
+	if (ret == 0 && own)
+		ret = dev->ops->load(dev, own, err);
+	return ret < 0 ? ret : virtio_device_load(dev, core, err);
+}
+
+static int load_devices(struct adoption *adoption, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < adoption->machine->device_count && ret == 0; i++)
+		ret = load_device(adoption, i, err);
+	return ret;
+}
+
+/* An interrupt that was raised may have been on its way; one too many costs nothing. */
+static void raise_pending(struct machine *machine)
+{
+	for (unsigned int i = 0; i < machine->device_count; i++)
+		if (atomic_load(&machine->devices[i]->interrupt_status))
+			irq_line_raise(machine->devices[i]->irq);
+}
+
+static int load(struct adoption *adoption, const struct adopt_options *options, struct error *err)
+{
+	int ret;
+
+	if ((ret = map_memory(adoption, err)) < 0 ||
+	    (ret = load_vcpus(adoption, options, err)) < 0 ||
+	    (ret = load_legacy(adoption, err)) < 0 || (ret = load_devices(adoption, err)) < 0)
+		return ret;
+	raise_pending(adoption->machine);
+	return 0;
+}
+
+/* All is decoded and compared before anything changes. What a failure leaves changed (registers, routes)
+ * the next attempt sets anew, and nothing runs before one has succeeded. */
+int machine_adopt(struct machine *machine, const struct machine_snapshot *snapshot,
+		  const struct adopt_options *options, struct error *err)
+{
+	struct adoption *adoption = calloc(1, sizeof(*adoption));
+	int ret;
+
+	if (!adoption)
+		return error_set(err, ENOMEM, "snapshot %s: out of memory", snapshot->state.name);
+	adoption->machine = machine;
+	adoption->snapshot = snapshot;
+	if ((ret = check_shape(adoption, err)) == 0 && (ret = check_cpu(adoption, err)) == 0 &&
+	    (ret = read_vcpus(adoption, err)) == 0) {
+		ret = load(adoption, options, err);
+		if (ret < 0)
+			machine_forget_memory(machine);
+	}
+	if (ret == 0) {
+		machine->adopted = machine->started = machine->paused = true;
+		if (adoption->cpuid_differs)
+			machine->cpuid.table = adoption->cpuid;
+	}
+	free(adoption->vcpus);
+	free(adoption);
+	return ret;
+}

@@ -1,0 +1,295 @@
+/* A paused machine, written to files. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/utsname.h>
+#include <sys/xattr.h>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "snapshot/memory_image.h"
+#include "snapshot/new_file.h"
+#include "virtio/virtio_device_state.h"
+#include "vmm/clock_state.h"
+#include "vmm/irq_state.h"
+#include "vmm/legacy/legacy_state.h"
+#include "vmm/machine_snapshot_priv.h"
+#include "vmm/vcpu_state.h"
+
+struct save {
+	struct machine *machine;
+	const struct save_request *request;
+	struct snapshot_info info;
+	struct state_writer writer;
+	struct new_file state, memory;
+	struct page_set pages;
+};
+
+/* Sections ----------------------------------------------------------------------------------------*/
+
+/* All vCPUs at once, each on its thread. */
+static int save_vcpus(struct save *save, struct error *err)
+{
+	struct machine *machine = save->machine;
+	const unsigned int count = machine->vcpu_count;
+	struct vcpu_state *states cleanup_free = calloc(count, sizeof(*states));
+	struct error errors[LAYOUT_VCPUS_MAX] = { 0 };
+	int ret = 0;
+
+	if (!states)
+		return error_set(err, ENOMEM, "snapshot: out of memory");
+	for (unsigned int i = 0; i < count; i++)
+		vcpu_start_task(&machine->vcpus[i], vcpu_save, &states[i], &errors[i]);
+	for (unsigned int i = 0; i < count; i++) {
+		if (vcpu_wait_task(&machine->vcpus[i]) < 0 && ret == 0) {
+			*err = errors[i];
+			ret = err->code;
+		}
+		state_writer_add(&save->writer, &vcpu_state_desc, i, &states[i]);
+	}
+	return ret;
+}
+
+static int save_device(struct save *save, unsigned int index, struct error *err)
+{
+	struct virtio_device *dev = save->machine->devices[index];
+	struct virtio_device_state *core cleanup_free = malloc(sizeof(*core));
+	void *own cleanup_free = dev->ops->state ? calloc(1, dev->ops->state->size) : NULL;
+
+	if (!core || (dev->ops->state && !own))
+		return error_set(err, ENOMEM, "snapshot: out of memory");
+	virtio_device_save(dev, core);
+	state_writer_add(&save->writer, &virtio_device_state_desc, index, core);
+	if (own) {
+		dev->ops->save(dev, own);
+		state_writer_add(&save->writer, dev->ops->state, index, own);
+	}
+	return 0;
+}
+
+static int save_config(struct save *save, struct error *err)
+{
+	struct saved_config *config cleanup_free = malloc(sizeof(*config));
+	int ret;
+
+	if (!config)
+		return error_set(err, ENOMEM, "snapshot: out of memory");
+	ret = config_save(save->machine->config, config, err);
+	if (ret == 0)
+		state_writer_add(&save->writer, &saved_config_desc, 0, config);
+	return ret;
+}
+
+static int save_cpuid(struct save *save, struct error *err)
+{
+	struct cpuid_state *state cleanup_free = malloc(sizeof(*state));
+
+	if (!state)
+		return error_set(err, ENOMEM, "snapshot: out of memory");
+	cpuid_to_state(&save->machine->cpuid.table, state);
+	state_writer_add(&save->writer, &cpuid_state_desc, 0, state);
+	return 0;
+}
+
+static void save_legacy(struct save *save)
+{
+	struct machine *machine = save->machine;
+	struct irq_state irq;
+	struct serial_state serial;
+	struct i8042_state i8042;
+
+	irq_save(&machine->routes, &irq);
+	serial_save(&machine->serial, &serial);
+	i8042_save(&machine->i8042, &i8042);
+	state_writer_add(&save->writer, &irq_state_desc, 0, &irq);
+	state_writer_add(&save->writer, &serial_state_desc, 0, &serial);
+	state_writer_add(&save->writer, &i8042_state_desc, 0, &i8042);
+}
+
+/* The clock next to the vCPUs' counters. */
+static int save_sections(struct save *save, struct error *err)
+{
+	struct machine *machine = save->machine;
+	struct clock_state clock;
+	int ret;
+
+	if ((ret = save_config(save, err)) < 0 || (ret = save_cpuid(save, err)) < 0 ||
+	    (ret = clock_save(&machine->kvm, &clock, err)) < 0)
+		return ret;
+	state_writer_add(&save->writer, &clock_state_desc, 0, &clock);
+	ret = save_vcpus(save, err);
+	if (ret == 0)
+		save_legacy(save);
+	for (unsigned int i = 0; i < machine->device_count && ret == 0; i++)
+		ret = save_device(save, i, err);
+	return ret;
+}
+
+/* Memory ------------------------------------------------------------------------------------------*/
+
+/* Pages of files (a kernel, an initrd, the image that this machine started from) are not the page cache's
+ * to tell of. */
+static void add_file_pages(struct save *save)
+{
+	const struct machine *machine = save->machine;
+
+	for (unsigned int i = 0; i < machine->backings.count; i++) {
+		const struct file_backing *backing = &machine->backings.entries[i];
+		uint64_t first;
+
+		if (machine->adopted)
+			memory_image_add_data(backing->fd, &save->pages);
+		else if (memory_image_page_of(&machine->memory, backing->host, &first))
+			page_set_add(&save->pages, first,
+				     align_up(backing->len, PAGE_SIZE) / PAGE_SIZE);
+	}
+}
+
+static int find_pages(struct save *save, struct error *err)
+{
+	const struct guest_memory *mem = &save->machine->memory;
+	int ret = page_set_init(&save->pages, memory_image_pages(mem), err);
+
+	if (ret == 0)
+		ret = memory_image_add_resident(mem, &save->pages, err);
+	if (ret == 0)
+		add_file_pages(save);
+	return ret;
+}
+
+static void set_attribute(struct save *save)
+{
+	static bool told;
+	char text[SNAPSHOT_ID_TEXT];
+
+	snapshot_id_text(save->info.id, text);
+	save->info.has_attribute = fsetxattr(save->memory.fd, SNAPSHOT_ATTRIBUTE, text,
+					     strlen(text), 0) == 0;
+	if (save->info.has_attribute || told)
+		return;
+	told = true;
+	log_warn("%s: its filesystem takes no user attributes (%s): a load cannot tell whether "
+		 "memory and state belong together",
+		 save->request->memory_path, strerrordesc_np(errno));
+}
+
+static int write_memory(struct save *save, struct save_result *result, struct error *err)
+{
+	struct memory_image_result pages;
+	int ret = find_pages(save, err);
+
+	if (ret == 0)
+		ret = new_file_open(&save->memory, save->request->memory_path, err);
+	if (ret < 0)
+		return ret;
+	ret = memory_image_write(save->memory.fd, &save->machine->memory, &save->pages, false,
+				 &pages);
+	if (ret < 0)
+		return error_set_errno(err, ret, "cannot write %s", save->request->memory_path);
+	set_attribute(save);
+	save->info.written_pages = pages.written;
+	*result = (struct save_result){ pages.looked_at, pages.written };
+	return new_file_sync(&save->memory, err);
+}
+
+/* Files -------------------------------------------------------------------------------------------*/
+
+static int write_all(int fd, const uint8_t *bytes, size_t len)
+{
+	while (len > 0) {
+		ssize_t done = write(fd, bytes, len);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return done < 0 ? -errno : -EIO;
+		bytes += done;
+		len -= (size_t)done;
+	}
+	return 0;
+}
+
+static int write_state(struct save *save, struct error *err)
+{
+	struct state_buffer bytes;
+	int ret;
+
+	state_writer_add(&save->writer, &snapshot_info_desc, 0, &save->info);
+	ret = state_writer_finish(&save->writer, &bytes, err);
+	if (ret < 0)
+		return ret;
+	ret = new_file_open(&save->state, save->request->state_path, err);
+	if (ret == 0) {
+		ret = write_all(save->state.fd, bytes.bytes, bytes.len);
+		if (ret < 0)
+			error_set_errno(err, ret, "cannot write %s", save->request->state_path);
+	}
+	free(bytes.bytes);
+	return ret < 0 ? ret : new_file_sync(&save->state, err);
+}
+
+/* Both are durable under other names by now: what can fail between the two renames is next to nothing. */
+static int take_places(struct save *save, struct error *err)
+{
+	int ret;
+
+	if ((ret = new_file_rename(&save->memory, err)) < 0 ||
+	    (ret = new_file_rename(&save->state, err)) < 0 ||
+	    (ret = new_file_sync_folder(&save->memory, err)) < 0)
+		return ret;
+	return new_file_sync_folder(&save->state, err);
+}
+
+static void describe(struct save *save)
+{
+	struct utsname host;
+
+	save->info = (struct snapshot_info){
+		.mayfly_version = MAYFLY_VERSION,
+		.memory = guest_memory_size(&save->machine->memory),
+		.created = clock_now_ns(CLOCK_REALTIME),
+	};
+	if (uname(&host) == 0)
+		snprintf(save->info.host_kernel, sizeof(save->info.host_kernel), "%.64s",
+			 host.release);
+}
+
+static int new_id(struct save *save, struct error *err)
+{
+	if (getrandom(save->info.id, sizeof(save->info.id), 0) == (ssize_t)sizeof(save->info.id))
+		return 0;
+	return error_set_errno(err, errno, "snapshot: no random number to be had");
+}
+
+static int check_request(const struct machine *machine, const struct save_request *request,
+			 struct error *err)
+{
+	if (!machine->paused)
+		return error_set(err, EBUSY, "save/restore unavailable while running");
+	if (strcmp(request->state_path, request->memory_path) == 0)
+		return error_set(err, EINVAL, "state and memory cannot both be %s",
+				 request->state_path);
+	return 0;
+}
+
+int machine_save(struct machine *machine, const struct save_request *request,
+		 struct save_result *result, struct error *err)
+{
+	struct save save = { .machine = machine,
+			     .request = request,
+			     .state = { .fd = -1, .dir = -1 },
+			     .memory = { .fd = -1, .dir = -1 } };
+	int ret = check_request(machine, request, err);
+
+	if (ret < 0)
+		return ret;
+	describe(&save);
+	if ((ret = new_id(&save, err)) == 0 && (ret = save_sections(&save, err)) == 0 &&
+	    (ret = write_memory(&save, result, err)) == 0 && (ret = write_state(&save, err)) == 0)
+		ret = take_places(&save, err);
+	new_file_close(&save.state);
+	new_file_close(&save.memory);
+	page_set_fini(&save.pages);
+	state_writer_fini(&save.writer);
+	return ret;
+}

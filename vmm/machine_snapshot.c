@@ -1,0 +1,106 @@
+/* A snapshot's files, opened and believed as far as they can be without a machine. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "base/log.h"
+#include "vmm/machine_snapshot_priv.h"
+
+static int open_state(struct machine_snapshot *snapshot, const char *path, struct error *err)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int ret;
+
+	if (fd < 0)
+		return error_set_errno(err, errno, "snapshot: cannot open %s", path);
+	ret = state_file_read(&snapshot->state, fd, path, err);
+	if (ret == 0)
+		ret = state_file_get(&snapshot->state, &snapshot_info_desc, 0, &snapshot->info,
+				     err);
+	if (ret == 0)
+		ret = state_file_get(&snapshot->state, &saved_config_desc, 0, &snapshot->saved,
+				     err);
+	return ret;
+}
+
+static int open_memory(struct machine_snapshot *snapshot, const char *path, struct error *err)
+{
+	const struct snapshot_info *info = &snapshot->info;
+	struct stat st;
+
+	if (path)
+		snapshot->memory = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (snapshot->memory < 0)
+		return error_set_errno(err, errno, "snapshot: cannot open %s",
+				       snapshot->memory_name);
+	if (fstat(snapshot->memory, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "snapshot: %s is not a regular file",
+				 snapshot->memory_name);
+	if ((uint64_t)st.st_size != info->memory || info->memory != snapshot->saved.memory)
+		return error_set(err, EINVAL,
+				 "snapshot: %s has %ld bytes, but the memory saved with %s had %lu",
+				 snapshot->memory_name, (long)st.st_size, snapshot->state.name,
+				 info->memory);
+	if (info->is_diff)
+		return error_set(err, EINVAL,
+				 "snapshot: %s is a diff; merge it with what it is based on first "
+				 "(see `mayfly help snapshot`)",
+				 snapshot->memory_name);
+	return 0;
+}
+
+/* The two files belong together by an id; an image that was copied without its attributes has none. */
+static int check_pair(const struct machine_snapshot *snapshot, struct error *err)
+{
+	char wanted[SNAPSHOT_ID_TEXT], has[SNAPSHOT_ID_TEXT] = "";
+	ssize_t len = fgetxattr(snapshot->memory, SNAPSHOT_ATTRIBUTE, has, sizeof(has) - 1);
+
+	if (len <= 0)
+		return 0;
+	snapshot_id_text(snapshot->info.id, wanted);
+	if ((size_t)len == strlen(wanted) && memcmp(has, wanted, strlen(wanted)) == 0)
+		return 0;
+	return error_set(
+		err, EINVAL,
+		"snapshot: %s and %s do not belong together: the memory is of snapshot %s, "
+		"the state of %s",
+		snapshot->memory_name, snapshot->state.name, has, wanted);
+}
+
+int machine_snapshot_open(struct machine_snapshot **out, const char *state_path,
+			  const char *memory_path, int memory_fd, struct error *err)
+{
+	struct machine_snapshot *snapshot = calloc(1, sizeof(*snapshot));
+	int ret;
+
+	if (!snapshot) {
+		close_fd(&memory_fd);
+		return error_set(err, ENOMEM, "snapshot: out of memory");
+	}
+	snapshot->memory = memory_fd;
+	snapshot->memory_name = memory_path ? memory_path : "the memory's descriptor";
+	if ((ret = open_state(snapshot, state_path, err)) < 0 ||
+	    (ret = open_memory(snapshot, memory_path, err)) < 0 ||
+	    (ret = check_pair(snapshot, err)) < 0) {
+		machine_snapshot_close(snapshot);
+		return ret;
+	}
+	config_load(&snapshot->saved, &snapshot->config);
+	*out = snapshot;
+	return 0;
+}
+
+void machine_snapshot_close(struct machine_snapshot *snapshot)
+{
+	if (!snapshot)
+		return;
+	state_file_fini(&snapshot->state);
+	close_fd(&snapshot->memory);
+	free(snapshot);
+}
+
+struct vm_config *machine_snapshot_config(struct machine_snapshot *snapshot)
+{
+	return &snapshot->config;
+}

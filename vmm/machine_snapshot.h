@@ -1,0 +1,76 @@
+/*
+ * Snapshots of a machine: saving one, opening one, and taking one up in a machine that was prepared for it.
+ * All of it is the control thread's.
+ *
+ *   save:     machine_pause(); machine_save(); machine_resume() or the end
+ *   restore:  machine_snapshot_open(); machine_snapshot_config() and changes to it; machine_prepare();
+ *             machine_adopt(); machine_resume()
+ *   clone:    machine_prepare() long before; machine_snapshot_open(); machine_adopt(); machine_resume()
+ */
+#pragma once
+
+#include "vmm/machine.h"
+
+enum snapshot_kind {
+	SNAPSHOT_FULL,
+	SNAPSHOT_DIFF, /* the pages written since the last save, or since the start */
+};
+
+struct save_request {
+	const char *state_path;
+	const char *memory_path;
+	enum snapshot_kind kind;
+};
+
+struct save_result {
+	uint64_t pages;	  /* that were looked at */
+	uint64_t written; /* of these, to the file */
+};
+
+/*
+ * Saves a paused machine, which can go on afterwards. Each file takes its target's place as a whole:
+ * memory first, then the state, then their folders are synced. On failure the targets are what they were
+ * (or, when the state could not follow the memory, a pair that a load refuses by name), and nothing is
+ * left beside them. -EBUSY when the machine is not paused.
+ */
+must_check int machine_save(struct machine *machine, const struct save_request *request,
+			    struct save_result *result, struct error *err);
+
+/* A snapshot's files, opened and checked, nothing built. */
+struct machine_snapshot;
+
+/*
+ * The paths are borrowed until it is closed. `memory_path` NULL: the memory is in the descriptor memory_fd,
+ * which is taken over whatever the result. -EINVAL or -EPROTONOSUPPORT for what the files are, else the errno
+ * of opening them.
+ */
+must_check int machine_snapshot_open(struct machine_snapshot **out, const char *state_path,
+				     const char *memory_path, int memory_fd, struct error *err);
+void machine_snapshot_close(struct machine_snapshot *snapshot);
+
+/*
+ * What the machine was, without kernel and console: to be changed where this one is to be another (paths,
+ * descriptors, taps), checked by vm_config_check_shape(), then given to machine_prepare(). The snapshot's:
+ * it must outlive the machine.
+ */
+struct vm_config *machine_snapshot_config(struct machine_snapshot *snapshot);
+
+/*
+ * Everything that does not depend on a snapshot's contents: VM, vCPUs and their threads, interrupt
+ * controllers, memory slots (over a hole), rings, devices. The shape outlives the machine. Errors as
+ * machine_build()'s.
+ */
+must_check int machine_prepare(struct machine **out, const struct vm_config *shape,
+			       struct timeline *timeline, struct error *err);
+
+struct adopt_options {
+	bool realtime; /* kvmclock goes on by the wall clock instead of where it stood */
+};
+
+/*
+ * Takes the snapshot up in a prepared machine, which is then paused: machine_resume() goes on where the
+ * saved one was. On failure the machine is prepared as before and may try another. -EINVAL: the snapshot
+ * is damaged, or of another shape; -ENOTSUP: this host lacks what it needs.
+ */
+must_check int machine_adopt(struct machine *machine, const struct machine_snapshot *snapshot,
+			     const struct adopt_options *options, struct error *err);

@@ -1,0 +1,20 @@
+/* Private to vmm/machine_{save,snapshot,adopt}.c. */
+#pragma once
+
+#include "snapshot/state_file.h"
+#include "vmm/config_state.h"
+#include "vmm/machine_priv.h"
+#include "vmm/machine_snapshot.h"
+#include "vmm/snapshot_info.h"
+
+struct machine_snapshot {
+	struct state_file state;
+	struct snapshot_info info;
+	struct saved_config saved;
+	struct vm_config config;
+	int memory;		 /* the image */
+	const char *memory_name; /* for messages */
+};
+
+/* Frees what machine_adopt() mapped: an address range without memory again. */
+void machine_forget_memory(struct machine *machine);
