@@ -11,15 +11,15 @@
 
 #include "vmm/machine.h"
 
-enum snapshot_kind {
-	SNAPSHOT_FULL,
-	SNAPSHOT_DIFF, /* the pages written since the last save, or since the start */
+enum save_kind {
+	SAVE_FULL,
+	SAVE_DIFF, /* the pages written since the last save, or since the start */
 };
 
 struct save_request {
 	const char *state_path;
 	const char *memory_path;
-	enum snapshot_kind kind;
+	enum save_kind kind;
 };
 
 struct save_result {
