@@ -35,7 +35,7 @@ int controller_create(struct controller **out, const struct controller_params *p
 	return 0;
 }
 
-static void drop_machine(struct controller *controller)
+void controller_drop_machine(struct controller *controller)
 {
 	struct machine *machine = controller->machine;
 
@@ -45,6 +45,8 @@ static void drop_machine(struct controller *controller)
 	controller->host->gone(controller->host->opaque);
 	controller->machine = NULL;
 	machine_destroy(machine);
+	machine_snapshot_close(controller->snapshot);
+	controller->snapshot = NULL;
 }
 
 static void clear_all(struct kept *kept, unsigned int count)
@@ -58,7 +60,7 @@ void controller_destroy(struct controller *controller)
 	if (!controller)
 		return;
 	metrics_close(controller);
-	drop_machine(controller);
+	controller_drop_machine(controller);
 	kept_clear(&controller->boot);
 	clear_all(controller->drives, controller->drive_count);
 	clear_all(controller->nets, controller->net_count);
@@ -160,7 +162,7 @@ int controller_start(struct controller *controller, struct error *err)
 		return ret;
 	ret = host->built(host->opaque, controller->machine, err);
 	if (ret < 0) {
-		drop_machine(controller);
+		controller_drop_machine(controller);
 		return ret;
 	}
 	machine_start(controller->machine);

@@ -5,6 +5,7 @@
 #include "api-socket/metrics.h"
 #include "api-socket/requests.h"
 #include "base/log.h"
+#include "vmm/machine_snapshot.h"
 
 /* Calls of one method. */
 struct call_counts {
@@ -22,6 +23,7 @@ struct controller {
 	enum api_phase phase;
 	struct listeners listeners; /* the connections that can be told of events */
 	struct machine *machine;
+	struct machine_snapshot *snapshot; /* what the machine was made from; NULL: a kernel */
 
 	/* What was asked for, as it was asked. */
 	struct machine_request machine_config;
@@ -92,3 +94,11 @@ void compose_rate_update(const struct rate_request *rate, struct rate_update *ou
 /* The index-th device of a kind (VIRTIO_ID_*) of the running machine. */
 struct virtio_device *controller_device(struct controller *controller, uint32_t virtio_id,
 					unsigned int index);
+
+/* api-socket/snapshot_kept.c: what was asked for, as far as a loaded snapshot's configuration tells, so that
+ * /vm/config shows it and PATCH finds it by name. */
+must_check int controller_keep_config(struct controller *controller, const struct vm_config *vm,
+				      struct error *err);
+
+/* api-socket/controller.c */
+void controller_drop_machine(struct controller *controller);

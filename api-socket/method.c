@@ -275,6 +275,22 @@ int kept_take(struct kept *kept, const struct field_set *set, struct api_request
 	return 0;
 }
 
+int kept_make(struct kept *kept, const struct field_set *set, json_t *tree, struct error *err)
+{
+	void *data = calloc(1, set->size);
+	struct field_error why;
+	int ret = tree && data ? fields_decode(set, tree, NULL, data, &why) : -ENOMEM;
+
+	if (ret < 0) {
+		free(data);
+		json_decref(tree);
+		return error_set(err, -ret, "%s", ret == -ENOMEM ? "out of memory" : why.text);
+	}
+	kept_clear(kept);
+	*kept = (struct kept){ set, data, tree };
+	return 0;
+}
+
 void kept_clear(struct kept *kept)
 {
 	struct opt_file *file;

@@ -148,5 +148,10 @@ must_check int kept_take(struct kept *kept, const struct field_set *set,
 			 struct api_request *request, struct error *err);
 void kept_clear(struct kept *kept);
 
+/* Keeps what `tree` (taken over, also on failure; may be NULL: out of memory) says, as if it had been asked
+ * for. */
+must_check int kept_make(struct kept *kept, const struct field_set *set, json_t *tree,
+			 struct error *err);
+
 /* As a tree; null when nothing is kept. NULL when out of memory. */
 json_t *kept_encode(const struct kept *kept);

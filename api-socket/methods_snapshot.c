@@ -37,6 +37,15 @@ static const struct field net_table[] = {
 static const struct field_set net_override_fields =
 	FIELD_SET("NetworkOverride", struct net_override, net_table, .lenient = true);
 
+static const struct field drive_table[] = {
+	FIELD(struct drive_override, drive_id, FIELD_ID, FIELD_REQUIRED, .help = "which drive"),
+	FIELD(struct drive_override, path_on_host, FIELD_FILE, FIELD_REQUIRED,
+	      .help = "its image on this host"),
+};
+
+static const struct field_set drive_override_fields = FIELD_SET("DriveOverride",
+								struct drive_override, drive_table);
+
 static const struct field vsock_table[] = {
 	FIELD(struct vsock_override, uds_path, FIELD_STRING, FIELD_REQUIRED,
 	      .help = "where its socket is on this host"),
@@ -62,6 +71,8 @@ static const struct field load_table[] = {
 	LOAD_FIELD(resume_vm, FIELD_BOOL, FIELD_DEFAULTED, .help = "let it run at once"),
 	LOAD_FIELD(network_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &net_override_fields,
 		   .help = "interfaces whose tap has another name here"),
+	LOAD_FIELD(drive_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &drive_override_fields,
+		   .help = "drives whose image is another here; Firecracker has no such field"),
 	LOAD_FIELD(vsock_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &vsock_override_fields,
 		   .help = "the vsock's socket is elsewhere here"),
 	LOAD_FIELD(clock_realtime, FIELD_BOOL, FIELD_DEFAULTED,
@@ -97,22 +108,6 @@ static int check_load(const void *data, struct error *err)
 	return 0;
 }
 
-int controller_save_snapshot(struct controller *controller,
-			     const struct snapshot_create_request *request, struct error *err)
-{
-	(void)controller;
-	(void)request;
-	return error_set(err, ENOTSUP, "snapshots are not supported yet");
-}
-
-int controller_load_snapshot(struct controller *controller,
-			     const struct snapshot_load_request *request, struct error *err)
-{
-	(void)controller;
-	(void)request;
-	return error_set(err, ENOTSUP, "snapshots are not supported yet");
-}
-
 static int put_create(struct controller *controller, struct api_request *request,
 		      struct api_reply *reply)
 {
@@ -144,6 +139,7 @@ static int put_load(struct controller *controller, struct api_request *request,
 		return reply_refuse(reply, "Load snapshot error: Loading a microVM snapshot not "
 					   "allowed after configuring boot-specific resources.");
 	ret = controller_load_snapshot(controller, request->data, &reply->err);
+	reply->ends_process = ret < 0; /* as Firecracker: a client starts another process anyway */
 	return ret < 0 ? reply_prefix(reply, "Load snapshot error") : 0;
 }
 

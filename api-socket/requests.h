@@ -216,6 +216,12 @@ struct net_override {
 	struct opt_file host_dev_name;
 };
 
+struct drive_override {
+	bool given;
+	const char *drive_id;
+	struct opt_file path_on_host;
+};
+
 struct vsock_override {
 	bool given;
 	const char *uds_path;
@@ -227,6 +233,7 @@ struct snapshot_load_request {
 	struct mem_backend_request mem_backend;
 	struct opt_bool enable_diff_snapshots, track_dirty_pages, resume_vm;
 	struct opt_list network_overrides; /* struct net_override */
+	struct opt_list drive_overrides;   /* ours: struct drive_override */
 	struct vsock_override vsock_override;
 	struct opt_bool clock_realtime;
 	struct opt_uint huge_pages; /* 0: as in the snapshot; else enum huge_pages_kind plus 1 */

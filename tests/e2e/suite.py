@@ -4,6 +4,7 @@ import native_api  # noqa: F401
 import native_payloads  # noqa: F401
 import native_pmem  # noqa: F401
 import native_refusals  # noqa: F401
+import native_snapshot  # noqa: F401
 import native_terminal  # noqa: F401
 import lab_agent  # noqa: F401
 import lab_balloon  # noqa: F401

@@ -1,0 +1,183 @@
+/* Saving the controller's machine, and loading one into a controller that has none. */
+#include <fcntl.h>
+#include <string.h>
+
+#include "api-socket/controller_priv.h"
+
+int controller_save_snapshot(struct controller *controller,
+			     const struct snapshot_create_request *request, struct error *err)
+{
+	const struct save_request save = {
+		.state_path = request->snapshot_path.path,
+		.memory_path = request->mem_file_path.path,
+		.kind = request->snapshot_type.value == SNAPSHOT_DIFF ? SAVE_DIFF : SAVE_FULL,
+	};
+	struct save_result result;
+
+	if (!save.state_path || !save.memory_path)
+		return error_set(err, EINVAL,
+				 "a snapshot takes the place of a file, so it wants paths, not "
+				 "descriptors");
+	return machine_save(controller->machine, &save, &result, err);
+}
+
+/* What is to be other than it was ----------------------------------------------------------------*/
+
+/* The machine takes descriptors over; the request's go when it has been answered. */
+static int copy_descriptor(int fd, int *out, struct error *err)
+{
+	*out = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return fd >= 0 && *out < 0 ? error_set_errno(err, errno, "a descriptor") : 0;
+}
+
+static int override_net(struct vm_config *vm, const struct net_override *override,
+			struct error *err)
+{
+	for (unsigned int i = 0; i < vm->net_count; i++) {
+		struct net_config *net = &vm->nets[i];
+
+		if (strcmp(net->id ? net->id : net_name(i), override->iface_id) != 0)
+			continue;
+		net->tap = override->host_dev_name.path;
+		return copy_descriptor(override->host_dev_name.fd, &net->fd, err);
+	}
+	return error_set(err, EINVAL, "Unknown Network Device.");
+}
+
+static int override_drive(struct vm_config *vm, const struct drive_override *override,
+			  struct error *err)
+{
+	for (unsigned int i = 0; i < vm->drive_count; i++) {
+		struct drive_config *drive = &vm->drives[i];
+
+		if (strcmp(drive->id ? drive->id : drive_name(i), override->drive_id) != 0)
+			continue;
+		drive->path = override->path_on_host.path;
+		return copy_descriptor(override->path_on_host.fd, &drive->fd, err);
+	}
+	return error_set(err, EINVAL, "Unknown drive: %s.", override->drive_id);
+}
+
+static int override_vsock(struct vm_config *vm, const struct vsock_override *override,
+			  struct error *err)
+{
+	if (!override->given)
+		return 0;
+	if (!vm->has_vsock)
+		return error_set(err, EINVAL, "Unknown Vsock Device.");
+	vm->vsock.path = override->uds_path;
+	return 0;
+}
+
+static int override_config(struct vm_config *vm, const struct snapshot_load_request *request,
+			   struct error *err)
+{
+	const struct net_override *nets = request->network_overrides.items;
+	const struct drive_override *drives = request->drive_overrides.items;
+	int ret = override_vsock(vm, &request->vsock_override, err);
+
+	for (uint32_t i = 0; i < request->network_overrides.count && ret == 0; i++)
+		ret = override_net(vm, &nets[i], err);
+	for (uint32_t i = 0; i < request->drive_overrides.count && ret == 0; i++)
+		ret = override_drive(vm, &drives[i], err);
+	return ret;
+}
+
+/* Loading ----------------------------------------------------------------------------------------*/
+
+enum load_huge_pages { LOAD_AS_SAVED, LOAD_SMALL, LOAD_TRANSPARENT, LOAD_2M };
+
+static int check_memory_kind(const struct snapshot_load_request *request, struct error *err)
+{
+	if (request->mem_backend.given &&
+	    request->mem_backend.backend_type.value == MEM_BACKEND_UFFD)
+		return error_set(err, ENOTSUP,
+				 "memory filled in by another process (Uffd) is not supported yet");
+	if (request->huge_pages.value == LOAD_2M)
+		return error_set(err, ENOTSUP,
+				 "huge_pages: a file of pages of 4 KiB cannot be mapped in 2M");
+	return 0;
+}
+
+static int open_snapshot(struct controller *controller, const struct snapshot_load_request *request,
+			 struct error *err)
+{
+	const struct opt_file *memory = request->mem_backend.given
+						? &request->mem_backend.backend_path
+						: &request->mem_file_path;
+	int fd = -1;
+	int ret = check_memory_kind(request, err);
+
+	if (ret == 0 && !request->snapshot_path.path)
+		ret = error_set(err, EINVAL, "the state's snapshot_path must be a path");
+	if (ret == 0 && !memory->path)
+		ret = copy_descriptor(memory->fd, &fd, err);
+	return ret < 0 ? ret
+		       : machine_snapshot_open(&controller->snapshot, request->snapshot_path.path,
+					       memory->path, fd, err);
+}
+
+/* Overrides point into the request, which is gone when the machine still runs: what is kept of it is what
+ * the configuration points to in the end. */
+static void point_to_kept(struct controller *controller, struct vm_config *vm)
+{
+	for (unsigned int i = 0; i < vm->drive_count; i++) {
+		const struct drive_request *drive = controller->drives[i].data;
+
+		if (vm->drives[i].path)
+			vm->drives[i].path = drive->path_on_host.path;
+	}
+	for (unsigned int i = 0; i < vm->net_count; i++) {
+		const struct net_request *net = controller->nets[i].data;
+
+		if (vm->nets[i].tap)
+			vm->nets[i].tap = net->host_dev_name.path;
+	}
+	if (vm->has_vsock)
+		vm->vsock.path = ((const struct vsock_request *)controller->vsock.data)->uds_path;
+}
+
+static int make_machine(struct controller *controller, const struct snapshot_load_request *request,
+			struct error *err)
+{
+	const struct adopt_options options = { .realtime = request->clock_realtime.value };
+	const struct controller_host *host = controller->host;
+	struct vm_config *vm = machine_snapshot_config(controller->snapshot);
+	int ret = controller_open_serial(controller, err);
+
+	vm->has_console = true;
+	vm->console_fd = controller->serial_fd >= 0 ? controller->serial_fd : STDOUT_FILENO;
+	if (ret < 0 || (ret = override_config(vm, request, err)) < 0 ||
+	    (ret = vm_config_check_shape(vm, err)) < 0 ||
+	    (ret = controller_keep_config(controller, vm, err)) < 0)
+		return ret;
+	point_to_kept(controller, vm);
+	ret = machine_prepare(&controller->machine, vm, controller->timeline, err);
+	if (ret < 0)
+		return ret;
+	ret = host->built(host->opaque, controller->machine, err);
+	return ret < 0 ? ret
+		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
+}
+
+int controller_load_snapshot(struct controller *controller,
+			     const struct snapshot_load_request *request, struct error *err)
+{
+	int ret = open_snapshot(controller, request, err);
+
+	if (ret == 0)
+		ret = make_machine(controller, request, err);
+	if (ret < 0) {
+		controller_drop_machine(controller);
+		machine_snapshot_close(controller->snapshot);
+		controller->snapshot = NULL;
+		return ret;
+	}
+	controller->phase = PHASE_PAUSED;
+	if (request->resume_vm.value) {
+		machine_resume(controller->machine);
+		controller->phase = PHASE_RUNNING;
+	}
+	controller->host->started(controller->host->opaque);
+	return 0;
+}

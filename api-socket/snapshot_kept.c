@@ -1,0 +1,128 @@
+/* A loaded snapshot's configuration as the requests that would have made it. */
+#include <stdio.h>
+
+#include "api-socket/controller_priv.h"
+
+static json_t *bucket_tree(const struct bucket_config *bucket)
+{
+	if (!bucket->size || !bucket->refill_ms)
+		return json_null();
+	return json_pack("{s:I, s:I, s:I}", "size", (json_int_t)bucket->size, "one_time_burst",
+			 (json_int_t)bucket->one_time_burst, "refill_time",
+			 (json_int_t)bucket->refill_ms);
+}
+
+static json_t *rate_tree(const struct rate_config *rate)
+{
+	return json_pack("{s:o, s:o}", "bandwidth", bucket_tree(&rate->bytes), "ops",
+			 bucket_tree(&rate->ops));
+}
+
+/* A drive that came by the command line has the name that its guest knows. */
+static int keep_drives(struct controller *controller, const struct vm_config *vm, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < vm->drive_count && ret == 0; i++) {
+		const struct drive_config *drive = &vm->drives[i];
+
+		ret = kept_make(&controller->drives[i], &drive_fields,
+				json_pack("{s:s, s:b, s:b, s:s, s:s, s:o}", "drive_id",
+					  drive->id ? drive->id : drive_name(i), "is_root_device",
+					  vm->has_rootfs && i == 0, "is_read_only",
+					  drive->read_only, "cache_type",
+					  drive->unsafe ? "Unsafe" : "Writeback", "path_on_host",
+					  drive->path ? drive->path : "", "rate_limiter",
+					  rate_tree(&drive->rate)),
+				err);
+		controller->drive_count += ret == 0;
+	}
+	return ret;
+}
+
+static int keep_nets(struct controller *controller, const struct vm_config *vm, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < vm->net_count && ret == 0; i++) {
+		const struct net_config *net = &vm->nets[i];
+		const uint8_t *m = net->mac;
+		char mac[18];
+
+		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3],
+			 m[4], m[5]);
+		ret = kept_make(&controller->nets[i], &net_fields,
+				json_pack("{s:s, s:s, s:s?, s:o, s:o}", "iface_id",
+					  net->id ? net->id : net_name(i), "host_dev_name",
+					  net->tap ? net->tap : "", "guest_mac",
+					  net->has_mac ? mac : NULL, "rx_rate_limiter",
+					  rate_tree(&net->rx_rate), "tx_rate_limiter",
+					  rate_tree(&net->tx_rate)),
+				err);
+		controller->net_count += ret == 0;
+	}
+	return ret;
+}
+
+static int keep_pmems(struct controller *controller, const struct vm_config *vm, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < vm->pmem_count && ret == 0; i++) {
+		const struct pmem_config *pmem = &vm->pmems[i];
+		char name[16];
+
+		snprintf(name, sizeof(name), "pmem%u", i);
+		ret = kept_make(&controller->pmems[i], &pmem_fields,
+				json_pack("{s:s, s:s, s:b, s:b}", "id", pmem->id ? pmem->id : name,
+					  "path_on_host", pmem->path ? pmem->path : "",
+					  "root_device", pmem->root, "read_only", pmem->read_only),
+				err);
+		controller->pmem_count += ret == 0;
+	}
+	return ret;
+}
+
+static int keep_vsock(struct controller *controller, const struct vm_config *vm, struct error *err)
+{
+	if (!vm->has_vsock)
+		return 0;
+	return kept_make(&controller->vsock, &vsock_fields,
+			 json_pack("{s:I, s:s, s:s?}", "guest_cid", (json_int_t)vm->vsock.cid,
+				   "uds_path", vm->vsock.path, "vsock_id", vm->vsock.id),
+			 err);
+}
+
+static void keep_machine(struct controller *controller, const struct vm_config *vm)
+{
+	const struct balloon_config *balloon = &vm->balloon;
+
+	controller->machine_config.vcpu_count.value = vm->vcpus;
+	controller->machine_config.mem_size_mib.value = vm->memory >> 20;
+	if (vm->has_balloon)
+		controller->balloon = (struct balloon_request){
+			.given = true,
+			.amount_mib = { true, balloon->target_mib },
+			.deflate_on_oom = { true, balloon->deflate_on_oom },
+			.stats_polling_interval_s = { true, balloon->stats_interval_s },
+			.free_page_hinting = { true, balloon->free_page_hinting },
+			.free_page_reporting = { true, balloon->free_page_reporting },
+		};
+}
+
+int controller_keep_config(struct controller *controller, const struct vm_config *vm,
+			   struct error *err)
+{
+	int ret;
+
+	keep_machine(controller, vm);
+	if ((ret = keep_drives(controller, vm, err)) < 0 ||
+	    (ret = keep_nets(controller, vm, err)) < 0 ||
+	    (ret = keep_pmems(controller, vm, err)) < 0 ||
+	    (ret = keep_vsock(controller, vm, err)) < 0)
+		return ret;
+	return vm->no_rng ? 0
+			  : kept_make(&controller->entropy, &entropy_fields,
+				      json_pack("{s:o}", "rate_limiter", rate_tree(&vm->rng.rate)),
+				      err);
+}

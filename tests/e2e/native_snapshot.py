@@ -1,0 +1,212 @@
+"""Snapshots over the API with payload guests: saved, loaded in a fresh process, refused."""
+
+import os
+import struct
+
+from api import Client, Served
+from files import elf, segment
+from harness import Skip, artefact, becomes, contains, equal, holds, lacks, test
+
+FLAG = 0x100800  # what the guest waits for: a byte that is not zero, which it writes out
+
+WAIT = (b"\x66\xba\xf8\x03\xb0S\xee"  # mov $0x3f8,%dx; mov $'S',%al; out %al,%dx
+        b"\x8a\x04\x25" + struct.pack("<I", FLAG) +  # 1: mov FLAG,%al
+        b"\x3c\x00\x74\xf5"  # cmp $0,%al; je 1b
+        b"\xee"  # out %al,%dx
+        b"\xb0\xfe\xe6\x64\xf4\xeb\xfd")  # restart: mov $0xfe,%al; out %al,$0x64; 2: hlt; jmp 2b
+
+
+def waiting_kernel(t):
+    return t.file("kernel", elf(segment(data=WAIT.ljust(4096, b"\0"))))
+
+
+def need_kvm():
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise Skip("no /dev/kvm that this user may use")
+
+
+def start(t, mem=128, vcpus=1, drive=True, **machine):
+    need_kvm()
+    vm = Served(t)
+    vm.put("/machine-config", {"vcpu_count": vcpus, "mem_size_mib": mem, **machine})
+    vm.put("/boot-source", {"kernel_image_path": waiting_kernel(t)})
+    if drive:
+        vm.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True,
+                                  "path_on_host": t.file("disk", size=1 << 20)})
+    vm.start()
+    vm.wait_for("S")
+    return vm
+
+
+def save(t, vm, name="", kind=None):
+    body = {"snapshot_path": t.path(f"state{name}"), "mem_file_path": t.path(f"memory{name}")}
+    if kind:
+        body["snapshot_type"] = kind
+    vm.patch("/vm", {"state": "Paused"})
+    vm.put("/snapshot/create", body)
+    return body
+
+
+def release(t, letter=b"R", name=""):
+    """Writes the byte that the guest waits for into the memory file, as anyone may."""
+    with open(t.path(f"memory{name}"), "r+b") as file:
+        file.seek(FLAG)
+        file.write(letter)
+
+
+def load_body(t, name="", **more):
+    return {"snapshot_path": t.path(f"state{name}"), "resume_vm": True,
+            "mem_backend": {"backend_type": "File", "backend_path": t.path(f"memory{name}")}, **more}
+
+
+def load(t, name="", sock="clone.sock", **more):
+    vm = Served(t, name=sock)
+    vm.put("/snapshot/load", load_body(t, name, **more))
+    return vm
+
+
+@test("native", "snapshot-load-128M", mem=128)
+@test("native", "snapshot-load-4G", mem=4096)
+def snapshot_load(t, mem):
+    vm = start(t, mem=mem)
+    save(t, vm)
+    vm.end()
+    stat = os.stat(t.path("memory"))
+    equal("length of the memory file", stat.st_size, mem << 20)
+    holds("a sparse file", stat.st_blocks * 512 < 4 << 20, f"{stat.st_blocks * 512} bytes")
+    release(t)
+    load(t).ends(0).out.index(b"R")
+
+
+@test("native")
+def snapshot_clones_share_nothing(t):
+    """Several clones of one pair at once: each writes to copies of its own."""
+    vm = start(t)
+    save(t, vm)
+    release(t)
+    clones = [load(t, sock=f"clone{i}.sock") for i in range(3)]
+    for clone in clones:
+        clone.ends(0)
+        contains("output", clone.text(), "R")
+    vm.patch("/vm", {"state": "Resumed"})
+    equal("state of the saved one", vm.get("/")["state"], "Running")
+
+
+@test("native")
+def snapshot_load_stays_paused(t):
+    vm = start(t, vcpus=2)
+    body = save(t, vm)
+    vm.end()
+    release(t)
+    clone = Served(t, name="clone.sock")
+    clone.put("/snapshot/load", {"snapshot_path": body["snapshot_path"], "mem_file_path": body["mem_file_path"]})
+    equal("state", clone.get("/")["state"], "Paused")
+    config = clone.get("/vm/config")
+    equal("drives", [drive["drive_id"] for drive in config["drives"]], ["rootfs"])
+    equal("vCPUs", config["machine-config"]["vcpu_count"], 2)
+    lacks("output", clone.text(), "R")
+    clone.patch("/vm", {"state": "Resumed"})
+    clone.ends(0)
+    contains("output", clone.text(), "R")
+
+
+@test("native")
+def snapshot_of_a_clone(t):
+    """A clone is saved in turn: what the first image had and what was written since."""
+    vm = start(t)
+    save(t, vm)
+    vm.end()
+    clone = load(t)
+    save(t, clone, "2")
+    clone.end()
+    release(t, b"Q", "2")
+    contains("output", load(t, "2", sock="second.sock").ends(0).text(), "Q")
+
+
+@test("native")
+def snapshot_with_another_drive(t):
+    vm = start(t)
+    save(t, vm)
+    vm.end()
+    os.rename(t.path("disk"), t.path("elsewhere"))
+    release(t)
+    clone = Served(t, name="none.sock")
+    clone.refused("PUT", "/snapshot/load", load_body(t), "disk: No such file or directory")
+    clone.ends(1)
+    drives = [{"drive_id": "rootfs", "path_on_host": t.path("elsewhere")}]
+    clone = load(t, drive_overrides=drives)
+    clone.ends(0)
+    clone = Served(t, name="wrong.sock")
+    clone.refused("PUT", "/snapshot/load", load_body(t, drive_overrides=[{**drives[0], "drive_id": "x"}]),
+                  "Load snapshot error: Unknown drive: x.")
+
+
+def refused_load(t, why, name="bad.sock", **more):
+    vm = Served(t, name=name)
+    vm.refused("PUT", "/snapshot/load", load_body(t, **more), "Load snapshot error: ", why)
+    vm.ends(1)
+
+
+@test("native")
+def snapshot_files_that_are_no_good(t):
+    vm = start(t, drive=False)
+    save(t, vm)
+    vm.end()
+    with open(t.path("state"), "rb") as file:
+        state = file.read()
+    t.file("state", state[:len(state) // 2])
+    refused_load(t, "damaged: a section is cut off")
+    t.file("state", state[:200] + bytes([state[200] ^ 1]) + state[201:])
+    refused_load(t, "damaged: a section's checksum does not hold")
+    t.file("state", b"\x7fELF" * 100)
+    refused_load(t, "not the state file of a mayfly snapshot")
+    t.file("state", b"", size=17 << 20)
+    refused_load(t, "more than the 16 MiB of a state file")
+    t.file("state", state)
+    os.truncate(t.path("memory"), 64 << 20)
+    refused_load(t, "67108864 bytes, but the memory saved with")
+    os.unlink(t.path("memory"))
+    refused_load(t, "memory: No such file or directory")
+
+
+@test("native")
+def snapshot_pair_that_does_not_belong_together(t):
+    vm = start(t)
+    save(t, vm)
+    save(t, vm, "2")
+    try:
+        os.getxattr(t.path("memory"), "user.mayfly.snapshot")
+    except OSError:
+        raise Skip("no user attributes here") from None
+    os.rename(t.path("memory2"), t.path("memory"))
+    refused_load(t, "do not belong together")
+
+
+@test("native")
+def snapshot_needs_a_pause(t):
+    vm = start(t)
+    vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m")},
+               "Create snapshot error: Cannot save the microVM state: Operation not allowed: "
+               "save/restore unavailable while running")
+    vm.patch("/vm", {"state": "Paused"})
+    vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("none/s"), "mem_file_path": t.path("m")},
+               "No such file or directory")
+    vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("m"), "mem_file_path": t.path("m")}, "both")
+    equal("files left", [name for name in os.listdir(t.dir) if name.endswith(".saving") or name in "sm"], [])
+    save(t, vm)
+
+
+@test("native")
+def snapshot_on_a_full_disk(t):
+    """A size limit stands for the disk: the save fails, nothing is left, the guest goes on, the next succeeds."""
+    vm = start(t)
+    save(t, vm)
+    before = [open(t.path(name), "rb").read() for name in ("state", "memory")]
+    import resource
+    limits = resource.prlimit(vm.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("state"), "mem_file_path": t.path("memory")},
+               "File too large")
+    resource.prlimit(vm.process.pid, resource.RLIMIT_FSIZE, limits)
+    holds("the old pair", [open(t.path(name), "rb").read() for name in ("state", "memory")] == before)
+    holds("nothing beside it", not [name for name in os.listdir(t.dir) if name.endswith(".saving")])
+    save(t, vm)
