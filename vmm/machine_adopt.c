@@ -184,27 +184,39 @@ static int load_vcpus(struct adoption *adoption, const struct adopt_options *opt
 	return ret;
 }
 
+static int load_own(struct adoption *adoption, unsigned int index, struct error *err)
+{
+	struct virtio_device *dev = adoption->machine->devices[index];
+	void *own cleanup_free = NULL;
+	int ret;
+
+	if (!dev->ops->state)
+		return 0;
+	own = calloc(1, dev->ops->state->size);
+	if (!own)
+		return error_set(err, ENOMEM, "%s: out of memory", dev->name);
+	ret = state_file_get(&adoption->snapshot->state, dev->ops->state, index, own, err);
+	return ret < 0 ? ret : dev->ops->load(dev, own, err);
+}
+
 /* What a device has beside registers and queues comes first: it may say what is offered. */
 static int load_device(struct adoption *adoption, unsigned int index, struct error *err)
 {
 	struct virtio_device *dev = adoption->machine->devices[index];
 	const struct state_file *file = &adoption->snapshot->state;
 	struct virtio_device_state *core cleanup_free = malloc(sizeof(*core));
-	void *own cleanup_free = dev->ops->state ? calloc(1, dev->ops->state->size) : NULL;
 	int ret;
 
-	if (!core || (dev->ops->state && !own))
-		return error_set(err, ENOMEM, "snapshot %s: out of memory", file->name);
+	if (!core)
+		return error_set(err, ENOMEM, "%s: out of memory", dev->name);
 	ret = state_file_get(file, &virtio_device_state_desc, index, core, err);
 	if (ret == 0 && core->id != dev->ops->id)
 		ret = error_set(err, EINVAL,
 				"snapshot %s: device %u is %s, of type %u; the machine was "
 				"prepared with %s, of type %u",
 				file->name, index, core->name, core->id, dev->name, dev->ops->id);
-	if (ret == 0 && own)
-		ret = state_file_get(file, dev->ops->state, index, own, err);
-	if (ret == 0 && own)
-		ret = dev->ops->load(dev, own, err);
+	if (ret == 0)
+		ret = load_own(adoption, index, err);
 	return ret < 0 ? ret : virtio_device_load(dev, core, err);
 }
 

@@ -50,21 +50,31 @@ static int save_vcpus(struct save *save, struct error *err)
 	return ret;
 }
 
-static int save_device(struct save *save, unsigned int index, struct error *err)
+/* What it has beside registers and queues. */
+static int save_own(struct save *save, unsigned int index, struct error *err)
 {
 	struct virtio_device *dev = save->machine->devices[index];
-	struct virtio_device_state *core cleanup_free = malloc(sizeof(*core));
-	void *own cleanup_free = dev->ops->state ? calloc(1, dev->ops->state->size) : NULL;
+	void *own cleanup_free = NULL;
 
-	if (!core || (dev->ops->state && !own))
+	if (!dev->ops->state)
+		return 0;
+	own = calloc(1, dev->ops->state->size);
+	if (!own)
 		return error_set(err, ENOMEM, "snapshot: out of memory");
-	virtio_device_save(dev, core);
-	state_writer_add(&save->writer, &virtio_device_state_desc, index, core);
-	if (own) {
-		dev->ops->save(dev, own);
-		state_writer_add(&save->writer, dev->ops->state, index, own);
-	}
+	dev->ops->save(dev, own);
+	state_writer_add(&save->writer, dev->ops->state, index, own);
 	return 0;
+}
+
+static int save_device(struct save *save, unsigned int index, struct error *err)
+{
+	struct virtio_device_state *core cleanup_free = malloc(sizeof(*core));
+
+	if (!core)
+		return error_set(err, ENOMEM, "snapshot: out of memory");
+	virtio_device_save(save->machine->devices[index], core);
+	state_writer_add(&save->writer, &virtio_device_state_desc, index, core);
+	return save_own(save, index, err);
 }
 
 static int save_config(struct save *save, struct error *err)
@@ -266,6 +276,9 @@ static int check_request(const struct machine *machine, const struct save_reques
 {
 	if (!machine->paused)
 		return error_set(err, EBUSY, "save/restore unavailable while running");
+	if (request->kind == SAVE_DIFF)
+		return error_set(err, ENOTSUP,
+				 "diff snapshots are not supported yet; save a full one");
 	if (strcmp(request->state_path, request->memory_path) == 0)
 		return error_set(err, EINVAL, "state and memory cannot both be %s",
 				 request->state_path);

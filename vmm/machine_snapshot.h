@@ -13,7 +13,7 @@
 
 enum save_kind {
 	SAVE_FULL,
-	SAVE_DIFF, /* the pages written since the last save, or since the start */
+	SAVE_DIFF, /* the pages written since the last save: not there yet, -ENOTSUP */
 };
 
 struct save_request {

@@ -20,4 +20,5 @@ import lab_net  # noqa: F401
 import lab_pmem  # noqa: F401
 import lab_powercut  # noqa: F401
 import lab_rate  # noqa: F401
+import lab_snapshot  # noqa: F401
 import lab_vsock  # noqa: F401

@@ -1,0 +1,79 @@
+"""Snapshots of Linux guests: a computation, a busy disk and timers go on across saves and restores."""
+
+import subprocess
+import time
+
+from api import Served
+from harness import artefact, equal, holds, test
+
+ARGS = "console=ttyS0 reboot=k panic=1 quiet"
+
+
+def boot(t, vcpus, mem=256):
+    vm = Served(t, stdin=subprocess.PIPE)
+    vm.client.socket.settimeout(120)
+    vm.put("/machine-config", {"vcpu_count": vcpus, "mem_size_mib": mem})
+    vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": artefact("init.cpio"),
+                            "boot_args": ARGS})
+    vm.put("/drives/scratch", {"drive_id": "scratch", "is_root_device": False, "path_on_host": t.file("disk", size=16 << 20)})
+    vm.put("/entropy", {})
+    vm.start()
+    vm.wait_for("# ")
+    return vm
+
+
+def move(t, vm, number):
+    """Saved, ended, loaded in a fresh process."""
+    body = {"snapshot_path": t.path(f"state{number % 2}"), "mem_file_path": t.path(f"memory{number % 2}")}
+    vm.patch("/vm", {"state": "Paused"})
+    vm.put("/snapshot/create", body)
+    vm.pump(0.05)
+    vm.end()
+    clone = Served(t, name=f"clone{number}.sock", stdin=subprocess.PIPE)
+    clone.client.socket.settimeout(120)
+    clone.put("/snapshot/load", {"snapshot_path": body["snapshot_path"], "resume_vm": True,
+                                 "mem_backend": {"backend_type": "File", "backend_path": body["mem_file_path"]}})
+    clone.out = vm.out  # one guest's output, whichever process it came from
+    return clone
+
+
+def checksum(steps):
+    total = 0
+    for i in range(steps):
+        total = (total * 31 + i) % 1000003
+    return total
+
+
+@test("lab", "snapshot-computation-1-vcpu", limit=900, vcpus=1, moves=6)
+@test("lab", "snapshot-computation-2-vcpus", limit=900, vcpus=2, moves=6)
+@test("lab", "snapshot-computation-8-vcpus", limit=900, vcpus=8, moves=4)
+def snapshot_computation(t, vcpus, moves):
+    """Integers in the shell, floating point in awk, on every vCPU, while the disk is written and flushed."""
+    steps, terms = 60000, 40000
+    vm = boot(t, vcpus)
+    vm.send(b"sum() { i=0; s=0; while [ $i -lt %d ]; do s=$(( (s * 31 + i) %% 1000003 )); i=$((i + 1)); done; echo sum=$s; }\n"
+            % steps)
+    vm.send(b"float() { awk 'BEGIN { for (i = 1; i <= %d; i++) s += sqrt(i); printf \"float=%%.4f\\n\", s }'; }\n" % terms)
+    vm.send(b"(while :; do dd if=/dev/urandom of=/dev/vda bs=64k count=8 conv=fsync 2>/dev/null; done) &\n")
+    vm.send(b"for n in $(seq %d); do (sum; float) & done; echo compu''ting\n" % vcpus)
+    vm.wait_for("computing")
+    for number in range(moves):
+        time.sleep(1.5)
+        vm = move(t, vm, number)
+    total = sum_of_roots(terms)
+    vm.until("every sum", lambda: vm.out.count(b"float=") >= vcpus and vm.out.count(b"sum=") >= vcpus + 1, 600)
+    lines = vm.text().split("\n")
+    equal("sums", [line for line in lines if line.startswith("sum=")], [f"sum={checksum(steps)}"] * vcpus)
+    equal("floats", [line for line in lines if line.startswith("float=")], [f"float={total:.4f}"] * vcpus)
+    vm.send(b"dd if=/dev/vda of=/dev/null bs=64k count=8 2>/dev/null && echo re''ads; cat /proc/uptime; reboot -f\n")
+    vm.wait_for("reads")
+    vm.ends(0)
+    for sign in ("rcu:", "stall", "soft lockup", "BUG", "Oops", "I/O error"):
+        holds(f"no '{sign}' from the kernel", sign not in vm.text(), vm.text()[-900:])
+
+
+def sum_of_roots(terms):
+    total = 0.0
+    for i in range(1, terms + 1):
+        total += i ** 0.5
+    return total
