@@ -44,11 +44,17 @@ static int take_elements(struct mp_reader *reader, enum mp_type type, uint64_t l
 
 static int take_signed(struct mp_reader *reader, unsigned int len, struct mp_value *value)
 {
-	const unsigned int unused = 64 - 8 * len;
 	int ret = take_number(reader, len, &value->number);
+	int64_t number = (int64_t)value->number;
 
-	value->number = (uint64_t)((int64_t)(value->number << unused) >> unused);
-	value->type = (int64_t)value->number < 0 ? MP_INT : MP_UINT;
+	if (len == 1)
+		number = (int8_t)number;
+	else if (len == 2)
+		number = (int16_t)number;
+	else if (len == 4)
+		number = (int32_t)number;
+	value->number = (uint64_t)number;
+	value->type = number < 0 ? MP_INT : MP_UINT;
 	return ret;
 }
 

@@ -38,24 +38,29 @@ static bool host_swaps(void)
 
 #define MINCORE_PAGES 65536u
 
+static int add_resident_pages(const uint8_t *host, uint64_t first, uint64_t count,
+			      uint8_t *resident, struct page_set *set)
+{
+	if (mincore((void *)(uintptr_t)host, count * PAGE_SIZE, resident) < 0)
+		return -errno;
+	for (uint64_t i = 0; i < count; i++)
+		if (resident[i] & 1)
+			page_set_add(set, first + i, 1);
+	return 0;
+}
+
 static int add_resident_region(const struct guest_region *region, uint64_t first,
 			       struct page_set *set)
 {
-	uint8_t *resident cleanup_free = malloc(MINCORE_PAGES);
+	uint8_t *resident = malloc(MINCORE_PAGES);
 	uint64_t pages = region->size / PAGE_SIZE;
+	int ret = resident ? 0 : -ENOMEM;
 
-	if (!resident)
-		return -ENOMEM;
-	for (uint64_t at = 0; at < pages; at += MINCORE_PAGES) {
-		uint64_t count = MIN((uint64_t)MINCORE_PAGES, pages - at);
-
-		if (mincore(region->host + at * PAGE_SIZE, count * PAGE_SIZE, resident) < 0)
-			return -errno;
-		for (uint64_t i = 0; i < count; i++)
-			if (resident[i] & 1)
-				page_set_add(set, first + at + i, 1);
-	}
-	return 0;
+	for (uint64_t at = 0; at < pages && ret == 0; at += MINCORE_PAGES)
+		ret = add_resident_pages(region->host + at * PAGE_SIZE, first + at,
+					 MIN((uint64_t)MINCORE_PAGES, pages - at), resident, set);
+	free(resident);
+	return ret;
 }
 
 int memory_image_add_resident(const struct guest_memory *mem, struct page_set *set,

@@ -9,28 +9,40 @@ static int failed(const struct new_file *file, const char *what, struct error *e
 	return error_set_errno(err, errno, "cannot %s %s", what, file->path);
 }
 
-static int open_folder(struct new_file *file, struct error *err)
+/* The name that it is to have, and the one that it has until then. */
+static int find_names(struct new_file *file, const char *name, struct error *err)
 {
-	const char *slash = strrchr(file->path, '/');
-	char *folder cleanup_free = slash ? strndup(file->path, (size_t)(slash - file->path) + 1)
-					  : strdup(".");
-
-	file->target = strdup(slash ? slash + 1 : file->path);
-	if (!folder || !file->target || asprintf(&file->name, ".%s.saving", file->target) < 0) {
+	if (!*name)
+		return error_set(err, EISDIR, "%s names a folder, not a file", file->path);
+	file->target = strdup(name);
+	if (!file->target || asprintf(&file->name, ".%s.saving", name) < 0) {
 		file->name = NULL;
 		return error_set(err, ENOMEM, "%s: out of memory", file->path);
 	}
-	if (!*file->target)
-		return error_set(err, EISDIR, "%s names a folder, not a file", file->path);
-	file->dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return file->dir < 0 ? failed(file, "create", err) : 0;
+	return 0;
+}
+
+static int open_folder(struct new_file *file, struct error *err)
+{
+	const char *slash = strrchr(file->path, '/');
+	char *folder = slash ? strndup(file->path, (size_t)(slash - file->path) + 1) : strdup(".");
+	int ret = find_names(file, slash ? slash + 1 : file->path, err);
+
+	if (ret == 0 && folder) {
+		file->dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		ret = file->dir < 0 ? failed(file, "create", err) : 0;
+	} else if (ret == 0) {
+		ret = error_set(err, ENOMEM, "%s: out of memory", file->path);
+	}
+	free(folder);
+	return ret;
 }
 
 static int check_target(const struct new_file *file, struct error *err)
 {
 	struct stat st;
 
-	if (fstatat(file->dir, file->target, &st, 0) < 0 || S_ISREG(st.st_mode))
+	if (!file->target || fstatat(file->dir, file->target, &st, 0) < 0 || S_ISREG(st.st_mode))
 		return 0;
 	return error_set(err, EINVAL, "%s is there and not a regular file", file->path);
 }

@@ -125,11 +125,21 @@ static ssize_t read_up_to(int fd, uint8_t *to, size_t size)
 	return (ssize_t)total;
 }
 
+static int read_whole(struct state_file *file, int fd, size_t size, const char *name,
+		      struct error *err)
+{
+	uint8_t *bytes = malloc(size + 1);
+	ssize_t got = bytes ? read_up_to(fd, bytes, size) : -ENOMEM;
+	int ret = got < 0 ? error_set_errno(err, (int)-got, "snapshot %s: cannot read it", name)
+			  : state_file_parse(file, bytes, (size_t)got, name, err);
+
+	free(bytes);
+	return ret;
+}
+
 int state_file_read(struct state_file *file, int fd, const char *name, struct error *err)
 {
-	uint8_t *bytes cleanup_free = NULL;
 	struct stat st;
-	ssize_t got;
 
 	if (fstat(fd, &st) < 0)
 		return error_set_errno(err, errno, "snapshot %s", name);
@@ -139,13 +149,7 @@ int state_file_read(struct state_file *file, int fd, const char *name, struct er
 		return error_set(err, EFBIG,
 				 "snapshot %s: %ld bytes, more than the %lu MiB of a state file",
 				 name, (long)st.st_size, STATE_FILE_MAX >> 20);
-	bytes = malloc((size_t)st.st_size + 1);
-	if (!bytes)
-		return error_set(err, ENOMEM, "snapshot %s: out of memory", name);
-	got = read_up_to(fd, bytes, (size_t)st.st_size);
-	if (got < 0)
-		return error_set_errno(err, (int)-got, "snapshot %s: cannot read it", name);
-	return state_file_parse(file, bytes, (size_t)got, name, err);
+	return read_whole(file, fd, (size_t)st.st_size, name, err);
 }
 
 void state_file_fini(struct state_file *file)

@@ -73,29 +73,35 @@ static int read_batch(const struct vcpu *vcpu, const uint32_t *indices, uint32_t
 	return 0;
 }
 
-int vcpu_read_msrs(const struct vcpu *vcpu, struct vcpu_msr *msrs, uint32_t *count,
-		   struct error *err)
+static int read_listed(const struct vcpu *vcpu, struct kvm_msr_list *list, struct vcpu_msr *msrs,
+		       uint32_t *count, struct error *err)
 {
-	struct kvm_msr_list *list cleanup_free =
-		malloc(sizeof(*list) + VCPU_MSRS_MAX * sizeof(list->indices[0]));
 	uint32_t wanted = 0;
-	int ret;
+	int ret = read_list(vcpu, list, err);
 
-	*count = 0;
-	if (!list)
-		return error_set(err, ENOMEM, "vCPU %u: out of memory", vcpu->index);
-	ret = read_list(vcpu, list, err);
 	if (ret < 0)
 		return ret;
 	for (uint32_t i = 0; i < list->nmsrs; i++)
 		if (is_saved(list->indices[i]))
 			list->indices[wanted++] = list->indices[i];
-	for (uint32_t at = 0; at < wanted; at += BATCH) {
+	for (uint32_t at = 0; at < wanted && ret == 0; at += BATCH)
 		ret = read_batch(vcpu, list->indices + at, MIN(BATCH, wanted - at), msrs, count);
-		if (ret < 0)
-			return error_set_errno(err, ret, "vCPU %u: KVM_GET_MSRS", vcpu->index);
-	}
-	return 0;
+	return ret < 0 ? error_set_errno(err, ret, "vCPU %u: KVM_GET_MSRS", vcpu->index) : 0;
+}
+
+int vcpu_read_msrs(const struct vcpu *vcpu, struct vcpu_msr *msrs, uint32_t *count,
+		   struct error *err)
+{
+	struct kvm_msr_list *list =
+		calloc(1, sizeof(*list) + VCPU_MSRS_MAX * sizeof(list->indices[0]));
+	int ret;
+
+	*count = 0;
+	if (!list)
+		return error_set(err, ENOMEM, "vCPU %u: out of memory", vcpu->index);
+	ret = read_listed(vcpu, list, msrs, count, err);
+	free(list);
+	return ret;
 }
 
 /* Leaves in `batch` those that are to change; what the vCPU does not have is to change too, and fails. */

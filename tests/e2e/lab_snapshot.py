@@ -49,7 +49,7 @@ def checksum(steps):
 @test("lab", "snapshot-computation-8-vcpus", limit=900, vcpus=8, moves=4)
 def snapshot_computation(t, vcpus, moves):
     """Integers in the shell, floating point in awk, on every vCPU, while the disk is written and flushed."""
-    steps, terms = 60000, 40000
+    steps, terms = 6000, 6000
     vm = boot(t, vcpus)
     vm.send(b"sum() { i=0; s=0; while [ $i -lt %d ]; do s=$(( (s * 31 + i) %% 1000003 )); i=$((i + 1)); done; echo sum=$s; }\n"
             % steps)
@@ -58,10 +58,10 @@ def snapshot_computation(t, vcpus, moves):
     vm.send(b"for n in $(seq %d); do (sum; float) & done; echo compu''ting\n" % vcpus)
     vm.wait_for("computing")
     for number in range(moves):
-        time.sleep(1.5)
+        time.sleep(0.7)
         vm = move(t, vm, number)
     total = sum_of_roots(terms)
-    vm.until("every sum", lambda: vm.out.count(b"float=") >= vcpus and vm.out.count(b"sum=") >= vcpus + 1, 600)
+    vm.until("every sum", lambda: vm.out.count(b"float=") >= vcpus and vm.out.count(b"sum=") >= vcpus + 1, 300)
     lines = vm.text().split("\n")
     equal("sums", [line for line in lines if line.startswith("sum=")], [f"sum={checksum(steps)}"] * vcpus)
     equal("floats", [line for line in lines if line.startswith("float=")], [f"float={total:.4f}"] * vcpus)
