@@ -48,7 +48,7 @@ static int take_signed(struct mp_reader *reader, unsigned int len, struct mp_val
 	int64_t number = (int64_t)value->number;
 
 	if (len == 1)
-		number = (int8_t)number;
+		number -= number >= 0x80 ? 0x100 : 0;
 	else if (len == 2)
 		number = (int16_t)number;
 	else if (len == 4)

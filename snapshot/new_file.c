@@ -42,9 +42,21 @@ static int check_target(const struct new_file *file, struct error *err)
 {
 	struct stat st;
 
-	if (!file->target || fstatat(file->dir, file->target, &st, 0) < 0 || S_ISREG(st.st_mode))
+	if (fstatat(file->dir, file->target, &st, 0) < 0 || S_ISREG(st.st_mode))
 		return 0;
 	return error_set(err, EINVAL, "%s is there and not a regular file", file->path);
+}
+
+static int open_beside(struct new_file *file, struct error *err)
+{
+	const char *name = file->name;
+
+	if (!name) /* find_names() has made it */
+		return -EINVAL;
+	(void)unlinkat(file->dir, name, 0); /* of a save that died */
+	file->fd = openat(file->dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			  0666);
+	return file->fd < 0 ? failed(file, "create", err) : 0;
 }
 
 int new_file_open(struct new_file *file, const char *path, struct error *err)
@@ -52,17 +64,8 @@ int new_file_open(struct new_file *file, const char *path, struct error *err)
 	int ret;
 
 	*file = (struct new_file){ .fd = -1, .dir = -1, .path = path };
-	ret = open_folder(file, err);
-	if (ret == 0)
-		ret = check_target(file, err);
-	if (ret == 0) {
-		unlinkat(file->dir, file->name, 0); /* of a save that died */
-		file->fd = openat(file->dir, file->name,
-				  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-		if (file->fd < 0)
-			ret = failed(file, "create", err);
-	}
-	if (ret < 0)
+	if ((ret = open_folder(file, err)) < 0 || (ret = check_target(file, err)) < 0 ||
+	    (ret = open_beside(file, err)) < 0)
 		new_file_close(file);
 	return ret;
 }

@@ -109,7 +109,7 @@ static int differing(const struct vcpu *vcpu, const struct vcpu_msr *msrs, uint3
 		     struct msr_batch *batch)
 {
 	struct vcpu_msr now[BATCH];
-	uint32_t indices[BATCH];
+	uint32_t indices[BATCH] = { 0 };
 	uint32_t got = 0, at = 0;
 	int ret;
 

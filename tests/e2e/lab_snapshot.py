@@ -53,14 +53,14 @@ def snapshot_computation(t, vcpus, moves):
     vm = boot(t, vcpus)
     vm.send(b"sum() { i=0; s=0; while [ $i -lt %d ]; do s=$(( (s * 31 + i) %% 1000003 )); i=$((i + 1)); done; echo sum=$s; }\n"
             % steps)
-    vm.send(b"float() { awk 'BEGIN { for (i = 1; i <= %d; i++) s += sqrt(i); printf \"float=%%.4f\\n\", s }'; }\n" % terms)
+    vm.send(b"float() { awk 'BEGIN { for (i = 1; i <= %d; i++) s += i * i / 7; printf \"float=%%.4f\\n\", s }'; }\n" % terms)
     vm.send(b"(while :; do dd if=/dev/urandom of=/dev/vda bs=64k count=8 conv=fsync 2>/dev/null; done) &\n")
     vm.send(b"for n in $(seq %d); do (sum; float) & done; echo compu''ting\n" % vcpus)
     vm.wait_for("computing")
     for number in range(moves):
         time.sleep(0.7)
         vm = move(t, vm, number)
-    total = sum_of_roots(terms)
+    total = sum_of_fractions(terms)
     vm.until("every sum", lambda: vm.out.count(b"float=") >= vcpus and vm.out.count(b"sum=") >= vcpus + 1, 300)
     lines = vm.text().split("\n")
     equal("sums", [line for line in lines if line.startswith("sum=")], [f"sum={checksum(steps)}"] * vcpus)
@@ -72,8 +72,8 @@ def snapshot_computation(t, vcpus, moves):
         holds(f"no '{sign}' from the kernel", sign not in vm.text(), vm.text()[-900:])
 
 
-def sum_of_roots(terms):
+def sum_of_fractions(terms):
     total = 0.0
     for i in range(1, terms + 1):
-        total += i ** 0.5
+        total += i * i / 7
     return total
