@@ -4,6 +4,30 @@
 
 #include "api-socket/controller_priv.h"
 
+/* An empty name stands for a descriptor. */
+static const char *name_of(const char *kept)
+{
+	return kept && *kept ? kept : NULL;
+}
+
+/* The machine's configuration points to what is kept: a request is gone when its machine still runs, and
+ * a PATCH replaces what was asked for first. */
+static void point_to_kept(const struct controller *controller, struct vm_config *vm)
+{
+	for (unsigned int i = 0; i < vm->drive_count; i++) {
+		const struct drive_request *drive = controller->drives[i].data;
+
+		vm->drives[i].path = name_of(drive->path_on_host.path);
+	}
+	for (unsigned int i = 0; i < vm->net_count; i++) {
+		const struct net_request *net = controller->nets[i].data;
+
+		vm->nets[i].tap = name_of(net->host_dev_name.path);
+	}
+	if (vm->has_vsock)
+		vm->vsock.path = ((const struct vsock_request *)controller->vsock.data)->uds_path;
+}
+
 int controller_save_snapshot(struct controller *controller,
 			     const struct snapshot_create_request *request, struct error *err)
 {
@@ -18,6 +42,9 @@ int controller_save_snapshot(struct controller *controller,
 		return error_set(err, EINVAL,
 				 "a snapshot takes the place of a file, so it wants paths, not "
 				 "descriptors");
+	point_to_kept(controller, controller->snapshot
+					  ? machine_snapshot_config(controller->snapshot)
+					  : &controller->vm);
 	return machine_save(controller->machine, &save, &result, err);
 }
 
@@ -115,26 +142,6 @@ static int open_snapshot(struct controller *controller, const struct snapshot_lo
 	return ret < 0 ? ret
 		       : machine_snapshot_open(&controller->snapshot, request->snapshot_path.path,
 					       memory->path, fd, err);
-}
-
-/* Overrides point into the request, which is gone when the machine still runs: what is kept of it is what
- * the configuration points to in the end. */
-static void point_to_kept(struct controller *controller, struct vm_config *vm)
-{
-	for (unsigned int i = 0; i < vm->drive_count; i++) {
-		const struct drive_request *drive = controller->drives[i].data;
-
-		if (vm->drives[i].path)
-			vm->drives[i].path = drive->path_on_host.path;
-	}
-	for (unsigned int i = 0; i < vm->net_count; i++) {
-		const struct net_request *net = controller->nets[i].data;
-
-		if (vm->nets[i].tap)
-			vm->nets[i].tap = net->host_dev_name.path;
-	}
-	if (vm->has_vsock)
-		vm->vsock.path = ((const struct vsock_request *)controller->vsock.data)->uds_path;
 }
 
 static int make_machine(struct controller *controller, const struct snapshot_load_request *request,

@@ -140,6 +140,24 @@ def snapshot_with_another_drive(t):
                   "Load snapshot error: Unknown drive: x.")
 
 
+@test("native")
+def snapshot_after_a_drive_was_replaced(t):
+    """What is saved is the file that the drive has now."""
+    vm = start(t)
+    vm.patch("/drives/rootfs", {"drive_id": "rootfs", "path_on_host": t.file("new", size=1 << 20)})
+    save(t, vm)
+    vm.end()
+    os.unlink(t.path("disk"))
+    clone = load(t)
+    equal("its image", clone.get("/vm/config")["drives"][0]["path_on_host"], t.path("new"))
+    clone.patch("/drives/rootfs", {"drive_id": "rootfs", "path_on_host": t.file("third", size=1 << 20)})
+    save(t, clone, "2")
+    clone.end()
+    os.unlink(t.path("new"))
+    release(t, name="2")
+    load(t, "2", sock="second.sock").ends(0)
+
+
 def refused_load(t, why, name="bad.sock", **more):
     vm = Served(t, name=name)
     vm.refused("PUT", "/snapshot/load", load_body(t, **more), "Load snapshot error: ", why)
