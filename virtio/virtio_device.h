@@ -219,6 +219,9 @@ static inline void virtio_queue_is_large(struct virtio_queue *queue)
 /* Loop thread. Hands a chain back; published, with one interrupt a batch, at the turn's end. */
 void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written);
 
+/* Loop thread. Publishes what was pushed at once: for the first of a batch whose rest takes time. */
+void virtio_queue_publish(struct virtio_queue *queue);
+
 /* For transports: vCPU threads -------------------------------------------------------------------*/
 
 /* Takes the lock when no transition is in progress. */

@@ -229,7 +229,10 @@ unsigned int net_receive(struct net_pair *pair)
 		pair->rx_starved = false;
 		if (net->dev.broken || is_throttled(net) || !receive_one(pair))
 			return frames;
-		frames++;
+		/* The guest can begin with it while we look for more, which is what a lone frame needs;
+		 * of a flood it takes the rest without another interrupt. */
+		if (frames++ == 0)
+			virtio_queue_publish(queue);
 	}
 	virtio_queue_serve_later(queue);
 	return frames;

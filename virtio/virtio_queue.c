@@ -62,6 +62,12 @@ void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t writt
 	event_loop_defer(queue->dev->loop, &queue->publish);
 }
 
+void virtio_queue_publish(struct virtio_queue *queue)
+{
+	event_loop_undefer(queue->dev->loop, &queue->publish);
+	publish(&queue->publish);
+}
+
 /* A notification to ourselves: arrives with the loop's next turn, after everyone else's. */
 void virtio_queue_serve_later(struct virtio_queue *queue)
 {
