@@ -21,7 +21,7 @@ static int parse_mac(const char *name, const char *value, struct net_config *out
 		const int high = hex_digit(value[3 * i]), low = hex_digit(value[3 * i + 1]);
 
 		good = high >= 0 && low >= 0 && value[3 * i + 2] == (i < 5 ? ':' : '\0');
-		out->mac[i] = (uint8_t)(high << 4 | low);
+		out->mac[i] = good ? (uint8_t)(high * 16 + low) : 0;
 	}
 	if (!good)
 		return error_set(err, EINVAL, "%s: mac=%s: it is not of the form 02:00:00:00:00:01",
