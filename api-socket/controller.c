@@ -144,31 +144,52 @@ static int lend_descriptors(struct vm_config *vm, struct error *err)
 	return ret;
 }
 
-int controller_start(struct controller *controller, struct error *err)
+typedef int check_config(const struct vm_config *config, struct error *err);
+typedef int create_machine(struct machine **out, const struct vm_config *config,
+			   struct timeline *timeline, struct error *err);
+
+static int make_machine(struct controller *controller, check_config *check, create_machine *create,
+			struct error *err)
 {
 	const struct controller_host *host = controller->host;
+	int ret = controller_open_serial(controller, err);
+
+	if (ret < 0)
+		return ret;
+	controller_compose(controller);
+	controller->live = &controller->vm;
+	if ((ret = check(&controller->vm, err)) < 0 ||
+	    (ret = lend_descriptors(&controller->vm, err)) < 0 ||
+	    (ret = create(&controller->machine, &controller->vm, controller->timeline, err)) < 0)
+		return ret;
+	ret = host->built(host->opaque, controller->machine, err);
+	if (ret < 0)
+		controller_drop_machine(controller);
+	return ret;
+}
+
+int controller_start(struct controller *controller, struct error *err)
+{
 	int ret;
 
 	if (!controller->boot.set)
 		return error_set(err, EINVAL, "Cannot start microvm without kernel configuration.");
-	ret = controller_open_serial(controller, err);
+	ret = make_machine(controller, vm_config_check, machine_build, err);
 	if (ret < 0)
 		return ret;
-	controller_compose(controller);
-	if ((ret = vm_config_check(&controller->vm, err)) < 0 ||
-	    (ret = lend_descriptors(&controller->vm, err)) < 0 ||
-	    (ret = machine_build(&controller->machine, &controller->vm, controller->timeline,
-				 err)) < 0)
-		return ret;
-	ret = host->built(host->opaque, controller->machine, err);
-	if (ret < 0) {
-		controller_drop_machine(controller);
-		return ret;
-	}
 	machine_start(controller->machine);
 	controller_set_phase(controller, PHASE_RUNNING);
-	host->started(host->opaque);
+	controller->host->started(controller->host->opaque);
 	return 0;
+}
+
+int controller_prepare(struct controller *controller, struct error *err)
+{
+	int ret = make_machine(controller, vm_config_check_shape, machine_prepare, err);
+
+	if (ret == 0)
+		controller_set_phase(controller, PHASE_PREPARED);
+	return ret;
 }
 
 struct virtio_device *controller_device(struct controller *controller, uint32_t virtio_id,

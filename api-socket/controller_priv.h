@@ -48,10 +48,11 @@ struct controller {
 		uint64_t pause_us, resume_us, full_create_us, diff_create_us, load_us;
 	} latency; /* of the last one of each */
 
-	struct mmds *mmds;   /* the metadata service; NULL: not needed so far */
-	size_t mmds_max;     /* bytes of its data */
-	int serial_fd;	     /* where the serial port's output goes, when not to ours; -1 */
-	struct vm_config vm; /* made of it at the start; the machine's while there is one */
+	struct mmds *mmds;	/* the metadata service; NULL: not needed so far */
+	size_t mmds_max;	/* bytes of its data */
+	int serial_fd;		/* where the serial port's output goes, when not to ours; -1 */
+	struct vm_config vm;	/* made of it at the start */
+	struct vm_config *live; /* the machine's while there is one: this or a snapshot's */
 };
 
 /* api-socket/compose.c: controller->vm from what was asked for. Strings stay the requests'. */
@@ -59,6 +60,9 @@ void controller_compose(struct controller *controller);
 
 /* api-socket/controller.c: builds the machine and lets it run; on failure it is as if never asked. */
 must_check int controller_start(struct controller *controller, struct error *err);
+
+/* The same up to what a snapshot brings: then the phase is PHASE_PREPARED. */
+must_check int controller_prepare(struct controller *controller, struct error *err);
 
 /* api-socket/methods_mmds.c: may the guest reach the metadata service by this interface? */
 bool controller_serves_mmds(const struct controller *controller, const char *iface_id);
@@ -99,6 +103,10 @@ struct virtio_device *controller_device(struct controller *controller, uint32_t 
  * /vm/config shows it and PATCH finds it by name. */
 must_check int controller_keep_config(struct controller *controller, const struct vm_config *vm,
 				      struct error *err);
+
+/* A drive's configuration as the request for it, with this id and image. */
+json_t *drive_tree(const struct drive_config *drive, bool is_root, const char *id,
+		   const char *path);
 
 /* api-socket/controller.c */
 void controller_drop_machine(struct controller *controller);

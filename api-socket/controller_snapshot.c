@@ -1,8 +1,10 @@
 /* Saving the controller's machine, and loading one into a controller that has none. */
 #include <fcntl.h>
+#include <linux/virtio_ids.h>
 #include <string.h>
 
 #include "api-socket/controller_priv.h"
+#include "virtio/virtio_blk.h"
 
 /* An empty name stands for a descriptor. */
 static const char *name_of(const char *kept)
@@ -159,6 +161,7 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 	    (ret = controller_keep_config(controller, vm, err)) < 0)
 		return ret;
 	point_to_kept(controller, vm);
+	controller->live = vm;
 	ret = machine_prepare(&controller->machine, vm, controller->timeline, err);
 	if (ret < 0)
 		return ret;
@@ -167,17 +170,68 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
 }
 
+/* Into a machine that was prepared: it has its taps and its socket, and a drive may get another image. */
+static int replace_drives(struct controller *controller,
+			  const struct snapshot_load_request *request, struct error *err)
+{
+	const struct drive_override *drives = request->drive_overrides.items;
+	int ret = 0;
+
+	if (request->network_overrides.count || request->vsock_override.given)
+		return error_set(err, EINVAL,
+				 "a prepared microVM has its interfaces and its vsock already");
+	for (uint32_t i = 0; i < request->drive_overrides.count && ret == 0; i++) {
+		const struct opt_file *image = &drives[i].path_on_host;
+		unsigned int index = kept_find(controller->drives, controller->drive_count,
+					       drives[i].drive_id);
+		int fd = -1;
+
+		if (index == controller->drive_count)
+			return error_set(err, EINVAL, "Unknown drive: %s.", drives[i].drive_id);
+		ret = copy_descriptor(image->fd, &fd, err);
+		if (ret == 0)
+			ret = virtio_blk_set_backing(
+				controller_device(controller, VIRTIO_ID_BLOCK, index), image->path,
+				fd, err);
+		if (ret == 0)
+			ret = kept_make(&controller->drives[index], &drive_fields,
+					drive_tree(&controller->live->drives[index],
+						   controller->live->has_rootfs && index == 0,
+						   drives[i].drive_id, image->path),
+					err);
+	}
+	return ret;
+}
+
+static int load_prepared(struct controller *controller, const struct snapshot_load_request *request,
+			 struct error *err)
+{
+	const struct adopt_options options = { .realtime = request->clock_realtime.value };
+	int ret = replace_drives(controller, request, err);
+
+	return ret < 0 ? ret
+		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
+}
+
+static void forget_snapshot(struct controller *controller)
+{
+	machine_snapshot_close(controller->snapshot);
+	controller->snapshot = NULL;
+}
+
 int controller_load_snapshot(struct controller *controller,
 			     const struct snapshot_load_request *request, struct error *err)
 {
+	bool prepared = controller->phase == PHASE_PREPARED;
 	int ret = open_snapshot(controller, request, err);
 
 	if (ret == 0)
-		ret = make_machine(controller, request, err);
+		ret = prepared ? load_prepared(controller, request, err)
+			       : make_machine(controller, request, err);
 	if (ret < 0) {
-		controller_drop_machine(controller);
-		machine_snapshot_close(controller->snapshot);
-		controller->snapshot = NULL;
+		if (!prepared)
+			controller_drop_machine(controller);
+		forget_snapshot(controller);
 		return ret;
 	}
 	controller->phase = PHASE_PAUSED;

@@ -17,11 +17,12 @@ enum api_phase {
 	PHASE_NOT_STARTED = 1,
 	PHASE_RUNNING = 2,
 	PHASE_PAUSED = 4,
+	PHASE_PREPARED = 8, /* ours: all is there but a snapshot's contents */
 };
 
 #define PHASES_BEFORE PHASE_NOT_STARTED
 #define PHASES_AFTER (PHASE_RUNNING | PHASE_PAUSED)
-#define PHASES_ALL (PHASES_BEFORE | PHASES_AFTER)
+#define PHASES_ALL (PHASES_BEFORE | PHASES_AFTER | PHASE_PREPARED)
 
 enum api_verb {
 	API_GET,

@@ -130,17 +130,28 @@ static bool is_fresh(const struct controller *controller)
 	       !controller->machine_touched;
 }
 
+/* A process that failed goes, as Firecracker's: its client starts another. A prepared one is as before. */
 static int put_load(struct controller *controller, struct api_request *request,
 		    struct api_reply *reply)
 {
+	bool prepared = controller->phase == PHASE_PREPARED;
 	int ret;
 
-	if (!is_fresh(controller))
+	if (!prepared && !is_fresh(controller))
 		return reply_refuse(reply, "Load snapshot error: Loading a microVM snapshot not "
 					   "allowed after configuring boot-specific resources.");
 	ret = controller_load_snapshot(controller, request->data, &reply->err);
-	reply->ends_process = ret < 0; /* as Firecracker: a client starts another process anyway */
+	reply->ends_process = ret < 0 && !prepared;
 	return ret < 0 ? reply_prefix(reply, "Load snapshot error") : 0;
+}
+
+static int put_prepare(struct controller *controller, struct api_request *request,
+		       struct api_reply *reply)
+{
+	int ret = controller_prepare(controller, &reply->err);
+
+	(void)request;
+	return ret < 0 ? reply_prefix(reply, "Prepare snapshot error") : 0;
 }
 
 static const struct method methods[] = {
@@ -157,11 +168,21 @@ static const struct method methods[] = {
 		.name = "snapshot.load",
 		.verb = API_PUT,
 		.path = "snapshot/load",
-		.phases = PHASES_BEFORE,
+		.phases = PHASES_BEFORE | PHASE_PREPARED,
 		.fields = &load_fields,
 		.check = check_load,
 		.handle = put_load,
 		.help = "Makes this process the microVM that the files hold",
+	},
+	{
+		.name = "snapshot.prepare",
+		.verb = API_PUT,
+		.path = "snapshot/prepare",
+		.phases = PHASES_BEFORE,
+		.may_be_empty = true,
+		.handle = put_prepare,
+		.help = "Makes all of the microVM that was asked for but what a snapshot brings, "
+			"which is then loaded into it. Firecracker has no such request",
 	},
 };
 

@@ -18,6 +18,14 @@ static json_t *rate_tree(const struct rate_config *rate)
 			 bucket_tree(&rate->ops));
 }
 
+json_t *drive_tree(const struct drive_config *drive, bool is_root, const char *id, const char *path)
+{
+	return json_pack("{s:s, s:b, s:b, s:s, s:s, s:o}", "drive_id", id, "is_root_device",
+			 is_root, "is_read_only", drive->read_only, "cache_type",
+			 drive->unsafe ? "Unsafe" : "Writeback", "path_on_host", path ? path : "",
+			 "rate_limiter", rate_tree(&drive->rate));
+}
+
 /* A drive that came by the command line has the name that its guest knows. */
 static int keep_drives(struct controller *controller, const struct vm_config *vm, struct error *err)
 {
@@ -27,13 +35,8 @@ static int keep_drives(struct controller *controller, const struct vm_config *vm
 		const struct drive_config *drive = &vm->drives[i];
 
 		ret = kept_make(&controller->drives[i], &drive_fields,
-				json_pack("{s:s, s:b, s:b, s:s, s:s, s:o}", "drive_id",
-					  drive->id ? drive->id : drive_name(i), "is_root_device",
-					  vm->has_rootfs && i == 0, "is_read_only",
-					  drive->read_only, "cache_type",
-					  drive->unsafe ? "Unsafe" : "Writeback", "path_on_host",
-					  drive->path ? drive->path : "", "rate_limiter",
-					  rate_tree(&drive->rate)),
+				drive_tree(drive, vm->has_rootfs && i == 0,
+					   drive->id ? drive->id : drive_name(i), drive->path),
 				err);
 		controller->drive_count += ret == 0;
 	}

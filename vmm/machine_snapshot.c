@@ -79,8 +79,13 @@ int machine_snapshot_open(struct machine_snapshot **out, const char *state_path,
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	}
 	snapshot->memory = memory_fd;
-	snapshot->memory_name = memory_path ? memory_path : "the memory's descriptor";
-	if ((ret = open_state(snapshot, state_path, err)) < 0 ||
+	snapshot->state_name = strdup(state_path);
+	snapshot->memory_name = strdup(memory_path ? memory_path : "the memory's descriptor");
+	if (!snapshot->state_name || !snapshot->memory_name) {
+		machine_snapshot_close(snapshot);
+		return error_set(err, ENOMEM, "snapshot: out of memory");
+	}
+	if ((ret = open_state(snapshot, snapshot->state_name, err)) < 0 ||
 	    (ret = open_memory(snapshot, memory_path, err)) < 0 ||
 	    (ret = check_pair(snapshot, err)) < 0) {
 		machine_snapshot_close(snapshot);
@@ -97,6 +102,8 @@ void machine_snapshot_close(struct machine_snapshot *snapshot)
 		return;
 	state_file_fini(&snapshot->state);
 	close_fd(&snapshot->memory);
+	free(snapshot->state_name);
+	free(snapshot->memory_name);
 	free(snapshot);
 }
 

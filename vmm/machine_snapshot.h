@@ -40,7 +40,7 @@ must_check int machine_save(struct machine *machine, const struct save_request *
 struct machine_snapshot;
 
 /*
- * The paths are borrowed until it is closed. `memory_path` NULL: the memory is in the descriptor memory_fd,
+ * `memory_path` NULL: the memory is in the descriptor memory_fd,
  * which is taken over whatever the result. -EINVAL or -EPROTONOSUPPORT for what the files are, else the errno
  * of opening them.
  */
@@ -68,7 +68,7 @@ struct adopt_options {
 };
 
 /*
- * Takes the snapshot up in a prepared machine, which is then paused: machine_resume() goes on where the
+ * Takes the snapshot, which outlives it, up in a prepared machine, which is then paused: machine_resume() goes on where the
  * saved one was. On failure the machine is prepared as before and may try another. -EINVAL: the snapshot
  * is damaged, or of another shape; -ENOTSUP: this host lacks what it needs.
  */

@@ -12,8 +12,8 @@ struct machine_snapshot {
 	struct snapshot_info info;
 	struct saved_config saved;
 	struct vm_config config;
-	int memory;		 /* the image */
-	const char *memory_name; /* for messages */
+	int memory;			/* the image */
+	char *state_name, *memory_name; /* for messages */
 };
 
 /* Frees what machine_adopt() mapped: an address range without memory again. */

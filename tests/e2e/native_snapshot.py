@@ -158,6 +158,48 @@ def snapshot_after_a_drive_was_replaced(t):
     load(t, "2", sock="second.sock").ends(0)
 
 
+@test("native")
+def snapshot_into_a_prepared_process(t):
+    """Its failures leave it as it was; other requests than loads are refused meanwhile."""
+    vm = start(t)
+    save(t, vm)
+    vm.end()
+    release(t)
+    clone = Served(t, name="prepared.sock")
+    clone.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128})
+    clone.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.path("disk")})
+    clone.put("/snapshot/prepare", {})
+    clone.refused("PUT", "/actions", {"action_type": "InstanceStart"}, "not supported after starting")
+    clone.refused("PUT", "/snapshot/prepare", {}, "not supported after starting")
+    os.rename(t.path("memory"), t.path("elsewhere"))
+    clone.refused("PUT", "/snapshot/load", load_body(t), "memory: No such file")
+    os.rename(t.path("elsewhere"), t.path("memory"))
+    drives = [{"drive_id": "x", "path_on_host": t.path("disk")}]
+    clone.refused("PUT", "/snapshot/load", load_body(t, drive_overrides=drives), "Unknown drive: x.")
+    drives = [{"drive_id": "rootfs", "path_on_host": t.file("other", size=1 << 20)}]
+    clone.put("/snapshot/load", load_body(t, drive_overrides=drives, resume_vm=False))
+    equal("its image", clone.get("/vm/config")["drives"][0]["path_on_host"], t.path("other"))
+    clone.patch("/vm", {"state": "Resumed"})
+    clone.ends(0)
+    contains("output", clone.text(), "R")
+
+
+@test("native")
+def snapshot_of_another_shape(t):
+    vm = start(t)
+    save(t, vm)
+    vm.end()
+    for vcpus, mem, drive, why in ((2, 128, True, "it has 1 vCPUs"), (1, 256, True, "it has 128 MiB"),
+                                   (1, 128, False, "it has 1 virtio devices")):
+        clone = Served(t, name=f"{vcpus}-{mem}-{drive}.sock")
+        clone.put("/machine-config", {"vcpu_count": vcpus, "mem_size_mib": mem})
+        if drive:
+            clone.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.path("disk")})
+        clone.put("/snapshot/prepare", {})
+        clone.refused("PUT", "/snapshot/load", load_body(t), why, "prepared with")
+        equal("state", clone.get("/")["state"], "Not started")
+
+
 def refused_load(t, why, name="bad.sock", **more):
     vm = Served(t, name=name)
     vm.refused("PUT", "/snapshot/load", load_body(t, **more), "Load snapshot error: ", why)
