@@ -234,10 +234,10 @@ int controller_load_snapshot(struct controller *controller,
 		forget_snapshot(controller);
 		return ret;
 	}
-	controller->phase = PHASE_PAUSED;
+	controller_set_phase(controller, PHASE_PAUSED);
 	if (request->resume_vm.value) {
 		machine_resume(controller->machine);
-		controller->phase = PHASE_RUNNING;
+		controller_set_phase(controller, PHASE_RUNNING);
 	}
 	controller->host->started(controller->host->opaque);
 	return 0;
