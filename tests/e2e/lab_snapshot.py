@@ -62,12 +62,11 @@ def snapshot_computation(t, vcpus, moves):
         time.sleep(0.7)
         vm = move(t, vm, number)
     total = sum_of_fractions(terms)
-    vm.until("every sum", lambda: vm.out.count(b"float=") >= vcpus and vm.out.count(b"sum=") >= vcpus + 1, 300)
+    vm.until("every sum", lambda: len(re.findall(rb"float=[0-9.]+\r", vm.out)) >= vcpus, 300)
     equal("sums", re.findall(r"sum=(\d+)", vm.text()), [str(checksum(steps))] * vcpus)
     equal("floats", re.findall(r"float=([\d.]+)", vm.text()), [f"{total:.4f}"] * vcpus)
-    vm.send(b"dd if=/dev/vda of=/dev/null bs=64k count=8 2>/dev/null && echo re''ads; cat /proc/uptime; reboot -f\n")
+    vm.send(b"dd if=/dev/vda of=/dev/null bs=64k count=8 2>/dev/null && echo re''ads\n")
     vm.wait_for("reads")
-    vm.ends(0)
     for sign in ("rcu:", "stall", "soft lockup", "BUG", "Oops", "I/O error"):
         holds(f"no '{sign}' from the kernel", sign not in vm.text(), vm.text()[-900:])
 
