@@ -10,6 +10,7 @@ import subprocess
 import time
 
 import files
+from api import Served
 from harness import artefact, becomes, equal, holds, test
 from lab_net import ETH_P_ALL, GUEST, cmdline, make_tap, pings
 from vm import Vm
@@ -130,5 +131,49 @@ def mmds(t, version, number):
     stays_inside(ears, GUEST.format(net))
     host_gets_no_answer(ears, tap)
     becomes("an answer to a ping afterwards", lambda: pings(GUEST.format(net), 1, 2) == 1, 30)
+    vm.send(b"\n")
+    vm.ends(0)
+
+
+TWO_INTERFACES = f"""ifconfig eth1 {GUEST.format(43)} up
+route add -host 169.254.7.8 dev eth1
+get() {{ wget -q -O - http://169.254.7.8/latest/$1; echo; }}
+get a
+echo first
+read x
+get a
+get b
+read x
+route del -host 169.254.7.8 dev eth1
+route add -host 169.254.7.8 dev eth0
+nc -w 3 169.254.7.8 80 </dev/null || echo nobody
+read x
+"""
+
+
+@test("lab")
+def mmds_api(t):
+    """By the API: on one of two interfaces at an address of its own; data that changes while the guest runs."""
+    for number in (42, 43):
+        make_tap(t, f"mmds{number}", number)
+    vm = Served(t, "--mmds-size-limit", 100, stdin=subprocess.PIPE)
+    initrd = t.file("two.cpio", files.initrd_with(artefact("init.cpio"), {"two.sh": TWO_INTERFACES.encode()}))
+    vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": initrd,
+                            "boot_args": f"console=ttyS0 {cmdline(42)[1]} -- sh /two.sh"})
+    for number, name in enumerate(("first", "second")):
+        vm.put(f"/network-interfaces/{name}", {"iface_id": name, "host_dev_name": f"mmds{42 + number}"})
+    vm.put("/mmds/config", {"network_interfaces": ["second"], "ipv4_address": "169.254.7.8"})
+    equal("data before any was put", vm.get("/mmds"), {})
+    vm.refused("PATCH", "/mmds", {"latest": {}}, "MMDS error: The MMDS data store is not initialized.")
+    vm.put("/mmds", {"latest": {"a": "one"}})
+    vm.start()
+    vm.wait_for("one\r\nfirst")
+    equal("status of data over the limit", vm.client.call("PATCH", "/mmds", {"latest": {"c": "x" * 100}}).status, 413)
+    vm.patch("/mmds", {"latest": {"a": "two", "b": "three"}})
+    equal("data", vm.get("/mmds"), {"latest": {"a": "two", "b": "three"}})
+    vm.send(b"\n")
+    vm.wait_for("two\r\nthree")
+    vm.send(b"\n")
+    vm.wait_for("nobody")
     vm.send(b"\n")
     vm.ends(0)
