@@ -1,6 +1,7 @@
 /* The metadata service's data, its text forms and its session tokens. */
 #include <criterion/criterion.h>
 
+#include "snapshot/state_codec.h"
 #include "vmm/mmds/mmds.h"
 #include "vmm/mmds/mmds_json.h"
 
@@ -264,4 +265,23 @@ Test(mmds_address, link_local_without_the_reserved_ranges)
 	cr_assert_not(mmds_address_ok((const uint8_t[4]){ 169, 254, 0, 255 }));
 	cr_assert_not(mmds_address_ok((const uint8_t[4]){ 169, 254, 255, 0 }));
 	cr_assert_not(mmds_address_ok((const uint8_t[4]){ 1, 1, 1, 1 }));
+}
+
+Test(mmds_config, saved_and_loaded)
+{
+	const struct mmds_config config = { true, true, { 169, 254, 7, 8 } };
+	struct mmds_config back;
+	struct state_buffer buffer = { 0 };
+	struct mp_reader reader;
+	struct error err = { 0 };
+
+	state_encode(&buffer, &mmds_config_desc, &config);
+	cr_assert_not(buffer.failed);
+	reader = (struct mp_reader){ buffer.bytes, buffer.bytes + buffer.len };
+	cr_assert_eq(
+		state_decode(&reader, &mmds_config_desc, mmds_config_desc.version, &back, &err), 0,
+		"%s", err.text);
+	cr_assert(back.v2 && back.imds_compat);
+	cr_assert_eq(memcmp(back.ipv4, config.ipv4, sizeof(back.ipv4)), 0);
+	free(buffer.bytes);
 }

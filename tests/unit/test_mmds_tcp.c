@@ -81,7 +81,7 @@ Test(mmds_tcp, a_request_in_single_bytes)
 	client_connect(&client, 1000);
 	for (size_t i = 0; i < strlen(GET); i++) {
 		cr_assert_eq(client.text_len, 0);
-		client_send(&client, TCP_ACK, GET + i, 1);
+		client_send(&client, TCP_ACK, &GET[i], 1);
 		cr_assert_eq(last()->ack, client.seq);
 		client_drain(&client);
 	}
@@ -114,7 +114,7 @@ Test(mmds_tcp, retransmitted_and_overlapping_segments_count_once)
 	client_send(&client, TCP_ACK, GET, 10);
 	client_send_at(&client, TCP_ACK, client.seq - 10, GET, 10);
 	cr_assert_eq(last()->ack, client.seq);
-	client_send_at(&client, TCP_ACK, client.seq - 4, GET + 6, strlen(GET) - 6);
+	client_send_at(&client, TCP_ACK, client.seq - 4, &GET[6], strlen(GET) - 6);
 	client.seq += (uint32_t)strlen(GET) - 10;
 	client_drain(&client);
 	cr_assert(ends_with(client.text, BODY));
@@ -124,12 +124,12 @@ Test(mmds_tcp, retransmitted_and_overlapping_segments_count_once)
 Test(mmds_tcp, a_hole_is_not_kept)
 {
 	client_connect(&client, 1000);
-	client_send_at(&client, TCP_ACK, client.seq + 10, GET + 10, strlen(GET) - 10);
+	client_send_at(&client, TCP_ACK, client.seq + 10, &GET[10], strlen(GET) - 10);
 	cr_assert_eq(client.seen_count, 1);
 	cr_assert_eq(last()->ack, client.seq);
 	client_send(&client, TCP_ACK, GET, 10);
 	cr_assert_eq(last()->ack, client.seq);
-	client_send(&client, TCP_ACK, GET + 10, strlen(GET) - 10);
+	client_send(&client, TCP_ACK, &GET[10], strlen(GET) - 10);
 	client_drain(&client);
 	cr_assert(ends_with(client.text, BODY));
 }

@@ -1,5 +1,13 @@
 #include "vmm/mmds/mmds.h"
 
+static const struct state_field config_fields[] = {
+	STATE_FIELD(struct mmds_config, v2, STATE_BOOL, 1),
+	STATE_FIELD(struct mmds_config, imds_compat, STATE_BOOL, 1),
+	STATE_FIELD(struct mmds_config, ipv4, STATE_BYTES, 1),
+};
+
+const struct state_desc mmds_config_desc = STATE_DESC("mmds", struct mmds_config, 1, config_fields);
+
 bool mmds_address_ok(const uint8_t ipv4[4])
 {
 	return ipv4[0] == 169 && ipv4[1] == 254 && ipv4[2] >= 1 && ipv4[2] <= 254;

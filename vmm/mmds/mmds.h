@@ -4,14 +4,15 @@
  * before boot) and outlives it; each network device that the guest may reach it by has a `struct
  * mmds_net` of its own.
  *
- * In a snapshot are the configuration and which devices serve it; the data and the key of the tokens
- * are not, on purpose: a clone is somebody else.
+ * A snapshot may hold the configuration (mmds_config_desc). It never holds the data and the key of the
+ * tokens: a clone is somebody else.
  */
 #pragma once
 
 #include <stdatomic.h>
 
 #include "base/error.h"
+#include "snapshot/state_desc.h"
 #include "vmm/mmds/mmds_store.h"
 #include "vmm/mmds/mmds_token.h"
 
@@ -20,6 +21,9 @@ struct mmds_config {
 	bool imds_compat; /* answer as text whatever the Accept header says */
 	uint8_t ipv4[4];  /* the service's address */
 };
+
+/* What of it is saved: all. Whoever loads it asks mmds_address_ok(). */
+extern const struct state_desc mmds_config_desc;
 
 #define MMDS_ADDRESS_DEFAULT       \
 	{                          \
