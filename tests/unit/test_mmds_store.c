@@ -1,5 +1,6 @@
 /* The metadata service's data, its text forms and its session tokens. */
 #include <criterion/criterion.h>
+#include <pthread.h>
 
 #include "snapshot/state_codec.h"
 #include "vmm/mmds/mmds.h"
@@ -180,6 +181,41 @@ Test(mmds_store, too_deep)
 	memset(text + 127, ']', 127);
 	cr_assert_eq(put(text), 0);
 	expect("", MMDS_JSON, text);
+}
+
+/* A reader that sees a document sees one that was put, whole. */
+static void *read_often(void *arg)
+{
+	unsigned int *odd = arg;
+
+	for (int i = 0; i < 20000; i++) {
+		char *text = NULL;
+		size_t len = 0;
+
+		if (mmds_store_get(&store, "/", 1, MMDS_JSON, &text, &len) < 0 ||
+		    (strncmp(text, "{\"a\":\"old\"}", len) != 0 &&
+		     strncmp(text, "{\"a\":\"new\",\"b\":{\"c\":1}}", len) != 0))
+			++*odd;
+		free(text);
+	}
+	return NULL;
+}
+
+Test(mmds_store, readers_never_see_half_of_a_change)
+{
+	unsigned int odd[2] = { 0 };
+	pthread_t threads[2];
+
+	cr_assert_eq(put("{\"a\":\"old\"}"), 0);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, read_often, &odd[i]), 0);
+	for (int i = 0; i < 2000; i++) {
+		cr_assert_eq(patch("{\"a\":\"new\",\"b\":{\"c\":1}}"), 0);
+		cr_assert_eq(patch("{\"a\":\"old\",\"b\":null}"), 0);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	cr_assert_eq(odd[0] + odd[1], 0);
 }
 
 /* Text is what other programs print for the same value, with as few digits as say it. */

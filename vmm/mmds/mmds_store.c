@@ -1,40 +1,75 @@
 #include "vmm/mmds/mmds_store.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "vmm/mmds/mmds_json.h"
 
+struct mmds_document {
+	atomic_uint users;
+	json_t *root;
+};
+
+/* Takes the reference to root, also on failure. */
+static struct mmds_document *wrap(json_t *root)
+{
+	struct mmds_document *document = malloc(sizeof(*document));
+
+	if (!document) {
+		json_decref(root);
+		return NULL;
+	}
+	atomic_init(&document->users, 1);
+	document->root = root;
+	return document;
+}
+
+static void drop(struct mmds_document *document)
+{
+	if (atomic_fetch_sub(&document->users, 1) > 1)
+		return;
+	json_decref(document->root);
+	free(document);
+}
+
 int mmds_store_init(struct mmds_store *store, size_t limit)
 {
-	*store = (struct mmds_store){ .root = json_null(), .limit = limit };
-	return -pthread_mutex_init(&store->lock, NULL);
+	*store = (struct mmds_store){ .document = wrap(json_null()), .limit = limit };
+	if (!store->document)
+		return -ENOMEM;
+	pthread_mutex_init(&store->lock, NULL); /* without attributes it cannot fail */
+	return 0;
 }
 
 void mmds_store_fini(struct mmds_store *store)
 {
-	json_decref(store->root);
+	drop(store->document);
 	pthread_mutex_destroy(&store->lock);
 }
 
-static json_t *current(struct mmds_store *store)
+static struct mmds_document *current(struct mmds_store *store)
 {
-	json_t *root;
+	struct mmds_document *document;
 
 	pthread_mutex_lock(&store->lock);
-	root = json_incref(store->root);
+	document = store->document;
+	atomic_fetch_add(&document->users, 1);
 	pthread_mutex_unlock(&store->lock);
-	return root;
+	return document;
 }
 
-static void publish(struct mmds_store *store, json_t *root)
+static int publish(struct mmds_store *store, json_t *root)
 {
-	json_t *old;
+	struct mmds_document *document = wrap(root), *old;
 
+	if (!document)
+		return -ENOMEM;
 	pthread_mutex_lock(&store->lock);
-	old = store->root;
-	store->root = root;
+	old = store->document;
+	store->document = document;
 	pthread_mutex_unlock(&store->lock);
-	json_decref(old);
+	drop(old);
+	return 0;
 }
 
 int mmds_store_put(struct mmds_store *store, json_t *data)
@@ -48,37 +83,40 @@ int mmds_store_put(struct mmds_store *store, json_t *data)
 		json_decref(root);
 		return -EMSGSIZE;
 	}
-	publish(store, root);
-	return 0;
+	return publish(store, root);
 }
 
 int mmds_store_patch(struct mmds_store *store, json_t *patch)
 {
-	json_t *root = current(store), *merged = NULL, *copy = NULL;
+	struct mmds_document *document = current(store);
+	json_t *merged = NULL, *copy = NULL;
 	int ret = -ENOENT;
 
-	if (json_is_null(root))
+	if (json_is_null(document->root))
 		goto out;
 	/* A copy first: it bounds the depth that the merge goes to. */
 	ret = mmds_json_sorted(patch, &copy);
 	if (ret < 0)
 		goto out;
 	ret = -ENOMEM;
-	merged = mmds_json_merge(root, copy);
+	merged = mmds_json_merge(document->root, copy);
 	if (merged)
 		ret = mmds_store_put(store, merged);
 out:
 	json_decref(merged);
 	json_decref(copy);
-	json_decref(root);
+	drop(document);
 	return ret;
 }
 
 json_t *mmds_store_document(struct mmds_store *store)
 {
-	json_t *root = current(store);
+	struct mmds_document *document = current(store);
+	json_t *copy = json_is_null(document->root) ? json_object()
+						    : json_deep_copy(document->root);
 
-	return json_is_null(root) ? json_object() : root;
+	drop(document);
+	return copy;
 }
 
 /* The next part of a path, without its slashes and with its escapes undone; false at the end. The
@@ -195,14 +233,15 @@ int mmds_store_get(struct mmds_store *store, const char *path, size_t len, enum 
 		   char **text, size_t *text_len)
 {
 	char part[MMDS_PATH_MAX];
-	json_t *root, *value;
+	struct mmds_document *document;
+	json_t *value;
 	int ret;
 
 	if (len > sizeof(part))
 		return -ENOENT;
-	root = current(store);
-	value = find(root, path, len, part);
+	document = current(store);
+	value = find(document->root, path, len, part);
 	ret = value ? print(value, format, text, text_len) : -ENOENT;
-	json_decref(root);
+	drop(document);
 	return ret;
 }

@@ -6,8 +6,9 @@
  * changed again: a put or a patch builds a new one and swaps the pointer under a lock that is held
  * for that swap alone. A reader (the I/O loop of a network device, or the control thread) takes a
  * reference under the same lock and works without it. So nobody waits while another one parses,
- * merges or prints, and a reader sees the old document or the new one, never a mixture. The library
- * counts references atomically.
+ * merges or prints, and a reader sees the old document or the new one, never a mixture. References
+ * are counted for the whole document, by us: the library's own counts are the control thread's, until
+ * the last reference goes.
  */
 #pragma once
 
@@ -24,9 +25,11 @@
 #define MMDS_TEXT_NOT_INITIALIZED "The MMDS data store is not initialized."
 #define MMDS_TEXT_UNSUPPORTED "Cannot retrieve value. The value has an unsupported type."
 
+struct mmds_document;
+
 struct mmds_store {
-	pthread_mutex_t lock; /* of the pointer */
-	json_t *root;	      /* JSON null before the first put */
+	pthread_mutex_t lock;		/* of the pointer */
+	struct mmds_document *document; /* JSON null before the first put */
 	size_t limit;
 };
 
@@ -50,8 +53,8 @@ must_check int mmds_store_put(struct mmds_store *store, json_t *data);
 /* Merges a patch (RFC 7396). Besides, -ENOENT: nothing was put before (MMDS_TEXT_NOT_INITIALIZED). */
 must_check int mmds_store_patch(struct mmds_store *store, json_t *patch);
 
-/* The whole document, for the host's eyes: a new reference; {} before the first put. Read only. NULL:
- * no memory. */
+/* A copy of the whole document, for the host's eyes; {} before the first put. NULL: no memory. Control
+ * thread. */
 json_t *mmds_store_document(struct mmds_store *store);
 
 /*
