@@ -313,7 +313,7 @@ Test(mmds_config, saved_and_loaded)
 
 	state_encode(&buffer, &mmds_config_desc, &config);
 	cr_assert_not(buffer.failed);
-	reader = (struct mp_reader){ buffer.bytes, buffer.bytes + buffer.len };
+	reader = (struct mp_reader){ .at = buffer.bytes, .end = buffer.bytes + buffer.len };
 	cr_assert_eq(
 		state_decode(&reader, &mmds_config_desc, mmds_config_desc.version, &back, &err), 0,
 		"%s", err.text);
