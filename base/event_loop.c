@@ -253,6 +253,8 @@ static void *loop_thread(void *arg)
 		if (ret < 0)
 			error_set_errno(&loop->start_error, ret, "loop %s: cannot start",
 					loop->name);
+		else
+			ret = thread_arm(THREAD_IO, &loop->start_error);
 	}
 	sem_post(&loop->enabled);
 	if (ret == 0) {

@@ -15,6 +15,28 @@
 #define STACK_SIZE KIB(64)
 #endif
 
+static int (*guard)(enum thread_kind kind, struct error *err);
+static _Thread_local char own_name[16] = "main";
+static _Thread_local bool armed;
+
+const char *thread_name(void)
+{
+	return own_name;
+}
+
+void thread_set_guard(int (*new_guard)(enum thread_kind kind, struct error *err))
+{
+	guard = new_guard;
+}
+
+int thread_arm(enum thread_kind kind, struct error *err)
+{
+	int ret = armed || !guard ? 0 : guard(kind, err);
+
+	armed = armed || ret == 0;
+	return ret;
+}
+
 static void crash_signals_only(sigset_t *old)
 {
 	static const int crash[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP };
@@ -28,6 +50,7 @@ static void crash_signals_only(sigset_t *old)
 
 struct start {
 	char name[16];
+	bool armed; /* by its creator's guard */
 	void *(*run)(void *);
 	void *arg;
 };
@@ -38,6 +61,8 @@ static void *named_thread(void *arg)
 	struct start start = *(struct start *)arg;
 
 	free(arg);
+	armed = start.armed;
+	memcpy(own_name, start.name, sizeof(own_name));
 	pthread_setname_np(pthread_self(), start.name);
 	return start.run(start.arg);
 }
@@ -51,7 +76,7 @@ int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void
 
 	if (!start)
 		return -ENOMEM;
-	*start = (struct start){ .run = run, .arg = arg };
+	*start = (struct start){ .run = run, .arg = arg, .armed = armed };
 	snprintf(start->name, sizeof(start->name), "%s", name);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);

@@ -91,7 +91,11 @@ static void report(struct blk_threads *threads)
 static void *worker(void *arg)
 {
 	struct blk_threads *threads = arg;
+	struct error err = { 0 };
 
+	/* The loop is armed the same way before it, and a failure there has ended the start. */
+	if (thread_arm(THREAD_IO, &err) < 0)
+		log_error("block workers: %s", err.text);
 	pthread_mutex_lock(&threads->lock);
 	for (;;) {
 		struct blk_io *io;
