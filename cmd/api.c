@@ -6,12 +6,14 @@
 #include "api-socket/controller.h"
 #include "api-socket/server.h"
 #include "api-socket/version.h"
+#include "base/thread.h"
 #include "base/version.h"
 #include "cmd/api_options.h"
 #include "cmd/crash.h"
 #include "cmd/exit_codes.h"
 #include "cmd/run_priv.h"
 #include "cmd/terminal.h"
+#include "jailer/guard.h"
 
 /* One process that serves the API. Everything is the main thread's, the control loop's. */
 struct api {
@@ -34,12 +36,15 @@ static void quit_by_key(void *opaque)
 static int on_built(void *opaque, struct machine *machine, struct error *err)
 {
 	struct run *run = &((struct api *)opaque)->run;
+	int ret;
 
 	run->machine = machine;
 	run_name_crashes(machine);
 	run->console.quit = quit_by_key;
 	run->console.opaque = run;
-	return console_init(&run->console, run->control, machine, err);
+	/* From here to the guest's first instruction nothing can fail. */
+	ret = console_init(&run->console, run->control, machine, err);
+	return ret < 0 ? ret : thread_arm(THREAD_CONTROL, err);
 }
 
 /* It runs whatever happens here: what cannot be watched is said. */
@@ -138,6 +143,8 @@ static int serve(struct api *api)
 	int status;
 
 	crash_setup(run_file_at, run_repair_at);
+	if (!api->options.no_seccomp && guard_setup(api->options.seccomp_filter, &err) < 0)
+		return fail(EXIT_BAD_CONFIG, &err);
 	if (set_up(api, &host, &err) < 0) {
 		status = fail(EXIT_GENERIC, &err);
 	} else {
@@ -176,7 +183,6 @@ static int check_supported(const struct api_options *options, struct error *err)
 		{ options->show_level, "show-level" },
 		{ options->show_log_origin, "show-log-origin" },
 		{ options->metrics_path != NULL, "metrics-path" },
-		{ options->seccomp_filter != NULL, "seccomp-filter" },
 		{ options->describe_snapshot != NULL, "describe-snapshot" },
 		{ options->snapshot_version, "snapshot-version" },
 	};

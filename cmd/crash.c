@@ -4,9 +4,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/util.h"
+#include "base/thread.h"
 #include "cmd/exit_codes.h"
 #include "cmd/terminal.h"
+#include "jailer/guard.h"
+
+#ifndef SYS_SECCOMP
+#define SYS_SECCOMP 1 /* si_code of a SIGSYS that a filter raised; glibc has no name for it */
+#endif
 
 static const struct {
 	int signal;
@@ -31,6 +36,25 @@ static void say(const char *text)
 		return;
 }
 
+/* By its number if it has no name. The stream's own functions may be what was interrupted. */
+static void say_system_call(int number)
+{
+	char digits[12], *at = digits + sizeof(digits) - 1;
+	unsigned int rest = (unsigned int)number;
+
+	*at = '\0';
+	do
+		*--at = (char)('0' + rest % 10);
+	while ((rest /= 10) > 0);
+	say("thread ");
+	say(thread_name());
+	say(": the system call ");
+	say(guard_syscall_name(number));
+	say(" (");
+	say(at);
+	say(") is forbidden here\n");
+}
+
 static void on_crash(int signal, siginfo_t *info, void *context)
 {
 	const char *file = signal == SIGBUS && file_namer ? file_namer(info->si_addr) : NULL;
@@ -43,6 +67,10 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 		if (crashes[i].signal != signal)
 			continue;
 		say("mayfly: error: ");
+		if (signal == SIGSYS && info->si_code == SYS_SECCOMP) {
+			say_system_call(info->si_syscall);
+			_exit(crashes[i].exit_code);
+		}
 		say(file ? file : crashes[i].text);
 		say(file ? " was cut short while the guest was running from it\n" : "\n");
 		_exit(crashes[i].exit_code);

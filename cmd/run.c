@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "cmd/crash.h"
 #include "cmd/exit_codes.h"
 #include "cmd/run_agent.h"
 #include "cmd/terminal.h"
 #include "cmd/timings.h"
+#include "jailer/guard.h"
 
 static void quit_by_key(void *opaque)
 {
@@ -50,6 +52,8 @@ static int start(struct run *run, struct error *err)
 
 	run->console.quit = quit_by_key;
 	run->console.opaque = run;
+	if (ret == 0)
+		ret = thread_arm(THREAD_CONTROL, err);
 	if (ret < 0)
 		return ret;
 	machine_start(run->machine);
@@ -188,6 +192,8 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 		return fail(&run, EXIT_BAD_CONFIG, &err);
 	timeline_mark(timeline, MOMENT_CONFIGURED);
 	crash_setup(run_file_at, run_repair_at);
+	if (!run.options.no_seccomp && guard_setup(run.options.seccomp_filter, &err) < 0)
+		return fail(&run, EXIT_BAD_CONFIG, &err);
 	if (run_machine(&run, &err) < 0) {
 		terminal_restore();
 		run_release_signals(&run);

@@ -44,6 +44,10 @@ static void print_options(void)
 	       "                       stderr). stderr gets the guest's output, as does a PATH, at\n"
 	       "                       its end; none discards it\n"
 	       "  --timings            at the end, print where the time went\n"
+	       "  --seccomp-filter FILE\n"
+	       "                       the system calls that threads may make, instead of the built-in\n"
+	       "                       list: our text format or Firecracker's JSON\n"
+	       "  --no-seccomp         let them make any\n"
 	       "  --help               this text\n"
 	       "  -- ARG...            arguments for the guest's init, at most %u\n"
 	       "\n",

@@ -25,6 +25,8 @@ enum option_id {
 	OPTION_CMDLINE,
 	OPTION_CONSOLE,
 	OPTION_TIMINGS,
+	OPTION_SECCOMP_FILTER,
+	OPTION_NO_SECCOMP,
 	OPTION_HELP,
 };
 
@@ -45,6 +47,8 @@ static const struct option long_options[] = {
 	{ "cmdline", required_argument, NULL, OPTION_CMDLINE },
 	{ "console", required_argument, NULL, OPTION_CONSOLE },
 	{ "timings", no_argument, NULL, OPTION_TIMINGS },
+	{ "seccomp-filter", required_argument, NULL, OPTION_SECCOMP_FILTER },
+	{ "no-seccomp", no_argument, NULL, OPTION_NO_SECCOMP },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ 0 },
 };
@@ -190,6 +194,11 @@ static int apply(struct run_options *options, int id, char *value, struct error 
 		return set_once(&options->vm.cmdline, "cmdline", value, err);
 	case OPTION_CONSOLE:
 		return set_once(&options->console, "console", value, err);
+	case OPTION_SECCOMP_FILTER:
+		return set_once(&options->seccomp_filter, "seccomp-filter", value, err);
+	case OPTION_NO_SECCOMP:
+		options->no_seccomp = true;
+		return 0;
 	case OPTION_TIMINGS:
 		options->timings = true;
 		return 0;

@@ -23,6 +23,8 @@ struct run_options {
 	const char *cpus, *mem;	    /* as given; vm has the numbers */
 	char *rates[RUN_RATES_MAX]; /* as given; vm has the numbers */
 	unsigned int rate_count;
+	const char *seccomp_filter; /* a path; NULL: the one built in */
+	bool no_seccomp;
 	bool timings;
 	bool help;
 };

@@ -30,7 +30,20 @@ build/gen/%.bpf.o: %.bpf.c $(wildcard jailer/bpf/*.h)
 build/gen/%.skel.h: build/gen/%.bpf.o
 	$(Q)/usr/sbin/bpftool gen skeleton $< name $(notdir $*)_bpf >$@.tmp && mv $@.tmp $@
 $B/jailer/%.o: CPPFLAGS += -isystem build/gen
-$(LIB_OBJS): | $(BPF_SKELETONS)
+
+# The seccomp policy, compiled by a program that is built for this machine whatever the MODE.
+POLICY_SRCS := jailer/gen/policy_to_c.c jailer/seccomp_policy.c jailer/seccomp_compile.c jailer/seccomp_names.c \
+	base/error.c
+build/gen/policy-to-c: $(POLICY_SRCS) $(wildcard jailer/seccomp*.h base/*.h)
+	$(Q)mkdir -p $(@D)
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)gcc -O1 -std=gnu17 -D_GNU_SOURCE -I. $(POLICY_SRCS) -lseccomp -o $@.tmp && mv $@.tmp $@
+build/gen/jailer/seccomp_builtin.h: jailer/policy/mayfly.policy build/gen/policy-to-c
+	$(Q)mkdir -p $(@D)
+	$(Q)build/gen/policy-to-c $< <$< >$@.tmp && mv $@.tmp $@
+
+# Not order-only: the compiler's list of what a file includes leaves out what it takes for the system's.
+$(filter $B/jailer/%,$(LIB_OBJS)): $(BPF_SKELETONS) build/gen/jailer/seccomp_builtin.h
 
 $B/libmayfly.a: $(LIB_OBJS)
 	@$(if $(V),,echo '  AR      $@')

@@ -46,4 +46,4 @@ endif
 ALL_CFLAGS := $(CFLAGS_base) $(CFLAGS_$(MODE)) $(CFLAGS)
 ALL_LDFLAGS := $(LDFLAGS_$(MODE)) $(LDFLAGS)
 # Debian 12's liburing.so lacks io_uring_register_restrictions(); its archive has it.
-LIBS := -l:liburing.a -l:libhttp_parser.a -ljansson -l:libnettle.a -lbpf -lelf -lz -lpthread
+LIBS := -l:liburing.a -l:libhttp_parser.a -ljansson -l:libnettle.a -lseccomp -lbpf -lelf -lz -lpthread

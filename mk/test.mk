@@ -46,3 +46,8 @@ fuzz-coverage: packages
 		fuzz-coverage-run
 fuzz-coverage-run: $(FUZZ_PROGRAMS)
 	$(Q)tests/fuzz/coverage $(FUZZ_PROGRAMS)
+
+# The attacker of the end-to-end tests of the jail, static as what is jailed must be.
+$B/prisoner: $B/tests/jail/prisoner.o $B/libmayfly.a
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@

@@ -1,0 +1,141 @@
+#include "jailer/guard.h"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/thread.h"
+#include "jailer/seccomp_builtin.h"
+#include "jailer/seccomp_compile.h"
+
+#define POLICY_FILE_MAX MIB(1)
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER 1
+#endif
+#endif
+#ifndef HAS_SANITIZER
+#define HAS_SANITIZER 0
+#endif
+
+/* Written once, before threads exist. A file's filters live as long as the process. */
+static struct sock_fprog filters[THREAD_KINDS] = {
+	[THREAD_CONTROL] = { ARRAY_SIZE(builtin_control),
+			     (struct sock_filter *)(uintptr_t)builtin_control },
+	[THREAD_IO] = { ARRAY_SIZE(builtin_io), (struct sock_filter *)(uintptr_t)builtin_io },
+	[THREAD_VCPU] = { ARRAY_SIZE(builtin_vcpu), (struct sock_filter *)(uintptr_t)builtin_vcpu },
+};
+
+static int arm(enum thread_kind kind, struct error *err)
+{
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[kind]) < 0)
+		return error_set_errno(err, errno, "seccomp: cannot arm the thread %s",
+				       thread_name());
+	return 0;
+}
+
+static char *read_file(const char *path, size_t *len, struct error *err)
+{
+	int fd cleanup_fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat info;
+	char *text;
+	ssize_t got;
+
+	if (fd < 0 || fstat(fd, &info) < 0) {
+		error_set_errno(err, errno, "--seccomp-filter: cannot open %s", path);
+		return NULL;
+	}
+	if (!S_ISREG(info.st_mode) || info.st_size > (off_t)POLICY_FILE_MAX) {
+		error_set(err, EINVAL, "--seccomp-filter: %s is no file of at most %lu KiB", path,
+			  POLICY_FILE_MAX >> 10);
+		return NULL;
+	}
+	text = malloc((size_t)info.st_size + 1);
+	got = text ? read(fd, text, (size_t)info.st_size) : -1;
+	if (got < 0) {
+		error_set_errno(err, text ? errno : ENOMEM, "--seccomp-filter: cannot read %s",
+				path);
+		free(text);
+		return NULL;
+	}
+	*len = (size_t)got;
+	return text;
+}
+
+static bool is_json(const char *text, size_t len)
+{
+	size_t at = 0;
+
+	while (at < len && (text[at] == ' ' || text[at] == '\t' || text[at] == '\n'))
+		at++;
+	return at < len && text[at] == '{';
+}
+
+static int compile_all(const struct seccomp_policy *policy, struct error *err)
+{
+	int ret = 0;
+
+	for (int kind = 0; kind < THREAD_KINDS && ret == 0; kind++) {
+		unsigned int count = 0;
+
+		ret = seccomp_compile(&policy->kinds[kind], &filters[kind].filter, &count, err);
+		if (ret == 0 && count > BPF_MAXINSNS)
+			ret = error_set(err, E2BIG,
+					"seccomp: the filter has %u instructions, the kernel takes "
+					"%u",
+					count, BPF_MAXINSNS);
+		filters[kind].len = (unsigned short)count;
+	}
+	return ret;
+}
+
+static int use_file(const char *path, struct error *err)
+{
+	struct seccomp_policy policy;
+	size_t len;
+	char *text cleanup_free = read_file(path, &len, err);
+	int ret;
+
+	if (!text)
+		return err->code;
+	ret = is_json(text, len) ? seccomp_policy_parse_json(&policy, path, text, len, err)
+				 : seccomp_policy_parse(&policy, path, text, len, err);
+	if (ret == 0)
+		ret = compile_all(&policy, err);
+	seccomp_policy_free(&policy);
+	return ret;
+}
+
+int guard_setup(const char *policy_path, struct error *err)
+{
+	int ret = policy_path ? use_file(policy_path, err) : 0;
+
+	if (ret < 0)
+		return ret;
+	if (HAS_SANITIZER) {
+		log_info("no seccomp: this build has a sanitizer, which needs more system calls");
+		return 0;
+	}
+	/* Nothing that is executed from here on, by whatever means, has more rights than this process. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_set_errno(err, errno, "cannot set no_new_privs");
+	thread_set_guard(arm);
+	return 0;
+}
+
+const char *guard_syscall_name(int number)
+{
+	const char *name = number >= 0 && number < (int)ARRAY_SIZE(syscall_names)
+				   ? syscall_names[number]
+				   : NULL;
+
+	return name ? name : "unknown";
+}
