@@ -6,6 +6,7 @@
 #include "cmd/exit_codes.h"
 #include "jailer/jail.h"
 #include "jailer/jail_clean_options.h"
+#include "jailer/jail_policy.h"
 
 static int fail(const struct error *err)
 {
@@ -23,6 +24,20 @@ static int cleanup_main(int argc, char **argv)
 	if (jail_cleanup(options.base, options.exec_name, options.id, &err) < 0)
 		return fail(&err);
 	return EXIT_OK;
+}
+
+static int policy_main(int argc, char **argv)
+{
+	struct jail_policy policy;
+	struct error err = { 0 };
+
+	if (jail_policy_parse(&policy, argc, argv, &err) < 0)
+		return fail(&err);
+	if (policy.help) {
+		jail_policy_help();
+		return EXIT_OK;
+	}
+	return jail_policy_apply(&policy, &err) < 0 ? fail(&err) : EXIT_OK;
 }
 
 static int jail_main(const struct jail_options *options)
@@ -49,6 +64,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "cleanup") == 0)
 		return cleanup_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "policy") == 0)
+		return policy_main(argc - 1, argv + 1);
 	if (jail_options_parse(&options, argc, argv, &err) < 0)
 		return fail(&err);
 	if (options.help) {

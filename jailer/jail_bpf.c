@@ -2,6 +2,10 @@
 
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "jailer/jail_tree.h"
 
@@ -12,5 +16,30 @@ void jail_bpf_quiet(void)
 
 int jail_bpf_remove_pins(const char *path)
 {
-	return jail_tree_remove(AT_FDCWD, path);
+	int dir cleanup_fd = open(JAIL_BPF_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (strncmp(path, JAIL_BPF_DIR "/", sizeof(JAIL_BPF_DIR)) != 0)
+		return -EINVAL;
+	return jail_tree_remove(dir, path + sizeof(JAIL_BPF_DIR));
+}
+
+int jail_bpf_detach_tap(const char *text)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
+	char name[IF_NAMESIZE], netns[256];
+	int fd cleanup_fd = -1;
+	int ret;
+
+	if (sscanf(text, "%15s %255s", name, netns) != 2)
+		return 0;
+	fd = strcmp(netns, "-") == 0 ? -1 : open(netns, O_RDONLY | O_CLOEXEC);
+	if (strcmp(netns, "-") != 0 && (fd < 0 || setns(fd, CLONE_NEWNET) < 0))
+		return errno == ENOENT ? 0 : -errno;
+	jail_bpf_quiet();
+	hook.ifindex = (int)if_nametoindex(name);
+	ret = hook.ifindex ? bpf_tc_detach(&hook, &opts) : 0;
+	return ret == -ENOENT || ret == -EINVAL ? 0 : ret;
 }

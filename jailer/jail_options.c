@@ -49,6 +49,7 @@ static const struct option long_options[] = {
 	{ "bind-ro", required_argument, NULL, OPTION_BIND_RO },
 	{ "tmpfs", required_argument, NULL, OPTION_TMPFS },
 	{ "copy-exec", no_argument, NULL, OPTION_COPY_EXEC },
+	{ "tap", required_argument, NULL, OPTION_TAP },
 	{ "no-device-policy", no_argument, NULL, OPTION_NO_DEVICE_POLICY },
 	{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
 	{ "version", no_argument, NULL, OPTION_VERSION },

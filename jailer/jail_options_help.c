@@ -6,6 +6,7 @@ void jail_options_help(void)
 {
 	printf("Usage: mayfly-jailer --id ID --exec-file PATH --uid N --gid N [OPTION]... [-- ARG...]\n"
 	       "       mayfly-jailer cleanup --id ID --exec-file PATH [--chroot-base-dir PATH]\n"
+	       "       mayfly-jailer policy --id ID --tap NAME [OPTION]...   (see policy --help)\n"
 	       "\n"
 	       "Builds a jail and runs a program in it. Firecracker's options:\n"
 	       "\n"
@@ -34,6 +35,8 @@ void jail_options_help(void)
 	       "                       a file or folder of the host's, in the jail, read-only\n"
 	       "  --tmpfs MIB          the jail's root is memory and ends with the instance\n"
 	       "  --copy-exec          run a copy of the program, in the jail\n"
+	       "  --tap NAME,mac=M[,ip=A]...\n"
+	       "                       this tap's guest may send from these addresses alone\n"
 	       "  --no-device-policy   do not limit by cgroup which device nodes can be opened\n"
 	       "  --version, --help\n"
 	       "\n"

@@ -150,6 +150,27 @@ static void add_end(struct jail_plan *plan)
 	jail_plan_add(plan, &jail_exec_step, jail->host->exec_name, "by descriptor");
 }
 
+static int add_taps(struct jail_plan *plan, struct error *err)
+{
+	const struct jail *jail = &plan->jail;
+
+	for (unsigned int i = 0; i < jail->options->tap_count; i++) {
+		const struct jail_tap *tap = &jail->options->taps[i];
+		const uint8_t *mac = tap->mac;
+
+		if (!jail->host->has_bpffs)
+			return error_set(err, ENOTSUP,
+					 "--tap %s: there is no BPF filesystem at /sys/fs/bpf to "
+					 "keep its policy in",
+					 tap->name);
+		jail_plan_add(plan, &jail_tap_policy_step, tap->name,
+			      "sends as %02x:%02x:%02x:%02x:%02x:%02x and from %u addresses",
+			      mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], tap->address_count)
+			->data = tap;
+	}
+	return 0;
+}
+
 static int check(const struct jail_plan *plan, struct error *err)
 {
 	const struct jail *jail = &plan->jail;
@@ -185,8 +206,10 @@ int jail_plan_make(struct jail_plan **out, const struct jail_options *options,
 	add_files(plan);
 	/* Before the cgroup: /dev/null is none of the instance's devices. */
 	add_processes(plan);
+	ret = add_taps(plan, err);
 	/* After the nodes: with the device policy on, none can be made. */
-	ret = jail_plan_cgroups(plan, err);
+	if (ret == 0)
+		ret = jail_plan_cgroups(plan, err);
 	add_end(plan);
 	if (ret == 0)
 		ret = check(plan, err);

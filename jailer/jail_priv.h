@@ -4,11 +4,8 @@
 #include "jailer/jail.h"
 #include "jailer/jail_record.h"
 
-struct jail_bpf;
-
 #define JAIL_STEPS_MAX 160
 #define JAIL_PATH_MAX_ALL 640 /* bytes of a path put together from options */
-#define JAIL_BPF_DIR "/sys/fs/bpf/mayfly"
 
 /* What is held while a plan is carried out. Descriptors are -1 while there is none; all are close-on-exec. */
 struct jail {

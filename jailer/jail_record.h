@@ -8,7 +8,7 @@
  *   process PID START   PID with its start time in clock ticks since boot (proc(5), field 22)
  *   cgroup PATH
  *   pin PATH            a folder of BPF pins
- *   tap NAME INDEX      a tap with a clsact program of ours
+ *   tap NAME NETNS      a tap with a clsact program of ours; "-": in the host's network namespace
  */
 #pragma once
 
