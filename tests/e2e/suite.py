@@ -1,10 +1,13 @@
 """All tests: importing a file registers what is in it."""
 
 import native_api  # noqa: F401
+import native_attacks  # noqa: F401
+import native_jail  # noqa: F401
 import native_payloads  # noqa: F401
 import native_pmem  # noqa: F401
 import native_refusals  # noqa: F401
 import native_snapshot  # noqa: F401
+import native_taps  # noqa: F401
 import native_terminal  # noqa: F401
 import lab_agent  # noqa: F401
 import lab_balloon  # noqa: F401

@@ -1,0 +1,198 @@
+"""Attacks from inside. Each shows the wall that it met, and that the attempt works where there is no wall."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import jails
+from harness import becomes, contains, equal, test
+from jails import Jail, unjailed
+
+KINDS = ("control", "io", "vcpu")
+
+
+def forbidden(done, syscall):
+    """Ended as a monitor does: its own status, and the thread and the call named."""
+    equal("status", done.returncode, 148)
+    contains("a message", done.stderr, f"thread attacker: the system call {syscall} (", "is forbidden here")
+
+
+# The system call itself ------------------------------------------------------------------------------
+
+CALLS = {
+    "ptrace": ("ptrace", "1"), "mount": ("mount", ""), "mknod": ("mknodat", ""), "raw-socket": ("socket", ""),
+    "packet-socket": ("socket", ""), "internet-socket": ("socket", ""), "mmap-exec": ("mmap", ""),
+    "mprotect-exec": ("mprotect", ""), "io-uring-setup": ("io_uring_setup", ""), "sigaction": ("rt_sigaction", ""),
+    "user-namespace": ("unshare", ""), "setuid": ("setresuid", ""), "chroot": ("chroot", "/"),
+    "fchdir": ("fchdir", "3"), "exec": ("execve", "/x"), "fork": ("clone", ""),
+    "read-memory": ("process_vm_readv", "1"), "bpf": ("bpf", ""),
+}
+
+
+def add_calls():
+    for attempt, (syscall, argument) in CALLS.items():
+        for kind in KINDS:
+
+            def attack(t, attempt=attempt, syscall=syscall, argument=argument, kind=kind):
+                forbidden(unjailed(t, kind, attempt, argument), syscall)
+
+            test("native", f"seccomp-{attempt}-in-{kind}")(attack)
+
+
+add_calls()
+
+
+@test("native")
+def seccomp_lets_the_rest_through(t):
+    for kind in KINDS:
+        equal("output", unjailed(t, kind, "nothing").stdout, "done\n")
+
+
+@test("native")
+def seccomp_kinds_differ(t):
+    """A vCPU thread opens no file and speaks to nobody; the control thread does."""
+    path = t.file("file")
+    forbidden(unjailed(t, "vcpu", "open", path), "openat")
+    forbidden(unjailed(t, "io", "open", path), "openat")
+    equal("output", unjailed(t, "control", "open", path).stdout, "done\n")
+    forbidden(unjailed(t, "vcpu", "connect", path), "socket")
+
+
+# The walls behind it: the same attempts with no filter, in a jail ------------------------------------
+
+
+def refused(t, attempt, argument, error):
+    """In the jail it fails with the error; outside it works."""
+    equal(f"{attempt} outside", unjailed(t, "none", attempt, argument).stdout, "done\n")
+    equal(f"{attempt} inside", Jail(t).run("none", attempt, argument).stdout, f"refused: {error}\n")
+
+
+@test("native", "jailed-ptrace", attempt="ptrace", error="EPERM")
+@test("native", "jailed-kill", attempt="kill", error="EPERM")
+@test("native", "jailed-read-memory", attempt="read-memory", error="EPERM")
+def jailed_against_a_process(t, attempt, error):
+    """Another instance's, as the same user: they must differ in user or in process namespace."""
+    other = Jail(t, uid=jails.UID + 1)
+    victim = other.start("none", "wait", 60)
+    if attempt == "read-memory":
+        equal("inside", Jail(t).run("none", attempt, victim.pid).stdout, f"refused: {error}\n")
+        return
+    refused(t, attempt, victim.pid, error)
+
+
+@test("native")
+def jailed_process_is_not_seen_in_its_own_namespace(t):
+    other = Jail(t)
+    victim = other.start("none", "wait", 60)
+    jail = Jail(t)
+    jail.run("none", "kill", victim.pid, options=["--new-pid-ns"])
+    contains("the same user, without the namespace", Jail(t).run("none", "kill", victim.pid).stdout, "done")
+    process = Jail(t)
+    out = t.path("out")
+    with open(out, "wb") as file:
+        subprocess.run(process.command("none", "kill", victim.pid, options=["--new-pid-ns"]), stdout=file, check=True)
+    becomes("an answer", lambda: os.path.getsize(out))
+    with open(out) as file:
+        equal("with it", file.read(), "refused: ESRCH\n")
+
+
+@test("native", "jailed-mount", attempt="mount", error="EPERM", argument="")
+@test("native", "jailed-raw-socket", attempt="raw-socket", error="EPERM", argument="")
+@test("native", "jailed-packet-socket", attempt="packet-socket", error="EPERM", argument="")
+@test("native", "jailed-setuid", attempt="setuid", error="EPERM", argument="")
+@test("native", "jailed-chroot", attempt="chroot", error="EPERM", argument="/")
+@test("native", "jailed-disk", attempt="open", error="ENOENT", argument="/etc/passwd")
+@test("native", "jailed-proc", attempt="open", error="ENOENT", argument="/proc/1/status")
+def jailed_against_the_host(t, attempt, error, argument):
+    if attempt == "mount":
+        equal("inside", Jail(t).run("none", attempt, argument).stdout, f"refused: {error}\n")
+        return
+    refused(t, attempt, argument, error)
+
+
+@test("native")
+def jailed_mknod(t):
+    """No capability; and were there one, the device policy."""
+    equal("inside", Jail(t).run("none", "mknod").stdout, "refused: EPERM\n")
+
+
+@test("native")
+def jailed_against_another_tenant(t):
+    """A neighbour's files and sockets are behind its folder's mode, even for who gets out of the root."""
+    neighbour = Jail(t, uid=jails.UID + 1)
+    neighbour.start("none", "wait", 60)
+    path = f"{neighbour.root}/run/api.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        os.chmod(path, 0o777)
+        equal("without a jail", unjailed(t, "none", "connect", path).stdout, "done\n")
+        equal("inside", Jail(t).run("none", "connect", path).stdout, "refused: ENOENT\n")
+        command = ["setpriv", f"--reuid={jails.UID}", "--clear-groups", jails.PRISONER, "none", "connect", path]
+        came = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        equal("as the other user alone", came, "refused: EACCES\n")
+
+
+@test("native")
+def jailed_out_by_a_descriptor(t):
+    """A folder that whoever started the jailer held open is not there any more."""
+    fd = os.open("/usr", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        done = Jail(t).run("none", "fchdir", fd, fds=(fd,))
+    finally:
+        os.close(fd)
+    equal("inside", done.stdout, "refused: EBADF\n")
+
+
+# Devices ---------------------------------------------------------------------------------------------
+
+
+def plant_node(jail):
+    os.makedirs(jail.root)
+    os.mknod(f"{jail.root}/null", 0o666 | 0o020000, os.makedev(1, 3))
+    os.chmod(f"{jail.root}/null", 0o666)
+
+
+@test("native")
+def jailed_node_that_was_not_given(t):
+    """A node that is in the jail, of the jailed user's even, opens only if the policy has it."""
+    jail = Jail(t)
+    plant_node(jail)
+    equal("inside", jail.run("none", "open", "/null").stdout, "refused: EPERM\n")
+    jail = Jail(t)
+    plant_node(jail)
+    equal("without the policy", jail.run("none", "open", "/null", options=["--no-device-policy"]).stdout, "done\n")
+    equal("one that was given", Jail(t).run("none", "open", "/dev/urandom").stdout, "done\n")
+
+
+# Resources -------------------------------------------------------------------------------------------
+
+
+def cgroup(one, two):
+    version2 = os.path.exists(f"{jails.CGROUPS}/cgroup.controllers")
+    return ["--cgroup", two if version2 else one]
+
+
+@test("native")
+def jailed_processes_are_limited(t):
+    done = Jail(t).run("none", "forks", 20, options=["--cgroup", "pids.max=8"])
+    equal("with 8", done.stdout, "refused: EAGAIN\n")
+    done = Jail(t).run("none", "forks", 20, options=["--cgroup", "pids.max=64"])
+    equal("with 64", done.stdout, "done\n")
+
+
+@test("native")
+def jailed_memory_is_limited(t):
+    def options(mib):
+        return cgroup(f"memory.limit_in_bytes={mib}M", f"memory.max={mib}M")
+
+    equal("status with 16 MiB", Jail(t).run("none", "memory", 64, options=options(16)).returncode, -signal.SIGKILL)
+    equal("with 128 MiB", Jail(t).run("none", "memory", 64, options=options(128)).stdout, "done\n")
+
+
+@test("native")
+def jailed_file_size_is_limited(t):
+    options = ["--resource-limit", f"fsize={1 << 20}"]
+    equal("with 1 MiB", Jail(t).run("none", "fill", 2, options=options).stdout, "refused: EFBIG\n")
+    equal("without", Jail(t).run("none", "fill", 2).stdout, "done\n")

@@ -1,0 +1,300 @@
+"""The jail as who starts one sees it: the layout, what is refused, what is left behind."""
+
+import os
+import signal
+import subprocess
+import time
+
+import jails
+from harness import becomes, contains, equal, holds, lacks, test
+from jails import JAILER, Jail
+
+
+@test("native")
+def jail_layout(t):
+    jail = Jail(t)
+    done = jail.run("none", "nothing")
+    equal("status", done.returncode, 0)
+    equal("output", done.stdout, "done\n")
+    equal("in the jail", sorted(os.listdir(jail.root)), ["dev", f"{jail.name}.pid", "run"])
+    node = os.stat(f"{jail.root}/dev/kvm")
+    equal("number of /dev/kvm", (os.major(node.st_rdev), os.minor(node.st_rdev)), (10, 232))
+    equal("owner", (node.st_uid, node.st_gid), (jail.uid, jail.uid))
+    for name in ("", "dev", "dev/net", "run"):
+        info = os.stat(f"{jail.root}/{name}")
+        equal(f"mode and owner of /{name}", (info.st_mode & 0o7777, info.st_uid), (0o700, jail.uid))
+
+
+@test("native")
+def jail_arguments(t):
+    """What Firecracker's jailer adds, then the user's."""
+    jail = Jail(t, program=os.path.realpath("/bin/busybox"))
+    process = subprocess.Popen(jail.command("x", options=["--dry-run"]), stdout=subprocess.PIPE, text=True)
+    contains("a plan", process.communicate()[0], "kept, so that its taps are found", "pivot", "by descriptor")
+    holds("nothing made by --dry-run", not os.path.exists(jail.base))
+
+
+@test("native")
+def jail_process(t):
+    """What the kernel says of a jailed process."""
+    jail = Jail(t)
+    process = jail.start("none", "wait", 60)
+    with open(f"/proc/{process.pid}/status") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        equal(name, int(status[name], 16), 0)
+    equal("NoNewPrivs", status["NoNewPrivs"], "1")
+    equal("Uid", status["Uid"].split(), [str(jail.uid)] * 4)
+    equal("Groups", status["Groups"].split(), [])
+    equal("descriptors", sorted(os.listdir(f"/proc/{process.pid}/fd")), ["0", "1", "2"])
+    with open(f"/proc/{process.pid}/environ") as file:
+        equal("environment", file.read(), "")
+    for name in ("mnt", "ipc", "uts", "cgroup"):
+        holds(f"an own {name} namespace",
+              os.readlink(f"/proc/{process.pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"))
+    with open(f"/proc/{process.pid}/mounts") as file:
+        mounts = file.read().splitlines()
+    equal("number of mounts", len(mounts), 1)
+    contains("its flags", mounts[0], "nosuid", "noexec")
+    with open(f"{jail.root}/{jail.name}.pid") as file:
+        equal("number in the file", file.read(), str(process.pid))
+
+
+@test("native", "jail-pid-namespace", options=("--new-pid-ns",))
+@test("native", "jail-daemon", options=("--daemonize",))
+@test("native", "jail-daemon-with-pid-namespace", options=("--daemonize", "--new-pid-ns"))
+def jail_leaves_its_parent(t, options):
+    jail = Jail(t)
+    equal("status", subprocess.run(jail.command("none", "wait", 60, options=options), check=False,
+                                   stdout=subprocess.DEVNULL).returncode, 0)
+    becomes("a number in the file", lambda: os.path.exists(f"{jail.root}/{jail.name}.pid"))
+    time.sleep(0.2)
+    with open(f"{jail.root}/{jail.name}.pid") as file:
+        pid = int(file.read())
+    t.cleanups.append(lambda: os.path.exists(f"/proc/{pid}/environ") and os.kill(pid, signal.SIGKILL))
+    with open(f"/proc/{pid}/cmdline") as file:
+        contains("command line", file.read(), jail.name, jail.id, "wait")
+    contains("refusal to clean up", jail.clean().stderr, "is running", str(pid))
+    os.kill(pid, signal.SIGKILL)
+    becomes("an end", lambda: not os.path.exists(f"/proc/{pid}/exe") or b"Z" in open(f"/proc/{pid}/stat", "rb").read())
+    equal("status of the clean-up", jail.clean().returncode, 0)
+
+
+@test("native", "jail-new-namespaces", options=("--new-net-ns", "--new-user-ns"), names=("net", "user"))
+def jail_namespaces(t, options, names):
+    jail = Jail(t)
+    process = jail.start("none", "wait", 60, options=options)
+    for name in names:
+        holds(f"an own {name} namespace",
+              os.readlink(f"/proc/{process.pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"))
+    with open(f"/proc/{process.pid}/uid_map") as file:
+        equal("mapped users", file.read().split(), [str(jail.uid), str(jail.uid), "1"])
+
+
+@test("native")
+def jail_binds_are_read_only(t):
+    jail = Jail(t)
+    source = t.file("secret", b"x")
+    os.chmod(source, 0o666)
+    options = ["--bind-ro", f"{source}:/in/file"]
+    contains("reading", jail.run("none", "open", "/in/file", options=options).stdout, "done")
+    jail.clean()
+    contains("writing", jail.run("none", "write", "/in/file", options=options).stdout, "refused: EROFS")
+    jail.clean()
+    holds("the source still there", os.path.exists(source))
+
+
+@test("native")
+def jail_on_tmpfs(t):
+    jail = Jail(t)
+    done = jail.run("none", "fill", 8, options=["--tmpfs", 4])
+    contains("a full tmpfs", done.stdout, "refused: ENOSPC")
+    equal("left in the folder", os.listdir(jail.root), [])
+
+
+@test("native")
+def jail_copies_the_program_if_told_to(t):
+    jail = Jail(t)
+    equal("output", jail.run("none", "nothing", options=["--copy-exec"]).stdout, "done\n")
+    equal("owner of the copy", os.stat(f"{jail.root}/{jail.name}").st_uid, 0)
+
+
+@test("native")
+def jail_limits(t):
+    jail = Jail(t)
+    process = jail.start("none", "wait", 60, options=["--resource-limit", "no-file=77",
+                                                      "--resource-limit", "fsize=65536"])
+    with open(f"/proc/{process.pid}/limits") as file:
+        limits = {line[:26].strip(): line[26:].split()[:2] for line in file}
+    equal("open files", limits["Max open files"], ["77", "77"])
+    equal("file size", limits["Max file size"], ["65536", "65536"])
+    equal("core file", limits["Max core file size"], ["0", "0"])
+
+
+# Refusals --------------------------------------------------------------------------------------------
+
+
+@test("native")
+def jail_id_in_use(t):
+    """Many at once with one id: one wins, the others say why not."""
+    jail = Jail(t)
+    processes = [subprocess.Popen(jail.command("none", "wait", 60), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True) for _ in range(8)]
+    t.cleanups.append(lambda: [process.kill() for process in processes])
+    becomes("seven that ended", lambda: sum(process.poll() is not None for process in processes) == 7)
+    losers = [process for process in processes if process.poll() is not None]
+    for process in losers:
+        equal("status", process.returncode, 1)
+        contains("reason", process.stderr.read(), f"id {jail.id} is in use")
+    holds("the winner's jail still whole", os.path.exists(f"{jail.root}/dev/kvm"))
+
+
+@test("native", "jail-script", content=b"#!/bin/sh\n", mode=0o755, why="is not an ELF program")
+@test("native", "jail-not-executable", content=b"\x7fELF", mode=0o644, why="is not an executable file")
+def jail_program_refused(t, content, mode, why):
+    program = t.file("program", content)
+    os.chmod(program, mode)
+    jail = Jail(t, program=program)
+    done = jail.run("x")
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, why)
+    holds("nothing left", not os.path.exists(jail.dir))
+
+
+@test("native")
+def jail_dynamic_program(t):
+    """It cannot start in there. By then the jail cannot be undone, and the message says what undoes it."""
+    jail = Jail(t, program=os.path.realpath("/bin/true"))
+    done = jail.run()
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, "link it statically", f"cleanup --id {jail.id}")
+    equal("status of the clean-up", jail.clean().returncode, 0)
+    holds("nothing left", not os.path.exists(jail.dir))
+
+
+@test("native", "jail-bad-id", options=["--id", "../x"], why="letters, digits and '-'")
+@test("native", "jail-id-of-300", options=["--id", "x" * 300], why="1 to 64 characters")
+@test("native", "jail-id-with-newline", options=["--id", "a\nb"], why="letters, digits and '-'")
+@test("native", "jail-base-with-dots", options=["--id", "a", "--chroot-base-dir", "/tmp/../x"], why="'..'")
+def jail_words_refused(t, options, why):
+    jails.need_root()
+    done = subprocess.run([JAILER, *options, "--exec-file", "/bin/true", "--uid", "1", "--gid", "1"],
+                          capture_output=True, text=True, check=False)
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, why)
+
+
+@test("native")
+def jail_step_that_fails_is_undone(t):
+    """A bind mount of what is not there, late in the plan: all that came before is taken back."""
+    jail = Jail(t)
+    done = jail.run("none", "nothing", options=["--bind-ro", "/no/such/file:/x", "--cgroup", "pids.max=5"])
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, "--bind-ro: cannot open /no/such/file")
+    holds("no folder", not os.path.exists(jail.dir))
+    equal("cgroups", jail.cgroups(), [])
+
+
+@test("native")
+def jail_cgroup_value_that_is_refused(t):
+    jail = Jail(t)
+    done = jail.run("none", "nothing", options=["--cgroup", "pids.max=many"])
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, "cannot write 'many'", "pids.max")
+    holds("no folder", not os.path.exists(jail.dir))
+    equal("cgroups", jail.cgroups(), [])
+
+
+# Planted links ---------------------------------------------------------------------------------------
+
+
+@test("native", "jail-planted-dev-link", name="dev")
+@test("native", "jail-planted-run-link", name="run")
+def jail_planted_link(t, name):
+    """Whoever had the folder before may have left a way out of it."""
+    jail = Jail(t)
+    outside = t.path("outside")
+    os.mkdir(outside)
+    os.makedirs(jail.root)
+    os.symlink(outside, f"{jail.root}/{name}")
+    done = jail.run("none", "nothing")
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, f"/{name} in the jail is no folder of its own")
+    equal("made outside", os.listdir(outside), [])
+    equal("owner outside", os.stat(outside).st_uid, 0)
+    jail.clean()
+    holds("what was there before still there", os.path.islink(f"{jail.root}/{name}"))
+
+
+@test("native")
+def jail_planted_hard_link(t):
+    """The file of the process's number is made anew, never written over."""
+    jail = Jail(t)
+    victim = t.file("victim", b"precious")
+    os.makedirs(jail.root)
+    os.link(victim, f"{jail.root}/{jail.name}.pid")
+    done = jail.run("none", "nothing")
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, f"cannot write /{jail.name}.pid")
+    with open(victim, "rb") as file:
+        equal("content", file.read(), b"precious")
+
+
+@test("native")
+def jail_in_a_folder_of_the_users(t):
+    """Files placed beforehand are used and outlive the clean-up; what the jailer made does not."""
+    jail = Jail(t)
+    os.makedirs(jail.root)
+    source = t.file("disk", b"x")
+    os.link(source, f"{jail.root}/disk")
+    os.chown(source, jail.uid, jail.uid)
+    contains("reading", jail.run("none", "open", "/disk").stdout, "done")
+    equal("status of the clean-up", jail.clean().returncode, 0)
+    equal("left", os.listdir(jail.dir), ["root"])
+    equal("left in the root", os.listdir(jail.root), ["disk"])
+
+
+# What is left ----------------------------------------------------------------------------------------
+
+
+def mounts():
+    with open("/proc/self/mountinfo") as file:
+        return len(file.readlines())
+
+
+@test("native", limit=300)
+def jail_hygiene(t):
+    """Many, one after the other: nothing stays but the folders that all share."""
+    count = 200
+    before = mounts()
+    for number in range(count):
+        jail = Jail(t)
+        t.cleanups.pop()
+        done = subprocess.run(jail.command("none", "nothing", options=["--cgroup", "pids.max=9"]),
+                              capture_output=True, text=True, check=False)
+        equal(f"status of number {number}", (done.returncode, done.stderr), (0, ""))
+        equal("status of the clean-up", jail.clean().returncode, 0)
+        equal("status of another", jail.clean().returncode, 0)
+    equal("left", os.listdir(f"{jail.base}/{jail.name}"), [])
+    equal("mounts", mounts(), before)
+    for folder, folders, _ in os.walk(jails.CGROUPS):
+        lacks(f"cgroups in {folder}", " ".join(folders), f"e2e-{os.getpid()}-")
+
+
+@test("native", limit=300)
+def jail_killed_at_any_step(t):
+    """kill -9 of the jailer after so many microseconds, then a clean-up: whatever it had done, nothing stays."""
+    before = mounts()
+    for number in range(60):
+        jail = Jail(t)
+        t.cleanups.pop()
+        process = subprocess.Popen(jail.command("none", "wait", 60, options=["--cgroup", "pids.max=9"]),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(number * 0.0002)
+        process.kill()
+        process.wait()
+        done = jail.clean()
+        equal(f"status of clean-up {number}", (done.returncode, done.stderr), (0, ""))
+        holds("no folder", not os.path.exists(jail.dir), jail.dir)
+        equal("cgroups", jail.cgroups(), [])
+    equal("mounts", mounts(), before)

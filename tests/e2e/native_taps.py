@@ -1,0 +1,245 @@
+"""The policy of a tap: frames written into it as its guest would, and what of them reaches the host."""
+
+import ctypes
+import fcntl
+import os
+import select
+import socket
+import struct
+import subprocess
+
+import jails
+from harness import Skip, contains, equal, holds, test
+from jails import JAILER, Jail
+
+CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x20000, 0x40000000, 0x4000, 1 << 18
+TUNSETIFF, IFF_TAP, IFF_NO_PI, SIOCGIFHWADDR = 0x400454CA, 2, 0x1000, 0x8927
+libc = ctypes.CDLL(None, use_errno=True)
+MAC = bytes.fromhex("020000000001")
+OTHER = bytes.fromhex("020000000002")
+BROADCAST = b"\xff" * 6
+
+
+def run(*words):
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def ip(text):
+    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+class Tap:
+    """A network namespace and a BPF filesystem of the test's own, with one tap whose guest is the test."""
+
+    def __init__(self, t):
+        jails.need_root()
+        if libc.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
+            raise Skip("namespaces cannot be made here")
+        libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+        if libc.mount(b"bpf", b"/sys/fs/bpf", b"bpf", 0, None) != 0:
+            raise Skip("a BPF filesystem cannot be mounted here")
+        self.t, self.name = t, "tap0"
+        self.fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(self.fd, TUNSETIFF, struct.pack("16sH22x", self.name.encode(), IFF_TAP | IFF_NO_PI))
+        for words in ("link set lo up", "addr add 10.9.0.1/24 dev tap0", "addr add fd09::1/64 dev tap0 nodad",
+                      "link set tap0 up", "addr add 10.7.0.1/32 dev lo", "addr add fd07::1/128 dev lo nodad"):
+            run("ip", *words.split())
+        self.listener = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        request = struct.pack("16s24x", self.name.encode())
+        self.host_mac = fcntl.ioctl(self.listener, SIOCGIFHWADDR, request)[18:24]
+        self.listener.bind(("::", 7))
+        self.other = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.other.bind(("::", 9))
+
+    def jail(self, *keys):
+        self.box = Jail(self.t)
+        self.process = self.box.start("none", "wait", 60, options=["--tap", ",".join((f"{self.name}", *keys))])
+
+    def policy(self, *words):
+        return subprocess.run([JAILER, "policy", "--id", self.box.id, "--tap", self.name, *words], text=True,
+                              capture_output=True, check=False)
+
+    def drops(self):
+        lines = self.policy("--show").stdout.split("\n")
+        return {name: int(count) for name, count in (line.split() for line in lines if line) if count != "0"}
+
+    def send(self, payload, kind, source=MAC, target=None):
+        os.write(self.fd, (target or self.host_mac) + source + struct.pack("!H", kind) + payload)
+
+    def udp(self, source, target, port=7, mac=MAC):
+        data = b"x"
+        length = 8 + len(data)
+        header = struct.pack("!HHHH", 1000, port, length, 0)
+        if ":" in target:
+            pseudo = ip(source) + ip(target) + struct.pack("!IBBBB", length, 0, 0, 0, 17)
+            header = header[:6] + struct.pack("!H", checksum(pseudo + header + data))
+            self.send(struct.pack("!IHBB", 6 << 28, length, 17, 64) + ip(source) + ip(target) + header + data,
+                      0x86DD, mac)
+            return
+        start = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, 64, 17, 0) + ip(source) + ip(target)
+        start = start[:10] + struct.pack("!H", checksum(start)) + start[12:]
+        self.send(start + header + data, 0x0800, mac)
+
+    def arp(self, mac, sender, asked="10.9.0.1"):
+        self.send(struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + ip(sender) + bytes(6) + ip(asked), 0x0806,
+                  target=BROADCAST)
+
+    def icmp6(self, source, target, kind, rest):
+        body = struct.pack("!BBH", kind, 0, 0) + rest
+        pseudo = ip(source) + ip(target) + struct.pack("!IBBBB", len(body), 0, 0, 0, 58)
+        body = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
+        self.send(struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + ip(source) + ip(target) + body, 0x86DD)
+
+    def arrives(self, listener=None):
+        listener = listener or self.listener
+        ready, _, _ = select.select([listener], [], [], 0.3)
+        if ready:
+            listener.recv(100)
+        return bool(ready)
+
+    def heard(self):
+        """Frames that the host sent to the guest."""
+        frames = []
+        while select.select([self.fd], [], [], 0.2)[0]:
+            frames.append(os.read(self.fd, 2000))
+        return frames
+
+
+@test("native")
+def tap_spoofed_mac(t):
+    tap = Tap(t)
+    tap.udp("10.9.0.2", "10.9.0.1", mac=OTHER)
+    holds("it arrives without a policy", tap.arrives())
+    tap.jail("mac=02:00:00:00:00:01")
+    tap.udp("10.9.0.2", "10.9.0.1", mac=OTHER)
+    holds("it does not with one", not tap.arrives())
+    tap.udp("10.9.0.2", "10.9.0.1")
+    holds("the guest's own does", tap.arrives())
+    equal("drops", tap.drops(), {"mac": 1})
+
+
+@test("native", "tap-spoofed-ipv4", own="10.9.0.2", other="10.9.0.3", to="10.9.0.1", reason="ipv4")
+@test("native", "tap-spoofed-ipv6", own="fd09::2", other="fd09::3", to="fd09::1", reason="ipv6")
+def tap_spoofed_source(t, own, other, to, reason):
+    tap = Tap(t)
+    tap.udp(other, to)
+    holds("it arrives without a policy", tap.arrives())
+    tap.jail("mac=02:00:00:00:00:01", f"ip={own}")
+    tap.udp(other, to)
+    holds("it does not with one", not tap.arrives())
+    tap.udp(own, to)
+    holds("the guest's own does", tap.arrives())
+    equal("drops", {name: count for name, count in tap.drops().items() if name == reason}, {reason: 1})
+    equal("status", tap.policy("--ip", other).returncode, 0)
+    tap.udp(other, to)
+    holds("it arrives once it is the guest's", tap.arrives())
+
+
+@test("native")
+def tap_arp(t):
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", "ip=10.9.0.2")
+    tap.heard()
+    tap.arp(MAC, "10.9.0.9")
+    tap.arp(OTHER, "10.9.0.2")
+    equal("answers to lies", [frame for frame in tap.heard() if frame[12:14] == b"\x08\x06"], [])
+    tap.arp(MAC, "10.9.0.2")
+    equal("answers to the truth", len([frame for frame in tap.heard() if frame[12:14] == b"\x08\x06"]), 1)
+    equal("drops", tap.drops()["arp"], 2)
+
+
+@test("native")
+def tap_neighbour_discovery(t):
+    """An advertisement for another's address, a router's, and a solicitation that speaks with another's MAC."""
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", "ip=fd09::2")
+    option = b"\x02\x01"
+    tap.icmp6("fd09::2", "fd09::1", 136, b"\x20\0\0\0" + ip("fd09::3") + option + MAC)
+    tap.icmp6("fd09::2", "fd09::1", 136, b"\x20\0\0\0" + ip("fd09::2") + option + OTHER)
+    tap.icmp6("fd09::2", "ff02::1", 134, bytes(12))
+    tap.icmp6("fd09::2", "fd09::1", 135, bytes(4) + ip("fd09::1") + b"\x01\x01" + OTHER)
+    equal("drops", tap.drops().get("nd"), 4)
+    tap.heard()
+    tap.icmp6("fd09::2", "fd09::1", 135, bytes(4) + ip("fd09::1") + b"\x01\x01" + MAC)
+    holds("an answer to an honest one", any(frame[12:14] == b"\x86\xdd" and frame[54] == 136 for frame in tap.heard()))
+    equal("drops", tap.drops().get("nd"), 4)
+
+
+@test("native")
+def tap_vlan_and_unknown_protocols(t):
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01")
+    tap.send(b"\x00\x01\x08\x00" + bytes(60), 0x8100)
+    tap.send(bytes(60), 0x88CC)
+    tap.send(b"\x45", 0x0800)
+    equal("drops", tap.drops(), {"protocol": 2, "short": 1})
+
+
+@test("native", "tap-egress-ipv4", own="10.9.0.2", near="10.9.0.1", far="10.7.0.1", prefix="10.7.0.0/16")
+@test("native", "tap-egress-ipv6", own="fd09::2", near="fd09::1", far="fd07::1", prefix="fd07::/16")
+def tap_egress(t, own, near, far, prefix):
+    """Lists of where to, changed while the guest goes on."""
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", f"ip={own}")
+
+    def reaches(target, port=7):
+        tap.udp(own, target, port)
+        return tap.arrives(tap.other if port == 9 else tap.listener)
+
+    holds("all at first", reaches(near) and reaches(far))
+    equal("status", tap.policy("--deny", prefix).returncode, 0)
+    holds("not the prefix", reaches(near) and not reaches(far))
+    equal("status", tap.policy("--remove", prefix, "--allow", f"{prefix},udp/9").returncode, 0)
+    holds("one port of the prefix", reaches(far, 9) and not reaches(far, 7))
+    equal("status", tap.policy("--default", "deny").returncode, 0)
+    holds("nothing else", reaches(far, 9) and not reaches(near))
+    equal("status", tap.policy("--remove", prefix, "--default", "allow").returncode, 0)
+    holds("all again", reaches(near) and reaches(far))
+    equal("drops", tap.drops()["egress"], 3)
+    holds("the same process", tap.process.poll() is None)
+
+
+@test("native")
+def tap_policy_ends_with_the_clean_up(t):
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01")
+    tap.udp("10.9.0.2", "10.9.0.1", mac=OTHER)
+    holds("dropped", not tap.arrives())
+    holds("pinned", os.path.exists(f"/sys/fs/bpf/mayfly/{tap.box.id}/tap0/program"))
+    tap.process.kill()
+    tap.process.wait()
+    equal("status", tap.box.clean().returncode, 0)
+    holds("no pin", not os.path.exists(f"/sys/fs/bpf/mayfly/{tap.box.id}"))
+    tap.udp("10.9.0.2", "10.9.0.1", mac=OTHER)
+    holds("the tap still there, and nothing on it", tap.arrives())
+
+
+@test("native", "tap-that-is-not-there", tap_word="tap9,mac=02:00:00:00:00:01", why="no such interface")
+@test("native", "tap-without-mac", tap_word="tap0,ip=10.0.0.1", why="mac=M is missing")
+def tap_refused(t, tap_word, why):
+    Tap(t)
+    jail = Jail(t)
+    done = jail.run("none", "nothing", options=["--tap", tap_word])
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, why)
+    holds("nothing left", not os.path.exists(jail.dir) and not os.path.exists(f"/sys/fs/bpf/mayfly/{jail.id}"))
+
+
+@test("native", "policy-bad-prefix", words=["--deny", "10.0.0.1/8"], why="bits set outside")
+@test("native", "policy-bad-port", words=["--deny", "10.0.0.0/8,icmp/1"], why="is not tcp/PORT")
+@test("native", "policy-unknown-option", words=["--block", "10.0.0.0/8"], why="unknown option")
+@test("native", "policy-of-nobody", words=["--show"], why="has no policy")
+def policy_refused(t, words, why):
+    jails.need_root()
+    done = subprocess.run([JAILER, "policy", "--id", "nobody", "--tap", "tap0", *words], capture_output=True,
+                          text=True, check=False)
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, why)
