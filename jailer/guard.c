@@ -127,6 +127,10 @@ int guard_setup(const char *policy_path, struct error *err)
 	/* Nothing that is executed from here on, by whatever means, has more rights than this process. */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_set_errno(err, errno, "cannot set no_new_privs");
+	/* No core with a guest's memory in it, no tracing by the same user. An exec would undo it, so a jailer
+	 * cannot do it for us. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return error_set_errno(err, errno, "cannot make the process non-dumpable");
 	thread_set_guard(arm);
 	return 0;
 }

@@ -8,7 +8,7 @@
 #include "base/error.h"
 
 /*
- * Sets the guard up, before threads exist. Without a path the policy is the one built in, compiled at build;
+ * Sets the guard up, before threads exist; from here on the process is non-dumpable and has no_new_privs. Without a path the policy is the one built in, compiled at build;
  * else that file's, in our text format or Firecracker's JSON. -errno and *err.
  */
 must_check int guard_setup(const char *policy_path, struct error *err);

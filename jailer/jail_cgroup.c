@@ -110,18 +110,23 @@ static int record_cgroup(struct jail *jail, const struct jail_step *step)
 static int descend(struct jail *jail, const struct jail_step *step, int at, const char *part,
 		   bool last, struct error *err)
 {
+	bool made;
 	int fd;
 
 	if (last && faccessat(at, part, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
 	    record_cgroup(jail, step) < 0)
 		return error_set(err, EIO, "cannot record a cgroup");
-	if (mkdirat(at, part, 0755) < 0 && errno != EEXIST)
+	made = mkdirat(at, part, 0755) == 0;
+	if (!made && errno != EEXIST)
 		return error_set_errno(err, errno, "cannot make the cgroup %s/%s", step->object,
 				       step->detail);
 	fd = openat(at, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot open the cgroup %s/%s", step->object,
 				       step->detail);
+	/* Without controllers a group may be threaded, and joined as cheaply as one of version 1. */
+	if (made && step->number == 2 && jail->host->version == 1)
+		(void)write_file(fd, "cgroup.type", "threaded");
 	return fd;
 }
 
@@ -181,16 +186,24 @@ static int set_value(struct jail *jail, struct jail_step *step, struct error *er
 
 const struct jail_step_ops jail_cgroup_set_step = { "cgroup-set", set_value, NULL };
 
-/* Version 1's `tasks` with "0", this thread, spares the lock that `cgroup.procs` waits a grace period for. */
+static int write_in(const char *folder, const char *name, const char *text)
+{
+	int dir cleanup_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return dir < 0 ? -errno : write_file(dir, name, text);
+}
+
+/* "0" is this thread, the only one: that spares the lock that `cgroup.procs` waits a grace period for, some
+ * milliseconds. Version 2 takes a thread alone only within one threaded domain. */
 static int join(struct jail *jail, struct jail_step *step, struct error *err)
 {
-	char path[512];
-	int ret;
+	bool is_threaded = step->number == 2 && jail->host->version == 1;
+	int ret = -EOPNOTSUPP;
 
-	(void)jail;
-	snprintf(path, sizeof(path), "%s/%s", step->object,
-		 step->number == 1 ? "tasks" : "cgroup.procs");
-	ret = write_file(AT_FDCWD, path, "0");
+	if (step->number == 1 || is_threaded)
+		ret = write_in(step->object, is_threaded ? "cgroup.threads" : "tasks", "0");
+	if (ret < 0 && step->number == 2)
+		ret = write_in(step->object, "cgroup.procs", "0");
 	return ret < 0 ? error_set_errno(err, ret, "cannot join the cgroup %s", step->object) : 0;
 }
 

@@ -196,3 +196,9 @@ def jailed_file_size_is_limited(t):
     options = ["--resource-limit", f"fsize={1 << 20}"]
     equal("with 1 MiB", Jail(t).run("none", "fill", 2, options=options).stdout, "refused: EFBIG\n")
     equal("without", Jail(t).run("none", "fill", 2).stdout, "done\n")
+
+
+@test("native")
+def guarded_process_is_not_dumpable(t):
+    equal("with the guard", unjailed(t, "control", "dumpable").returncode, 148)
+    equal("without", unjailed(t, "none", "dumpable").stdout, "done\n")
