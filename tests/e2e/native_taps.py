@@ -100,7 +100,7 @@ class Tap:
 
     def arrives(self, listener=None):
         listener = listener or self.listener
-        ready, _, _ = select.select([listener], [], [], 0.3)
+        ready, _, _ = select.select([listener], [], [], 1)
         if ready:
             listener.recv(100)
         return bool(ready)
