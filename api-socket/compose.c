@@ -134,6 +134,8 @@ void controller_compose(struct controller *controller)
 		.vcpus = (unsigned int)machine->vcpu_count.value,
 		.memory = machine->mem_size_mib.value << 20,
 		.has_console = true,
+		.log_boot_time = controller->boot_timer,
+		.cpu = &controller->cpu,
 		.mmds = controller->mmds_config.set ? controller->mmds : NULL,
 		.console_fd = controller->serial_fd >= 0 ? controller->serial_fd : STDOUT_FILENO,
 	};

@@ -21,6 +21,7 @@ int controller_create(struct controller **out, const struct controller_params *p
 	controller->serial_fd = -1;
 	controller->log = (struct log_target){ .fd = -1, .id = params->id };
 	controller->metrics.fd = -1;
+	controller->boot_timer = params->boot_timer;
 	controller->startup_us = params->startup_us;
 	controller->startup_cpu_us = params->startup_cpu_us;
 	controller->phase = PHASE_NOT_STARTED;
@@ -70,6 +71,7 @@ void controller_destroy(struct controller *controller)
 	kept_clear(&controller->serial);
 	kept_clear(&controller->mmds_config);
 	kept_clear(&controller->metrics_request);
+	cpu_template_clear(&controller->cpu);
 	mmds_destroy(controller->mmds);
 	log_set_target(NULL);
 	close_fd(&controller->log.fd);
@@ -144,6 +146,18 @@ static int lend_descriptors(struct vm_config *vm, struct error *err)
 	return ret;
 }
 
+/* What can be asked for and not be had. */
+static int check_machine(const struct machine_request *machine, struct error *err)
+{
+	if (machine->smt.value)
+		return error_set(err, ENOTSUP, "smt is not supported yet");
+	if (machine->huge_pages.value != HUGE_PAGES_NONE)
+		return error_set(err, ENOTSUP, "huge_pages are not supported yet");
+	if (machine->track_dirty_pages.value)
+		return error_set(err, ENOTSUP, "track_dirty_pages is not supported yet");
+	return 0;
+}
+
 typedef int check_config(const struct vm_config *config, struct error *err);
 typedef int create_machine(struct machine **out, const struct vm_config *config,
 			   struct timeline *timeline, struct error *err);
@@ -174,8 +188,8 @@ int controller_start(struct controller *controller, struct error *err)
 
 	if (!controller->boot.set)
 		return error_set(err, EINVAL, "Cannot start microvm without kernel configuration.");
-	ret = make_machine(controller, vm_config_check, machine_build, err);
-	if (ret < 0)
+	if ((ret = check_machine(&controller->machine_config, err)) < 0 ||
+	    (ret = make_machine(controller, vm_config_check, machine_build, err)) < 0)
 		return ret;
 	machine_start(controller->machine);
 	controller_set_phase(controller, PHASE_RUNNING);

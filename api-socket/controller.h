@@ -27,6 +27,7 @@ struct controller_params {
 	struct timeline *timeline;
 	const char *id;			     /* the instance's; borrowed */
 	size_t mmds_max;		     /* bytes of metadata */
+	bool boot_timer;		     /* log how long the guest took to boot */
 	uint64_t startup_us, startup_cpu_us; /* what the start of this process took; 0: not known */
 };
 

@@ -5,6 +5,7 @@
 #include "api-socket/metrics.h"
 #include "api-socket/requests.h"
 #include "base/log.h"
+#include "vmm/cpu_template.h"
 #include "vmm/machine_snapshot.h"
 
 /* Calls of one method. */
@@ -38,11 +39,13 @@ struct controller {
 	struct kept vsock, entropy, serial, mmds_config;
 	struct balloon_request balloon; /* not `given`: there is none */
 
-	struct log_target log; /* its fd is ours */
+	struct log_target log;	 /* its fd is ours */
+	struct cpu_template cpu; /* its arrays are ours */
 	struct kept logger, metrics_request;
 	struct metrics_sink metrics;
 	struct call_counts calls[METHODS_MAX]; /* by the method's number */
 	uint64_t deprecated_calls;
+	bool boot_timer;
 	uint64_t startup_us, startup_cpu_us; /* of this process, for the metrics */
 	struct {
 		uint64_t pause_us, resume_us, full_create_us, diff_create_us, load_us;
@@ -69,6 +72,9 @@ bool controller_serves_mmds(const struct controller *controller, const char *ifa
 
 /* api-socket/methods_serial.c: opens what /serial names. -errno and *err. */
 must_check int controller_open_serial(struct controller *controller, struct error *err);
+
+/* api-socket/methods_cpu.c: frees its arrays. */
+void cpu_template_clear(struct cpu_template *cpu);
 
 /* A file or pipe for lines: never blocks, neither here nor at writing. -errno. */
 int controller_open_sink(const char *path);

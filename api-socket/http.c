@@ -29,6 +29,9 @@ static int on_url(http_parser *parser, const char *at, size_t len)
 {
 	struct http *http = of(parser);
 
+	/* http_parser takes any number of spaces before it; Firecracker one. */
+	if (http->url_len == 0 && at - http->bytes >= 2 && at[-2] == ' ')
+		return http_refuse(http, "Invalid URI: Empty URI not allowed.");
 	return add(http->url, &http->url_len, sizeof(http->url), at, len)
 		       ? 0
 		       : http_refuse(http, "Invalid request.");
@@ -70,6 +73,13 @@ static int on_header_value(http_parser *parser, const char *at, size_t len)
 {
 	struct http *http = of(parser);
 
+	for (size_t i = 0; i < len; i++)
+		if (!isascii((unsigned char)at[i]))
+			return http_refuse(http,
+					   "Invalid header. Reason: Header contains invalid "
+					   "characters. Key: invalid utf-8 sequence of 1 bytes "
+					   "from index %zu",
+					   http->name_len + 2 + http->value_len + i);
 	if (add(http->value, &http->value_len, sizeof(http->value), at, len))
 		return 0;
 	return http_refuse(http, "Invalid header. Reason: Invalid content length. Header: %s: %s",
@@ -225,6 +235,7 @@ static ssize_t consume(void *front, const uint8_t *bytes, size_t count)
 	size_t taken;
 
 	drop_descriptors(http);
+	http->bytes = (const char *)bytes;
 	if (begins_with_space(http, bytes))
 		http_refuse(http, "Invalid request.");
 	taken = http->refusal[0]

@@ -10,6 +10,7 @@
 struct http {
 	struct connection *connection;
 	http_parser parser;
+	const char *bytes; /* what it is reading just now */
 	char url[HTTP_LINE_MAX];
 	size_t url_len;
 	char name[HTTP_LINE_MAX], value[HTTP_LINE_MAX]; /* of the header that is being read */

@@ -132,7 +132,8 @@ static const char *find_place(const char *text, size_t len, const struct field_e
 		return key_end;
 	case PLACE_MEMBER:
 		skip_value(&cursor);
-		skip_mark(&cursor, '}');
+		if (!skip_mark(&cursor, '}'))
+			skip_mark(&cursor, ']');
 		return cursor.at;
 	case PLACE_VALUE:
 		return refused_value(cursor, why->text);

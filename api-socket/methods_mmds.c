@@ -22,7 +22,7 @@ static const struct field config_table[] = {
 	FIELD(struct mmds_config_request, network_interfaces, FIELD_STRINGS, FIELD_REQUIRED,
 	      .help = "the interfaces that it answers on"),
 	FIELD(struct mmds_config_request, ipv4_address, FIELD_STRING, FIELD_OPTIONAL,
-	      .check = check_address, .check_early = true,
+	      .check = check_address, .check_early = true, .expected = "IPv4 address",
 	      .help = "its address; default 169.254.169.254"),
 	FIELD(struct mmds_config_request, imds_compat, FIELD_BOOL, FIELD_DEFAULTED,
 	      .help = "answer in text, whatever was asked for"),

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api-socket/config_file.h"
 #include "api-socket/controller.h"
 #include "api-socket/server.h"
 #include "api-socket/version.h"
@@ -21,7 +22,8 @@ struct api {
 	struct run run; /* the machine's surroundings; the machine is the controller's */
 	struct controller *controller;
 	struct api_server *server;
-	bool failed; /* a request left nothing to go on with */
+	bool bad_config; /* what the options say cannot be */
+	bool failed;	 /* a request left nothing to go on with */
 };
 
 /* The machine's life -----------------------------------------------------------------------------*/
@@ -91,6 +93,62 @@ static int start_serving(struct api *api, struct error *err)
 	return api->options.no_api ? 0 : api_server_create(&api->server, &params, err);
 }
 
+/* Options that are requests in another form. */
+static int apply_logger(struct api *api, struct error *err)
+{
+	const struct api_options *options = &api->options;
+	json_t *body = json_object();
+	int ret = 0;
+
+	if (options->log_path)
+		json_object_set_new(body, "log_path", json_string(options->log_path));
+	if (options->level)
+		json_object_set_new(body, "level", json_string(options->level));
+	if (options->module)
+		json_object_set_new(body, "module", json_string(options->module));
+	if (options->show_level)
+		json_object_set_new(body, "show_level", json_true());
+	if (options->show_log_origin)
+		json_object_set_new(body, "show_log_origin", json_true());
+	if (json_object_size(body))
+		ret = config_file_apply(api->controller, "logger.put", body, err);
+	json_decref(body);
+	return ret;
+}
+
+static int apply_options(struct api *api, struct error *err)
+{
+	const struct api_options *options = &api->options;
+	int ret = apply_logger(api, err);
+
+	if (ret == 0 && options->metrics_path) {
+		json_t *body = json_pack("{s:s}", "metrics_path", options->metrics_path);
+
+		ret = config_file_apply(api->controller, "metrics.put", body, err);
+		json_decref(body);
+	}
+	if (ret == 0 && options->metadata)
+		ret = config_file_load_metadata(api->controller, options->metadata, err);
+	if (ret == 0 && options->config_file)
+		ret = config_file_load(api->controller, options->config_file, err);
+	return ret == 0 && options->config_file ? config_file_start(api->controller, err) : ret;
+}
+
+static uint64_t micros(clockid_t clock)
+{
+	return clock_now_ns(clock) / 1000;
+}
+
+/* How long this process took to get here, if who started it says when that was. */
+static void measure_startup(const struct api_options *options, struct controller_params *params)
+{
+	if (options->start_time_us)
+		params->startup_us = micros(CLOCK_MONOTONIC) - options->start_time_us;
+	if (options->start_time_cpu_us)
+		params->startup_cpu_us = micros(CLOCK_PROCESS_CPUTIME_ID) -
+					 options->start_time_cpu_us + options->parent_cpu_time_us;
+}
+
 static int set_up(struct api *api, const struct controller_host *host, struct error *err)
 {
 	struct controller_params params = {
@@ -98,14 +156,21 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 		.timeline = api->run.timeline,
 		.id = api->options.id,
 		.mmds_max = api->options.mmds_max,
+		.boot_timer = api->options.boot_timer,
 	};
 	int ret = event_loop_create(&api->run.control, EVENT_LOOP_EPOLL, "control", err);
 
 	if (ret == 0)
 		ret = run_watch_signals(&api->run, err);
 	params.loop = api->run.control;
+	measure_startup(&api->options, &params);
 	if (ret == 0)
 		ret = controller_create(&api->controller, &params, err);
+	/* The socket last: whoever finds it finds a microVM that is what the options say. */
+	if (ret == 0) {
+		ret = apply_options(api, err);
+		api->bad_config = ret < 0;
+	}
 	return ret < 0 ? ret : start_serving(api, err);
 }
 
@@ -146,7 +211,7 @@ static int serve(struct api *api)
 	if (!api->options.no_seccomp && guard_setup(api->options.seccomp_filter, &err) < 0)
 		return fail(EXIT_BAD_CONFIG, &err);
 	if (set_up(api, &host, &err) < 0) {
-		status = fail(EXIT_GENERIC, &err);
+		status = fail(api->bad_config ? EXIT_BAD_CONFIG : EXIT_GENERIC, &err);
 	} else {
 		event_loop_run(api->run.control);
 		terminal_restore();
@@ -167,29 +232,13 @@ static void print_version(void)
 	       ", which speaks the API of that Firecracker\n");
 }
 
-/* What is parsed so that it is refused by name. */
+/* What there is not yet is refused by name. */
 static int check_supported(const struct api_options *options, struct error *err)
 {
-	const struct {
-		bool given;
-		const char *name;
-	} missing[] = {
-		{ options->config_file != NULL, "config-file" },
-		{ options->metadata != NULL, "metadata" },
-		{ options->boot_timer, "boot-timer" },
-		{ options->log_path != NULL, "log-path" },
-		{ options->level != NULL, "level" },
-		{ options->module != NULL, "module" },
-		{ options->show_level, "show-level" },
-		{ options->show_log_origin, "show-log-origin" },
-		{ options->metrics_path != NULL, "metrics-path" },
-		{ options->describe_snapshot != NULL, "describe-snapshot" },
-		{ options->snapshot_version, "snapshot-version" },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(missing); i++)
-		if (missing[i].given)
-			return error_set(err, EINVAL, "--%s is not supported yet", missing[i].name);
+	if (options->describe_snapshot)
+		return error_set(err, EINVAL, "--describe-snapshot is not supported yet");
+	if (options->snapshot_version)
+		return error_set(err, EINVAL, "--snapshot-version is not supported yet");
 	return 0;
 }
 

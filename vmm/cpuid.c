@@ -3,6 +3,8 @@
 #include <asm/kvm_para.h>
 #include <sys/ioctl.h>
 
+#include "vmm/cpu_template.h"
+
 #define BIT(n) (1u << (n))
 
 enum reg { EAX, EBX, ECX, EDX };
@@ -241,8 +243,9 @@ void cpuid_set_vcpu(struct cpuid *cpuid, unsigned int index)
 }
 
 void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_count,
-		       bool tsc_deadline)
+		       bool tsc_deadline, const struct cpu_template *cpu)
 {
+	source->cpu = cpu;
 	source->kvm = kvm;
 	source->vcpu_count = vcpu_count;
 	source->tsc_deadline = tsc_deadline;
@@ -255,6 +258,13 @@ static int read_supported(struct cpuid_source *source, struct error *err)
 	source->table.nent = CPUID_ENTRIES_MAX;
 	if (ioctl(source->kvm, KVM_GET_SUPPORTED_CPUID, &source->table) < 0)
 		return error_set_errno(err, errno, "KVM_GET_SUPPORTED_CPUID");
+	/* First what the template wants, then what no guest of ours may have all the same. */
+	if (source->cpu) {
+		int ret = cpu_template_apply_cpuid(source->cpu, &source->table, err);
+
+		if (ret < 0)
+			return ret;
+	}
 	cpuid_filter(&source->table, source->vcpu_count, source->tsc_deadline);
 	source->is_read = true;
 	return 0;

@@ -24,11 +24,14 @@ void cpuid_filter(struct cpuid *cpuid, unsigned int vcpu_count, bool tsc_deadlin
 /* Sets the fields that differ from vCPU to vCPU. */
 void cpuid_set_vcpu(struct cpuid *cpuid, unsigned int index);
 
+struct cpu_template;
+
 /* One reading of the host for all vCPUs of a machine: the first that asks does it. */
 struct cpuid_source {
 	int kvm; /* /dev/kvm */
 	unsigned int vcpu_count;
 	bool tsc_deadline;
+	const struct cpu_template *cpu; /* NULL: as the host's */
 
 	pthread_mutex_t lock;
 	bool is_read;
@@ -36,7 +39,7 @@ struct cpuid_source {
 };
 
 void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_count,
-		       bool tsc_deadline);
+		       bool tsc_deadline, const struct cpu_template *cpu);
 
 /* The CPUID of one vCPU. Any thread. */
 must_check int cpuid_source_get(struct cpuid_source *source, unsigned int index, struct cpuid *out,

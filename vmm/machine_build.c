@@ -4,6 +4,7 @@
 #include <sys/sysinfo.h>
 
 #include "virtio/virtio_device.h"
+#include "vmm/cpu_template.h"
 #include "vmm/machine_priv.h"
 
 /* mmap would promise any amount; the guest would find out page by page. */
@@ -56,6 +57,18 @@ static int create_vm(struct machine *machine, struct error *err)
 	return ret;
 }
 
+static int check_capabilities(const struct machine *machine, struct error *err)
+{
+	const struct cpu_template *cpu = machine->config->cpu;
+
+	for (unsigned int i = 0; cpu && i < cpu->capability_count; i++)
+		if (kvm_check_extension(&machine->kvm, (int)cpu->capabilities[i]) <= 0)
+			return error_set(err, ENOTSUP,
+					 "CPU template: this host's KVM lacks capability %u",
+					 cpu->capabilities[i]);
+	return 0;
+}
+
 /* The threads read the host's CPUID while this one makes the VM, and make their vCPUs while it goes on
  * with the devices. */
 static int start_vcpus(struct machine *machine, struct error *err)
@@ -63,7 +76,8 @@ static int start_vcpus(struct machine *machine, struct error *err)
 	unsigned int count = machine->config->vcpus;
 
 	cpuid_source_init(&machine->cpuid, machine->kvm.fd, count,
-			  kvm_check_extension(&machine->kvm, KVM_CAP_TSC_DEADLINE_TIMER));
+			  kvm_check_extension(&machine->kvm, KVM_CAP_TSC_DEADLINE_TIMER),
+			  machine->config->cpu);
 	vcpu_setup_kick_signal();
 	for (unsigned int i = 0; i < count; i++) {
 		int ret = vcpu_start(&machine->vcpus[i], i, &machine->vcpu_host, err);
@@ -125,7 +139,8 @@ static int create_parts(struct machine *machine, struct error *err)
 {
 	int ret;
 
-	if ((ret = kvm_open(&machine->kvm, err)) < 0 || (ret = start_vcpus(machine, err)) < 0 ||
+	if ((ret = kvm_open(&machine->kvm, err)) < 0 ||
+	    (ret = check_capabilities(machine, err)) < 0 || (ret = start_vcpus(machine, err)) < 0 ||
 	    (ret = start_loops(machine, err)) < 0 || (ret = create_vm(machine, err)) < 0)
 		return ret;
 	create_vcpus(machine);

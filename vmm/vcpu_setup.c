@@ -2,6 +2,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "vmm/cpu_template.h"
 #include "vmm/vcpu_priv.h"
 
 #define MSR_IA32_MISC_ENABLE 0x1a0
@@ -81,6 +82,35 @@ static int set_msrs(struct vcpu *vcpu, struct error *err)
 	return 0;
 }
 
+/* One that this host does not know is a template for another one. */
+static int modify_msr(struct vcpu *vcpu, const struct msr_modifier *modifier, struct error *err)
+{
+	struct {
+		uint32_t nmsrs;
+		uint32_t pad;
+		struct kvm_msr_entry entry;
+	} msr = { .nmsrs = 1, .entry.index = modifier->index };
+
+	if (ioctl(vcpu->fd, KVM_GET_MSRS, &msr) != 1)
+		return error_set(err, ENOTSUP, "CPU template: this host has no MSR %#x",
+				 modifier->index);
+	msr.entry.data = bit_modifier_apply(&modifier->bits, msr.entry.data);
+	if (ioctl(vcpu->fd, KVM_SET_MSRS, &msr) != 1)
+		return error_set(err, ENOTSUP, "CPU template: MSR %#x cannot be %#llx here",
+				 modifier->index, msr.entry.data);
+	return 0;
+}
+
+static int modify_msrs(struct vcpu *vcpu, struct error *err)
+{
+	const struct cpu_template *cpu = vcpu->host->cpuid->cpu;
+	int ret = 0;
+
+	for (unsigned int i = 0; cpu && i < cpu->msr_count && ret == 0; i++)
+		ret = modify_msr(vcpu, &cpu->msrs[i], err);
+	return ret;
+}
+
 int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err)
 {
 	const struct kvm *kvm = vcpu->host->kvm;
@@ -96,5 +126,7 @@ int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err)
 	}
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0)
 		return error_set_errno(err, errno, "vCPU %u: KVM_SET_CPUID2", vcpu->index);
-	return set_msrs(vcpu, err);
+	if (set_msrs(vcpu, err) < 0)
+		return err->code;
+	return modify_msrs(vcpu, err);
 }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 
 struct mmds;
+struct cpu_template;
 #include "base/token_bucket.h"
 
 #define VM_DRIVES_MAX 16u
@@ -91,7 +92,8 @@ struct vm_config {
 	unsigned int init_arg_count;
 
 	unsigned int vcpus;
-	uint64_t memory; /* bytes, a multiple of the page size */
+	const struct cpu_template *cpu; /* what changes of the host's processor; NULL: nothing */
+	uint64_t memory;		/* bytes, a multiple of the page size */
 
 	struct drive_config drives[VM_DRIVES_MAX]; /* vda, vdb, ... in this order */
 	unsigned int drive_count;
@@ -108,6 +110,7 @@ struct vm_config {
 	bool no_rng; /* Firecracker's API has an entropy device only when asked */
 	struct rng_config rng;
 
+	bool log_boot_time; /* one line when the guest's init says that it runs */
 	bool has_console;
 	struct bucket_config
 		serial_limit; /* of the serial port's output, bytes; the rest is dropped */

@@ -1,13 +1,13 @@
 """What is asked of Firecracker and of mayfly, in the same order and in every phase: the table of the differential
 test. A scenario is a life of one monitor; a request is (method, path, body). {DIR} is a folder of the scenario's
-own, {SPIN} a payload kernel that runs for ever."""
+own, with disk, an empty file, and spin.elf, a payload kernel that runs for ever."""
 
 import json
 
 DRIVE = {"drive_id": "a", "is_root_device": False, "path_on_host": "{DIR}/disk"}
 MACHINE = {"vcpu_count": 1, "mem_size_mib": 128}
 BUCKET = {"size": 1000, "refill_time": 100}
-KERNEL = {"kernel_image_path": "{SPIN}"}
+KERNEL = {"kernel_image_path": "{DIR}/spin.elf"}
 
 
 def with_(base, **more):

@@ -1,6 +1,8 @@
 """The API socket with payload guests: a start by hand, the command line, bad clients."""
 
+import json
 import os
+import random
 import signal
 
 from api import Client, Served
@@ -133,3 +135,143 @@ def api_client_that_never_reads(t):
     holds("a flood that is held up", sent < 1 << 26, str(sent))
     for _ in range(100):
         vm.get("/")
+
+
+# The configuration file and the other options ---------------------------------------------------------
+
+
+def config(t, payload="byte", **more):
+    whole = {"boot-source": {"kernel_image_path": artefact(f"payload/{payload}.elf")},
+             "drives": [{"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.file("disk", size=1 << 20)}],
+             "machine-config": {"vcpu_count": 1, "mem_size_mib": 128}, **more}
+    return t.file("config.json", json.dumps(whole).encode())
+
+
+@test("native")
+def api_config_file_without_api(t):
+    vm = Vm(t, f"--config-file={config(t)}", "--no-api").ends(0)
+    contains("guest's output", vm.text(), "M")
+
+
+@test("native")
+def api_config_file_with_api(t):
+    vm = Served(t, "--config-file", config(t, "spin"))
+    equal("state", vm.get("/")["state"], "Running")
+    vm.refused("PUT", "/machine-config", {"vcpu_count": 1, "mem_size_mib": 128}, "after starting")
+
+
+def refused_config(t, path, *words, status=152):
+    vm = Vm(t, "--config-file", path, "--no-api").ends(status)
+    contains("messages", vm.errors(), *words)
+
+
+@test("native")
+def api_config_files_that_cannot_be(t):
+    refused_config(t, t.path("nowhere.json"), "nowhere.json", "No such file")
+    refused_config(t, t.file("a.json", b"{"), "EOF while parsing an object at line 1 column 1")
+    refused_config(t, t.file("b.json", b"[]"), "no JSON object")
+    refused_config(t, t.file("c.json", b"{}"), "missing field `boot-source`")
+    refused_config(t, config(t, drives={}), "drives: it is no list")
+    refused_config(t, config(t, drives=[{"drive_id": "a"}]), "drives[0]: missing field `is_root_device`")
+    refused_config(t, config(t, **{"machine-config": {"vcpu_count": 0, "mem_size_mib": 1}}), "machine-config:", "vCPUs")
+    refused_config(t, config(t, vsock={"guest_cid": 3}), "vsock: missing field `uds_path`")
+    refused_config(t, t.path(""), "no file of at most")
+
+
+@test("native")
+def api_options_that_cannot_be(t):
+    for args, words in [(["--no-api"], "config-file"), (["--api-sock"], "requires a value"), (["--nothing"], "nothing"),
+                        (["--id", "a_b"], "letters, digits and hyphens"), (["--id="], "1 to 64"),
+                        (["--enable-pci"], "no PCI"), (["--api-sock", "a", "--api-sock=b"], "more than once"),
+                        (["--http-api-max-payload-size", "x"], "not a number"), (["--no-api=1"], "takes no value"),
+                        (["--no-seccomp", "--seccomp-filter", "x"], "cannot be used together")]:
+        contains(f"messages of {args}", Vm(t, *args).ends(153).errors(), words)
+
+
+@test("native")
+def api_log_and_metrics(t):
+    log, metrics = t.path("log"), t.path("metrics")
+    vm = Served(t, "--id", "vm7", "--log-path", log, "--level", "Info", "--show-level", "--metrics-path", metrics)
+    configure(vm, t)
+    vm.refused("PUT", "/metrics", {"metrics_path": metrics}, "Reinitialization of metrics not allowed.")
+    vm.start()
+    vm.put("/actions", {"action_type": "FlushMetrics"})
+    vm.client.call("GET", "/nothing")
+    vm.get("/version")
+    text = vm.client.call("GET", "/metrics/prometheus")
+    equal("status", text.status, 200)
+    contains("metrics as text", text.body, "# TYPE mayfly_put_api_requests_drive_count_total counter\n",
+             "mayfly_put_api_requests_metrics_fails_total 1\n", 'mayfly_block_read_bytes_total{id="rootfs"} 0\n')
+    vm.signal(signal.SIGTERM)
+    vm.ends(128 + signal.SIGTERM)
+    with open(log) as file:
+        contains("the log", file.read(), "[vm7:", ":INFO] api: boot.put: done")
+    with open(metrics) as file:
+        lines = [json.loads(line) for line in file]
+    equal("lines of metrics", len(lines), 2)
+    equal("drives put", [line["put_api_requests"]["drive_count"] for line in lines], [1, 0])
+    equal("versions asked for", [line["get_api_requests"]["vmm_version_count"] for line in lines], [0, 1])
+    equal("groups", [name in lines[0] for name in ("block", "block_rootfs", "vcpu", "uart", "events")], [True] * 5)
+
+
+@test("native")
+def api_a_log_that_nobody_reads(t):
+    """A full pipe stops nothing; what found no room is counted."""
+    os.mkfifo(t.path("log"))
+    reader = os.open(t.path("log"), os.O_RDONLY | os.O_NONBLOCK)
+    vm = Served(t, "--log-path", t.path("log"), "--level", "Info")
+    for _ in range(3000):
+        vm.get("/version")
+    body = vm.client.call("GET", "/metrics/prometheus").body
+    line = next(line for line in body.split("\n") if line.startswith("mayfly_logger_missed_log_count_total "))
+    holds("messages that found no room", int(line.split()[1]) > 0, line)
+    os.close(reader)
+
+
+# Anything in any order --------------------------------------------------------------------------------
+
+
+@test("native", limit=180)
+def api_random_walk(t):
+    """10,000 requests of every kind, starts among them, in an order of chance; then a guest starts as ever."""
+    chance = random.Random(12)
+    vm = Served(t)
+    disk = t.file("disk", size=1 << 20)
+    kernel = artefact("payload/spin.elf")
+    fields = {"drive_id": "a", "iface_id": "n", "id": "p", "is_root_device": True, "path_on_host": disk,
+              "vcpu_count": 1, "mem_size_mib": 64, "kernel_image_path": kernel, "amount_mib": 0, "deflate_on_oom": True,
+              "guest_cid": 3, "uds_path": t.path("v"), "state": "Paused", "level": "Off", "smt": False,
+              "stats_polling_interval_s": 1, "rate_limiter": {}, "network_interfaces": ["n"], "version": "V2",
+              "snapshot_path": t.path("s"), "mem_file_path": t.path("m"), "host_dev_name": "t0", "boot_args": "x",
+              "action_type": "FlushMetrics", "cpuid_modifiers": [], "total_size_mib": 128, "read_only": False}
+    sets = [("machine-config", "vcpu_count mem_size_mib smt"), ("boot-source", "kernel_image_path boot_args"),
+            ("drives/a", "drive_id is_root_device path_on_host rate_limiter"), ("pmem/p", "id path_on_host read_only"),
+            ("network-interfaces/n", "iface_id host_dev_name"), ("vsock", "guest_cid uds_path"),
+            ("balloon", "amount_mib deflate_on_oom stats_polling_interval_s"), ("entropy", "rate_limiter"),
+            ("balloon/statistics", "stats_polling_interval_s"), ("vm", "state"), ("logger", "level"), ("vm/config", ""),
+            ("mmds", "state"), ("mmds/config", "network_interfaces version"), ("actions", "action_type"), ("", ""),
+            ("snapshot/create", "snapshot_path mem_file_path"), ("snapshot/load", "snapshot_path mem_file_path"),
+            ("cpu-config", "cpuid_modifiers"), ("hotplug/memory", "total_size_mib"), ("metrics/prometheus", ""),
+            ("balloon/hinting/start", ""), ("balloon/hinting/status", ""), ("version", ""), ("serial", "")]
+    odd = [None, 0, -1, 1 << 40, "", "x", [], {}, True, 1.5, "Resumed", "InstanceStart", "SendCtrlAltDel"]
+    seen = set()
+    for number in range(10000):
+        path, names = chance.choice(sets)
+        body = {name: fields[name] for name in names.split()}
+        for _ in range(chance.choice([0, 0, 0, 1, 2])):
+            body[chance.choice(list(fields))] = chance.choice(odd)
+        method = chance.choice(["GET", "PUT", "PUT", "PUT", "PATCH", "PATCH", "DELETE"])
+        if path == "network-interfaces/n" and "host_dev_name" in body:
+            body["host_dev_name"] = "t%d" % number  # never to be opened: a start fails by it, and is tried again
+        if path == "snapshot/load" and method == "PUT" and number < 9990:
+            continue
+        answer = vm.client.call(method, "/" + path, body if method in ("PUT", "PATCH") else None)
+        seen.add(answer.status)
+        holds("an answer that there is", answer.status in (200, 204, 400, 413), str(answer))
+    holds("both kinds of answers", {200, 204, 400} <= seen, str(seen))
+    vm.get("/")
+    vm.end()
+    again = Served(t, name="again.sock")
+    configure(again, t, "byte")
+    again.start()
+    again.ends(0)

@@ -1,0 +1,179 @@
+#include "api-socket/config_file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "api-socket/json_text.h"
+#include "api-socket/method.h"
+
+#define FILE_MAX MIB(16)
+
+/* What a file may hold, in the order in which it counts. */
+static const struct {
+	const char *key, *method;
+	bool required;
+	bool is_list;	  /* one request for each element */
+	bool may_be_path; /* a string is the path of another file, with the object */
+} sections[] = {
+	{ "logger", "logger.put", .required = false },
+	{ "metrics", "metrics.put", .required = false },
+	{ "machine-config", "machine.put", .required = false },
+	{ "cpu-config", "cpu.put", .may_be_path = true },
+	{ "boot-source", "boot.put", .required = true },
+	{ "drives", "drive.put", .required = true, .is_list = true },
+	{ "network-interfaces", "net.put", .is_list = true },
+	{ "vsock", "vsock.put", .required = false },
+	{ "balloon", "balloon.put", .required = false },
+	{ "mmds-config", "mmds.config", .required = false },
+	{ "entropy", "entropy.put", .required = false },
+	{ "pmem", "pmem.put", .is_list = true },
+	{ "memory-hotplug", "hotplug.memory.put", .required = false },
+};
+
+/* Reading ---------------------------------------------------------------------------------------*/
+
+/* Not to wait for anybody: what is no file is not read. */
+static char *read_file(const char *path, size_t *len, struct error *err)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	char *text;
+	ssize_t count;
+
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		error_set_errno(err, errno, "cannot open %s", path);
+		return NULL;
+	}
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > FILE_MAX) {
+		error_set(err, EINVAL, "%s is no file of at most %lu MiB", path, FILE_MAX >> 20);
+		return NULL;
+	}
+	text = malloc((size_t)st.st_size + 1);
+	count = text ? retry_eintr(read(fd, text, (size_t)st.st_size)) : -1;
+	if (count != st.st_size) {
+		error_set(err, EIO, "cannot read all of %s", path);
+		free(text);
+		return NULL;
+	}
+	text[count] = '\0';
+	*len = (size_t)count;
+	return text;
+}
+
+static json_t *read_json(const char *path, struct error *err)
+{
+	size_t len = 0;
+	cleanup_free char *text = read_file(path, &len, err);
+	json_t *tree = text ? json_text_read(text, len, err) : NULL;
+
+	if (text && !tree)
+		error_prefix(err, "%s", path);
+	return tree;
+}
+
+/* Applying --------------------------------------------------------------------------------------*/
+
+int config_file_apply(struct controller *controller, const char *name, json_t *body,
+		      struct error *err)
+{
+	const struct method *method = method_by_name(name);
+	const struct api_input input = { .tree = body };
+	struct field_error why;
+	struct api_reply reply;
+	enum api_outcome outcome;
+
+	if (!method)
+		return error_set(err, ENOTSUP, "it is not supported");
+	outcome = method_call(controller, method, &input, &why, &reply);
+	json_decref(reply.result);
+	if (outcome == API_DONE)
+		return 0;
+	return error_set(err, EINVAL, "%s", outcome == API_BAD_FIELDS ? why.text : reply.err.text);
+}
+
+static int apply_list(struct controller *controller, const char *key, const char *method,
+		      json_t *list, struct error *err)
+{
+	json_t *item;
+	size_t i;
+
+	if (!json_is_array(list))
+		return error_set(err, EINVAL, "%s: it is no list", key);
+	json_array_foreach(list, i, item)
+	{
+		int ret = config_file_apply(controller, method, item, err);
+
+		if (ret < 0) {
+			error_prefix(err, "%s[%zu]", key, i);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static int apply_path(struct controller *controller, const char *method, const char *path,
+		      struct error *err)
+{
+	json_t *body = read_json(path, err);
+	int ret = body ? config_file_apply(controller, method, body, err) : err->code;
+
+	json_decref(body);
+	return ret;
+}
+
+static int apply_section(struct controller *controller, size_t index, json_t *body,
+			 struct error *err)
+{
+	const char *key = sections[index].key, *method = sections[index].method;
+	int ret;
+
+	if (!body || json_is_null(body))
+		return sections[index].required ? error_set(err, EINVAL, "missing field `%s`", key)
+						: 0;
+	if (sections[index].is_list)
+		return apply_list(controller, key, method, body, err);
+	if (sections[index].may_be_path && json_is_string(body))
+		ret = apply_path(controller, method, json_string_value(body), err);
+	else
+		ret = config_file_apply(controller, method, body, err);
+	if (ret < 0)
+		error_prefix(err, "%s", key);
+	return ret;
+}
+
+int config_file_load(struct controller *controller, const char *path, struct error *err)
+{
+	json_t *tree = read_json(path, err);
+	int ret = 0;
+
+	if (!tree)
+		return err->code;
+	if (!json_is_object(tree))
+		ret = error_set(err, EINVAL, "it holds no JSON object");
+	for (size_t i = 0; i < ARRAY_SIZE(sections) && ret == 0; i++)
+		ret = apply_section(controller, i, json_object_get(tree, sections[i].key), err);
+	if (ret < 0)
+		error_prefix(err, "%s", path);
+	json_decref(tree);
+	return ret;
+}
+
+int config_file_load_metadata(struct controller *controller, const char *path, struct error *err)
+{
+	json_t *tree = read_json(path, err);
+	int ret = tree ? config_file_apply(controller, "mmds.put", tree, err) : err->code;
+
+	json_decref(tree);
+	return ret;
+}
+
+int config_file_start(struct controller *controller, struct error *err)
+{
+	json_t *body = json_pack("{s:s}", "action_type", "InstanceStart");
+	int ret = body ? config_file_apply(controller, "action", body, err) : -ENOMEM;
+
+	json_decref(body);
+	return ret;
+}

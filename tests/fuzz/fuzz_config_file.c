@@ -1,0 +1,48 @@
+/* Any bytes as a configuration file. Files and devices that it would name are out of reach. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "api-socket/config_file.h"
+#include "api-socket/controller.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int built(void *opaque, struct machine *machine, struct error *err)
+{
+	(void)opaque;
+	(void)machine;
+	return error_set(err, ENOTSUP, "no guest runs here");
+}
+
+static void nothing(void *opaque)
+{
+	(void)opaque;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct controller_host host = { built, nothing, nothing, NULL };
+	struct controller_params params = { .host = &host, .id = "fuzz", .mmds_max = 4096 };
+	struct controller *controller;
+	struct error err = { 0 };
+	char path[40];
+	int fd;
+
+	if (memmem(data, size, "log_path", 8) || memmem(data, size, "metrics_path", 12) ||
+	    memmem(data, size, "cpu-config\":\"", 13))
+		return 0;
+	fd = memfd_create("config", MFD_CLOEXEC);
+	if (fd < 0 || write(fd, data, size) != (ssize_t)size ||
+	    event_loop_create(&params.loop, EVENT_LOOP_EPOLL, "fuzz", &err) < 0 ||
+	    controller_create(&controller, &params, &err) < 0)
+		abort();
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (config_file_load(controller, path, &err) < 0 && !err.text[0])
+		abort();
+	controller_destroy(controller);
+	event_loop_destroy(params.loop);
+	close_fd(&fd);
+	return 0;
+}
