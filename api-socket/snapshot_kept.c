@@ -14,6 +14,9 @@ static json_t *bucket_tree(const struct bucket_config *bucket)
 
 static json_t *rate_tree(const struct rate_config *rate)
 {
+	if (!(rate->bytes.size && rate->bytes.refill_ms) &&
+	    !(rate->ops.size && rate->ops.refill_ms))
+		return json_null();
 	return json_pack("{s:o, s:o}", "bandwidth", bucket_tree(&rate->bytes), "ops",
 			 bucket_tree(&rate->ops));
 }

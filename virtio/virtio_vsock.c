@@ -152,6 +152,8 @@ static void vsock_save(struct virtio_device *dev, void *out)
 	snprintf(saved->path, sizeof(saved->path), "%s", vsock->host.path);
 }
 
+/* The guest's connections have nobody at the other end any more: it is told as soon as the device starts
+ * (5.10.6.7). A guest without a driver resets the device before it hears of it. */
 static int vsock_load(struct virtio_device *dev, const void *in, struct error *err)
 {
 	const struct virtio_vsock_state *saved = in;
@@ -159,6 +161,7 @@ static int vsock_load(struct virtio_device *dev, const void *in, struct error *e
 	if (saved->cid < VSOCK_CID_MIN || saved->cid > VSOCK_CID_MAX)
 		return error_set(err, EINVAL, "%s: %u is no guest's CID", dev->name, saved->cid);
 	vsock_of(dev)->config.guest_cid = saved->cid;
+	vsock_of(dev)->event_pending = true;
 	return 0;
 }
 

@@ -8,6 +8,7 @@ import native_payloads  # noqa: F401
 import native_pmem  # noqa: F401
 import native_refusals  # noqa: F401
 import native_snapshot  # noqa: F401
+import native_snapshot_devices  # noqa: F401
 import native_taps  # noqa: F401
 import native_terminal  # noqa: F401
 import lab_agent  # noqa: F401
@@ -26,4 +27,5 @@ import lab_powercut  # noqa: F401
 import lab_rate  # noqa: F401
 import lab_sdk  # noqa: F401
 import lab_snapshot  # noqa: F401
+import lab_snapshot_devices  # noqa: F401
 import lab_vsock  # noqa: F401

@@ -234,3 +234,19 @@ LOOPS(virtio_vsock_life, saved_state)
 	cr_assert_eq(ops->load(fake.dev, &state, &err), 0);
 	cr_assert_eq(fake_read(&fake, VIRTIO_MMIO_CONFIG), 77);
 }
+
+/* The guest of a snapshot learns of it without being asked: its connections have nobody any more. */
+LOOPS(virtio_vsock_life, load_tells_of_a_transport_reset)
+{
+	struct virtio_vsock_state state = { .cid = CID };
+	struct vring_used_elem elem;
+	struct error err;
+
+	virtio_device_pause(fake.dev);
+	cr_assert_eq(fake.dev->ops->load(fake.dev, &state, &err), 0);
+	give_event_buffer();
+	virtio_device_resume(fake.dev);
+	cr_assert(fake_wait_used(&event, &elem));
+	cr_assert_eq(*(uint32_t *)fake_ptr(&fake, EVENT_BUFFER, 4),
+		     VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+}
