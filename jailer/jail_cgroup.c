@@ -76,7 +76,7 @@ static int pass_controllers_on(const struct jail *jail, int dir, struct error *e
 static void inherit_cpuset(int parent, int dir)
 {
 	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
-	char text[4096];
+	char text[4096] = "";
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		if (read_file(dir, files[i], text, sizeof(text)) == 0 && text[0])

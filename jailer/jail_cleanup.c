@@ -90,9 +90,8 @@ static int clean(struct cleanup *cleanup, int parent)
 
 	if (ret == 0)
 		ret = jail_record_each(cleanup->dir, true, remove_one, cleanup);
-	if (ret == -ENOENT && cleanup->err->code == 0)
-		ret = 0; /* no record: nothing of ours but maybe an empty folder */
-	else if (ret < 0)
+	/* No record: nothing of ours but maybe an empty folder. */
+	if (ret < 0 && !(ret == -ENOENT && cleanup->err->code == 0))
 		return ret;
 	return remove_folder(cleanup, parent);
 }

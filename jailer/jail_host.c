@@ -43,14 +43,14 @@ static void find_cgroups(struct jail_host *host)
 static int find_misc_minor(const char *wanted)
 {
 	FILE *file = fopen("/proc/misc", "re");
-	char name[64];
-	int minor, found = -1;
+	char number[16], name[64];
+	int found = -1;
 
 	if (!file)
 		return -1;
-	while (found < 0 && fscanf(file, "%d %63s", &minor, name) == 2)
+	while (found < 0 && fscanf(file, "%15s %63s", number, name) == 2)
 		if (strcmp(name, wanted) == 0)
-			found = minor;
+			found = (int)strtol(number, NULL, 10);
 	fclose(file);
 	return found;
 }

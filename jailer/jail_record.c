@@ -77,13 +77,13 @@ int jail_record_process(int record, int proc, pid_t pid)
 
 bool jail_record_runs(const char *text)
 {
-	unsigned long long now, then;
+	unsigned long long now = 0;
 	int proc cleanup_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	char pid[16];
+	char pid[16], start[24];
 
-	if (proc < 0 || sscanf(text, "%15[0-9] %llu", pid, &then) != 2)
+	if (proc < 0 || sscanf(text, "%15[0-9] %23[0-9]", pid, start) != 2)
 		return false;
-	return read_start(proc, pid, &now) == 0 && now == then;
+	return read_start(proc, pid, &now) == 0 && now == strtoull(start, NULL, 10);
 }
 
 static char *read_whole(int dir, int *error)
