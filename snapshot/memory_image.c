@@ -141,8 +141,8 @@ static int add_page(struct image_writer *writer, const uint8_t *page, uint64_t a
 {
 	int ret = 0;
 
-	if (writer->len == EXTENT_MAX || writer->at + writer->len != at ||
-	    writer->from + writer->len != page)
+	if (writer->len == EXTENT_MAX || (writer->len > 0 && (writer->at + writer->len != at ||
+							      writer->from + writer->len != page)))
 		ret = flush(writer);
 	if (ret < 0)
 		return ret;
