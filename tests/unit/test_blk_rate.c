@@ -71,60 +71,77 @@ BOTH(only_data_is_bytes, .bytes = { 8192, 0, 3600000 })
 	cr_expect_eq(used_now(&fake), 0);
 }
 
-/* Each exactly when its token is there: none early, and unless the machine was busy, at once. */
+/* Each when its token is there: none early, and the one whose timer was least late at once. */
 BOTH(what_waits_comes_in_time, .ops = { 1, 0, 20 })
 {
-	uint64_t latest = 0, soonest = UINT64_MAX, start;
+	const uint64_t start = clock_ns();
+	uint64_t soonest = UINT64_MAX;
 	struct vring_used_elem elem;
 
 	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
-	start = clock_ns();
 	for (uint64_t i = 1; i <= 10; i++) {
-		uint64_t now;
+		uint64_t due;
 
 		offer(&fake, VIRTIO_BLK_T_IN, i, 512);
-		while (!fake_used(&fake, &elem))
+		do {
+			due = drive()->limiter.due;
 			event_loop_run_once(fake.loop, true);
-		now = clock_ns();
-		/* The first token was taken a little before `start`. */
-		cr_expect_geq(now + 2 * MS, start + i * 20 * MS, "request %lu", i);
-		latest = now - start;
-		if (now > start + i * 20 * MS && now - start - i * 20 * MS < soonest)
-			soonest = now - start - i * 20 * MS;
-		else if (now <= start + i * 20 * MS)
-			soonest = 0;
+		} while (!fake_used(&fake, &elem));
+		cr_expect_geq(clock_ns(), start + i * 20 * MS, "request %lu", i);
+		if (due) /* 0: the machine stopped for so long that there was nothing to wait for */
+			soonest = MIN(soonest, clock_ns() - due);
 		cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA, 8), i);
 	}
 	cr_expect_lt(soonest, 5 * MS);
-	cr_expect_geq(latest + 2 * MS, 200 * MS);
 	cr_expect_geq(counter(BLK_RATE_LIMITER_EVENTS), 1);
 }
 
-/* 6.4 MiB/s by 4 KiB, eight at a time: within 3 % over a second, whatever each timer does. */
+/* Eight requests of 4 KiB at a time. */
+struct flow {
+	uint64_t bytes;
+	uint64_t now;
+	uint64_t stops; /* ns in which a busy machine did not let the loop run */
+	bool settled;	/* all tokens are spent, and it has only just been so */
+};
+
+static void turn(struct flow *flow)
+{
+	const uint64_t before = flow->now;
+	struct vring_used_elem elem;
+
+	event_loop_run_once(fake.loop, true);
+	while (fake_used(&fake, &elem)) {
+		flow->bytes += 4096;
+		offer(&fake, VIRTIO_BLK_T_IN, 0, 4096);
+	}
+	flow->now = clock_ns();
+	if (flow->now - before > 20 * MS)
+		flow->stops += flow->now - before;
+	flow->settled = rate_limiter_waits(&drive()->limiter) && flow->now - before < 5 * MS;
+}
+
+/* 6.25 MiB/s: within 3 % over a second, whatever each timer does. Only stops, in which the bucket of
+ * 80 ms may be full, take what no timer can give back. */
 BOTH(the_rate_is_what_was_asked_for, .bytes = { 524288, 65536, 80 })
 {
-	struct vring_used_elem elem;
-	uint64_t start, elapsed, bytes = 0;
-	double wanted;
+	const double rate = 524288.0 / 80 / (double)MS;
+	struct flow flow = { .now = clock_ns() };
+	uint64_t start, elapsed;
 
-	for (unsigned int i = 0; i < 144; i++) /* bucket and burst */
-		cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 4096, NULL), VIRTIO_BLK_S_OK);
 	for (unsigned int i = 0; i < 8; i++)
 		offer(&fake, VIRTIO_BLK_T_IN, 0, 4096);
-	start = clock_ns();
+	while (flow.bytes < 524288 + 65536 || !flow.settled)
+		turn(&flow);
+	start = flow.now;
+	flow.bytes = flow.stops = 0;
 	do {
-		event_loop_run_once(fake.loop, true);
-		while (fake_used(&fake, &elem)) {
-			bytes += 4096;
-			offer(&fake, VIRTIO_BLK_T_IN, 0, 4096);
-		}
-		elapsed = clock_ns() - start;
-	} while (elapsed < 1000 * MS);
-	wanted = 524288.0 / 80 * (double)elapsed / (double)MS;
-	cr_expect_leq((double)bytes, wanted * 1.03, "%lu of %.0f", bytes, wanted);
-	/* Only a stop of 80 ms, in which the bucket is full again, takes what no timer can give
-	 * back. */
-	cr_expect_geq((double)bytes, wanted * 0.97, "%lu of %.0f", bytes, wanted);
+		turn(&flow);
+		elapsed = flow.now - start;
+	} while (elapsed < 10000 * MS && (elapsed < 1000 * MS + flow.stops || !flow.settled));
+	cr_expect_leq((double)flow.bytes, rate * (double)elapsed * 1.03, "%lu in %lu ns",
+		      flow.bytes, elapsed);
+	cr_expect_geq((double)flow.bytes, rate * (double)(elapsed - flow.stops) * 0.97,
+		      "%lu in %lu ns, stopped for %lu of them", flow.bytes, elapsed, flow.stops);
 }
 
 BOTH(larger_than_the_bucket_is_neither_refused_nor_free, .bytes = { 4096, 0, 20 })
@@ -133,7 +150,7 @@ BOTH(larger_than_the_bucket_is_neither_refused_nor_free, .bytes = { 4096, 0, 20 
 
 	/* The first finds it full; the second waits until 12 KiB are paid off and it is full again. */
 	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 16384, NULL), VIRTIO_BLK_S_OK);
-	cr_expect_lt(clock_ns() - start, 60 * MS);
+	cr_expect_eq(counter(BLK_THROTTLED), 0);
 	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 16384, NULL), VIRTIO_BLK_S_OK);
 	cr_expect_geq(clock_ns() - start, 80 * MS);
 }
@@ -212,7 +229,6 @@ ENGINES(blk_rate, no_queue_starves, .num_queues = 2, .rate.bytes = { 16384, 0, 4
 {
 	struct fake_driver other = fake;
 	unsigned int large = 0, small = 0;
-	const uint64_t start = clock_ns();
 	struct vring_used_elem elem;
 
 	fake_write(&fake, VIRTIO_MMIO_STATUS, 0);
@@ -227,7 +243,8 @@ ENGINES(blk_rate, no_queue_starves, .num_queues = 2, .rate.bytes = { 16384, 0, 4
 	offer(&fake, VIRTIO_BLK_T_IN, 0, 16384);
 	for (int i = 0; i < 16; i++)
 		offer(&other, VIRTIO_BLK_T_IN, 0, 512);
-	while (clock_ns() - start < 200 * MS) {
+	/* What fits into 200 ms, however long it takes here. */
+	while (large * 16384 + small * 512 < 50 * 16384) {
 		event_loop_run_once(fake.loop, true);
 		while (fake_used(&fake, &elem)) {
 			large++;
