@@ -55,7 +55,7 @@ enum net_counter {
 struct net_held {
 	uint16_t head;
 	uint16_t iovs;
-	uint32_t bytes;
+	uint32_t bytes; /* its room for frames; at most NET_FRAME_ROOM */
 };
 
 /*

@@ -31,6 +31,7 @@ static int hold_chain(struct net_pair *pair)
 	struct virtqueue *ring = &net_rx_queue(pair)->ring;
 	struct virtqueue_chain chain;
 	uint64_t bytes;
+	uint32_t room;
 	int ret;
 
 	make_room(pair);
@@ -43,10 +44,12 @@ static int hold_chain(struct net_pair *pair)
 					      : "receive buffer smaller than a header";
 		return -EINVAL;
 	}
+	/* No frame needs more of it; so no sum of them, over a few chains of 4 GiB, wraps around. */
+	room = (uint32_t)MIN(bytes, (uint64_t)NET_FRAME_ROOM);
 	pair->held[(pair->first_held + pair->held_count++) % NET_RX_IOVS] =
-		(struct net_held){ chain.head, (uint16_t)chain.writable, (uint32_t)bytes };
+		(struct net_held){ chain.head, (uint16_t)chain.writable, room };
 	pair->iov_count += chain.writable;
-	pair->held_bytes += (uint32_t)MIN(bytes, (uint64_t)NET_FRAME_ROOM);
+	pair->held_bytes += room;
 	return 1;
 }
 
@@ -84,7 +87,7 @@ static void push_first(struct net_pair *pair, uint32_t written)
 	pair->held_count--;
 	pair->first_iov += chain.iovs;
 	pair->iov_count -= chain.iovs;
-	pair->held_bytes -= MIN(chain.bytes, NET_FRAME_ROOM);
+	pair->held_bytes -= chain.bytes;
 }
 
 /* 5.1.6.4.1: what the host's header says, but for what only we know. */

@@ -55,6 +55,32 @@ Test(virtio_net_lies, a_receive_buffer_outside_memory)
 	expect_broken(&fake);
 }
 
+/* The same memory again and again, 4 GiB but a byte, behind a buffer of 100: their sum has 33 bits. */
+Test(virtio_net_lies, receive_buffers_of_four_GiB_are_not_added_up)
+{
+	const uint64_t much = 0x10000000;
+	struct fake_buffer buffers[64];
+	struct vring_used_elem elem;
+	struct error err = { 0 };
+
+	cr_assert_eq(guest_memory_add(&fake.mem, much, MIB(64), &err), 0, "%s", err.text);
+	for (unsigned int i = 0; i < 64; i++)
+		buffers[i] = (struct fake_buffer){ much, MIB(64) - (i == 63), true };
+	for (unsigned int round = 0; round < 3; round++) {
+		post(RX_DATA, 100);
+		fake_indirect(&fake, TX_DATA, buffers, 64);
+		fake_kick(&fake);
+		from_network(0, round, 300);
+		cr_assert(fake_wait_used(&fake, &elem));
+		cr_expect_eq(elem.len, 100);
+		cr_assert(fake_wait_used(&fake, &elem));
+		cr_expect_eq(elem.len, NET_HEADER + 200);
+		cr_expect(holds_frame(RX_DATA + NET_HEADER, round, 0, 100 - NET_HEADER));
+		cr_expect(holds_frame(much, round, 100 - NET_HEADER, 200 + NET_HEADER));
+	}
+	cr_expect_not(is_broken());
+}
+
 Test(virtio_net_lies, a_lie_behind_honest_buffers)
 {
 	for (uint32_t i = 0; i < 8; i++)
