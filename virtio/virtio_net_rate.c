@@ -15,7 +15,8 @@ void net_tx_resume(struct rate_limiter *limiter)
 	struct virtio_net *net = container_of(limiter, struct virtio_net, tx_limiter);
 
 	net_count(net, NET_TX_LIMITER_EVENTS, 1);
-	for (unsigned int i = 0; i < net->active_pairs; i++)
+	/* All of them: what waited in a pair that was put aside meanwhile is dropped there. */
+	for (unsigned int i = 0; i < net->pair_count; i++)
 		virtio_queue_resume(net_tx_queue(&net->pairs[i]));
 }
 
