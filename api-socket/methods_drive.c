@@ -157,11 +157,20 @@ static int put_drive(struct controller *controller, struct api_request *request,
 /* What is shown of the drive from now on. */
 static void remember_image(struct kept *kept, struct api_request *request)
 {
-	struct drive_request *drive = kept->data;
+	const struct drive_patch_request *patch = request->data;
+	struct opt_file *file = &((struct drive_request *)kept->data)->path_on_host;
 	json_t *path = json_object_get(request->tree, "path_on_host");
 
-	if (json_object_set(kept->tree, "path_on_host", path) == 0 && json_is_string(path))
-		drive->path_on_host.path = json_string_value(path);
+	/* The old path goes with the text that it is part of. */
+	if (json_object_set(kept->tree, "path_on_host", path) < 0)
+		return;
+	close_fd(&file->fd);
+	*file = (struct opt_file){
+		.path = json_string_value(path),
+		.fd = patch->path_on_host.fd >= 0
+			      ? fcntl(patch->path_on_host.fd, F_DUPFD_CLOEXEC, 3)
+			      : -1,
+	};
 }
 
 static int patch_image(struct controller *controller, unsigned int index,

@@ -4,9 +4,11 @@ import json
 import os
 import random
 import signal
+import socket
+import struct
 
 from api import Client, Served
-from harness import artefact, becomes, contains, equal, holds, test
+from harness import artefact, becomes, contains, equal, holds, lacks, test
 from vm import Vm
 
 
@@ -56,6 +58,39 @@ def api_start_that_fails_can_be_tried_again(t):
     configure(vm, t, "byte")
     vm.start()
     vm.ends(0)
+
+
+def packed(value):
+    """MessagePack, as far as it is needed here."""
+    if isinstance(value, str):
+        return struct.pack("BB", 0xd9, len(value)) + value.encode()
+    if isinstance(value, list):
+        return bytes([0x90 | len(value)]) + b"".join(map(packed, value))
+    if isinstance(value, dict):
+        return bytes([0x80 | len(value)]) + b"".join(packed(key) + packed(item) for key, item in value.items())
+    return bytes([value])
+
+
+@test("native")
+def api_drive_patched_by_descriptor(t):
+    """What is shown of the drive is the descriptor then, not the path that it had; and the other way round."""
+    vm = Served(t)
+    configure(vm, t)
+    vm.start()
+    fd = os.open(t.file("other", size=2 << 20), os.O_RDWR)
+    with socket.socket(socket.AF_UNIX) as rpc:
+        rpc.settimeout(10)
+        rpc.connect(vm.path)
+        change = {"drive_id": "rootfs", "path_on_host": {"fd": 0}}
+        socket.send_fds(rpc, [packed([0, 1, "drive.patch", [change]])], [fd])
+        equal("the answer", rpc.recv(1000), bytes([0x94, 1, 1, 0xc0, 0xc0]))
+    shown = vm.get("/vm/config")["drives"][0]["path_on_host"]
+    equal("what is shown", list(shown), ["fd"])
+    held = f"/proc/{vm.process.pid}/fd"
+    equal("its file", os.readlink(f"{held}/{shown['fd']}"), t.path("other"))
+    vm.patch("/drives/rootfs", {"drive_id": "rootfs", "path_on_host": t.path("disk")})
+    equal("what is shown", vm.get("/vm/config")["drives"][0]["path_on_host"], t.path("disk"))
+    lacks("open files", " ".join(os.readlink(f"{held}/{name}") for name in os.listdir(held)), t.path("other"))
 
 
 # The socket's path ------------------------------------------------------------------------------------
