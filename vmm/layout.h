@@ -26,6 +26,7 @@
 #define LAYOUT_LOW_RAM_END 0x9fc00ul
 #define LAYOUT_ACPI 0xe0000ul
 #define LAYOUT_ACPI_MAX 0x10000ul
+#define LAYOUT_VMGENID 0xe0030ul     /* 16 bytes between RSDP and tables */
 #define LAYOUT_MP_FLOATING 0x9fc00ul /* the last KiB of base memory */
 #define LAYOUT_MPTABLE 0xf0000ul
 #define LAYOUT_MPTABLE_MAX 0x10000ul
@@ -44,6 +45,7 @@
 /* Global system interrupts: pins of the one IOAPIC, numbered from 0. */
 #define LAYOUT_IOAPIC_PINS 48u
 #define LAYOUT_GSI_KEYBOARD 1u
+#define LAYOUT_GSI_EVENTS 3u /* ACPI's generic event device */
 #define LAYOUT_GSI_SERIAL 4u
 #define LAYOUT_GSI_VIRTIO 5u /* one each from here to the last pin: 43 devices */
 #define LAYOUT_VIRTIO_DEVICES_MAX (LAYOUT_IOAPIC_PINS - LAYOUT_GSI_VIRTIO)

@@ -150,6 +150,22 @@ static int load_legacy(struct adoption *adoption, struct error *err)
 	return 0;
 }
 
+/* Another number than the saved one's, wherever this is: in the file of old versions the section is not there. */
+static int load_vmgenid(struct adoption *adoption, struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	const struct state_file *file = &adoption->snapshot->state;
+	struct vmgenid_state state = { 0 };
+	int ret = 0;
+
+	if (state_file_count(file, vmgenid_state_desc.name) > 0)
+		ret = state_file_get(file, &vmgenid_state_desc, 0, &state, err);
+	if (ret < 0)
+		return ret;
+	machine->vmgenid.gpa = state.gpa;
+	return vmgenid_renew(&machine->vmgenid, &machine->memory, err);
+}
+
 /* kvmclock first: the counters' offsets are worked out against it. */
 static int load_vcpus(struct adoption *adoption, const struct adopt_options *options,
 		      struct error *err)
@@ -243,9 +259,11 @@ static int load(struct adoption *adoption, const struct adopt_options *options, 
 
 	if ((ret = map_memory(adoption, err)) < 0 ||
 	    (ret = load_vcpus(adoption, options, err)) < 0 ||
-	    (ret = load_legacy(adoption, err)) < 0 || (ret = load_devices(adoption, err)) < 0)
+	    (ret = load_legacy(adoption, err)) < 0 || (ret = load_devices(adoption, err)) < 0 ||
+	    (ret = load_vmgenid(adoption, err)) < 0)
 		return ret;
 	raise_pending(adoption->machine);
+	vmgenid_notify(&adoption->machine->vmgenid);
 	return 0;
 }
 

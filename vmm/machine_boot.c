@@ -92,5 +92,9 @@ int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu, struct er
 	if (ret < 0)
 		return ret;
 	*cpu = result.cpu;
+	machine->vmgenid.gpa = boot.acpi ? LAYOUT_VMGENID : 0;
+	ret = vmgenid_renew(&machine->vmgenid, &machine->memory, err);
+	if (ret < 0)
+		return ret;
 	return remember_mappings(machine, &boot, &result, err);
 }

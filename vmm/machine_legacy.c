@@ -1,4 +1,4 @@
-/* What a machine has beside virtio: serial port, i8042, power button, boot timer. */
+/* What a machine has beside virtio: serial port, i8042, power button, boot timer, VMGenID's interrupt. */
 #include <string.h>
 
 #include "base/log.h"
@@ -104,6 +104,9 @@ int machine_add_legacy(struct machine *machine, struct error *err)
 	int ret;
 
 	if ((ret = add_serial(machine, err)) < 0 || (ret = add_i8042(machine, err)) < 0)
+		return ret;
+	ret = irq_routes_line(&machine->routes, LAYOUT_GSI_EVENTS, &machine->vmgenid.irq, err);
+	if (ret < 0)
 		return ret;
 	ret = bus_add(&machine->pio, LAYOUT_PORT_SLEEP_CONTROL, 2, &sleep_ops, machine);
 	if (ret < 0)

@@ -9,6 +9,7 @@
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/serial.h"
 #include "vmm/machine.h"
+#include "vmm/vmgenid.h"
 
 struct machine_mmds;
 struct virtio_device;
@@ -37,6 +38,7 @@ struct machine {
 	struct console_sink *sink; /* apart: a stuck writer keeps it */
 	struct serial serial;
 	struct i8042 i8042;
+	struct vmgenid vmgenid;
 	void (*serial_room)(void *opaque);
 	void *serial_room_opaque;
 
@@ -68,7 +70,7 @@ must_check int machine_put_together(struct machine *machine, struct error *err);
 /* The same for machine_prepare(): no kernel, and memory that waits for an image. */
 must_check int machine_put_in_readiness(struct machine *machine, struct error *err);
 
-/* vmm/machine_legacy.c: serial port, i8042, power button, boot timer. */
+/* vmm/machine_legacy.c: serial port, i8042, power button, boot timer, VMGenID's interrupt. */
 must_check int machine_add_legacy(struct machine *machine, struct error *err);
 
 /* vmm/machine_devices.c: every virtio device, in order. */

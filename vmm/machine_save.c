@@ -107,6 +107,7 @@ static void save_legacy(struct save *save)
 	struct irq_state irq;
 	struct serial_state serial;
 	struct i8042_state i8042;
+	const struct vmgenid_state vmgenid = { .gpa = machine->vmgenid.gpa };
 
 	irq_save(&machine->routes, &irq);
 	serial_save(&machine->serial, &serial);
@@ -114,6 +115,7 @@ static void save_legacy(struct save *save)
 	state_writer_add(&save->writer, &irq_state_desc, 0, &irq);
 	state_writer_add(&save->writer, &serial_state_desc, 0, &serial);
 	state_writer_add(&save->writer, &i8042_state_desc, 0, &i8042);
+	state_writer_add(&save->writer, &vmgenid_state_desc, 0, &vmgenid);
 }
 
 /* The clock next to the vCPUs' counters. */

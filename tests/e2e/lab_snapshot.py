@@ -10,14 +10,15 @@ from harness import artefact, equal, holds, test
 ARGS = "console=ttyS0 reboot=k panic=1 quiet"
 
 
-def boot(t, vcpus, mem=256):
+def boot(t, vcpus, mem=256, entropy=True):
     vm = Served(t, stdin=subprocess.PIPE)
     vm.client.socket.settimeout(120)
     vm.put("/machine-config", {"vcpu_count": vcpus, "mem_size_mib": mem})
     vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": artefact("init.cpio"),
                             "boot_args": ARGS})
     vm.put("/drives/scratch", {"drive_id": "scratch", "is_root_device": False, "path_on_host": t.file("disk", size=16 << 20)})
-    vm.put("/entropy", {})
+    if entropy:
+        vm.put("/entropy", {})
     vm.start()
     vm.wait_for("# ")
     return vm
@@ -69,6 +70,32 @@ def snapshot_computation(t, vcpus, moves):
     vm.wait_for("reads")
     for sign in ("rcu:", "stall", "soft lockup", "BUG", "Oops", "I/O error"):
         holds(f"no '{sign}' from the kernel", sign not in vm.text(), vm.text()[-900:])
+
+
+@test("lab", "snapshot-clones-draw-different-numbers", limit=600)
+def snapshot_clones_draw(t):
+    """The guest's kernel hears of its new generation, and reseeds, without a device that gives it entropy."""
+    vm = boot(t, 1, entropy=False)
+    vm.send(b"dmesg -n 7; draw() { head -c 16 /dev/urandom | od -An -tx1 | tr -d ' '; }; echo re''ady\n")
+    vm.wait_for("ready")
+    body = {"snapshot_path": t.path("state"), "mem_file_path": t.path("memory")}
+    vm.patch("/vm", {"state": "Paused"})
+    vm.put("/snapshot/create", body)
+    vm.end()
+    drawn = []
+    for number in range(2):
+        clone = Served(t, name=f"clone{number}.sock", stdin=subprocess.PIPE)
+        clone.client.socket.settimeout(120)
+        clone.put("/snapshot/load", {"snapshot_path": body["snapshot_path"], "resume_vm": True,
+                                     "mem_backend": {"backend_type": "File", "backend_path": body["mem_file_path"]}})
+        clone.send(b"echo drew=$(draw)\n")
+        clone.until("the numbers", lambda: re.search(rb"drew=[0-9a-f]{32}\r", clone.out), 120)
+        clone.send(b"dmesg | tail -n 3; echo do''ne\n")
+        clone.wait_for("done")
+        holds("the kernel reseeded", "crng reseeded due to virtual machine fork" in clone.text(), clone.text()[-900:])
+        drawn.append(re.search(r"drew=([0-9a-f]{32})", clone.text()).group(1))
+        clone.end()
+    holds("different numbers", drawn[0] != drawn[1], drawn)
 
 
 def sum_of_fractions(terms):

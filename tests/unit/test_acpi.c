@@ -6,6 +6,7 @@
 #include "vmm/boot/acpi.h"
 #include "vmm/boot/acpi_table.h"
 #include "vmm/boot/aml.h"
+#include "vmm/vmgenid.h"
 
 static struct guest_memory written(unsigned int vcpus, unsigned int device_count)
 {
@@ -126,6 +127,19 @@ Test(acpi, fadt_is_hardware_reduced_with_reset_and_sleep)
 	guest_memory_fini(&mem);
 }
 
+Test(acpi, vmgenid_has_its_place_between_the_tables)
+{
+	static const uint8_t address[] = { 0x08, 'A',  'D',  'D',  'R',	 0x12, 0x08,
+					   2,	 0x0c, 0x30, 0x00, 0x0e, 0x00, 0x00 };
+	static const uint8_t none[VMGENID_SIZE];
+	struct guest_memory mem = written(1, 0);
+	const uint8_t *dsdt = find(&mem, "DSDT");
+
+	cr_expect_eq(memcmp(guest_ptr(&mem, LAYOUT_VMGENID, VMGENID_SIZE), none, VMGENID_SIZE), 0);
+	cr_expect_not_null(memmem(dsdt, table_length(dsdt), address, sizeof(address)));
+	guest_memory_fini(&mem);
+}
+
 Test(acpi, a_small_machine_takes_one_page)
 {
 	struct guest_memory mem = written(1, 4);
@@ -166,7 +180,7 @@ Test(acpi, a_full_buffer_is_noticed_at_any_length)
 		aml_name_string(&w, "_HID", "LNRO0005");
 		aml_name_eisa_id(&w, "_CID", "PNP0501");
 		aml_name_integer(&w, "_UID", 300);
-		aml_name_package(&w, "PACK", (uint8_t[]){ 0, 1, 2 }, 3);
+		aml_name_package(&w, "PACK", (uint32_t[]){ 0, 1, 2 }, 3);
 		resources = aml_begin_resources(&w);
 		aml_resource_io(&w, 0x3f8, 8);
 		aml_end_resources(&w, resources);

@@ -3,6 +3,8 @@
 #include <sys/xattr.h>
 
 #include "tests/unit/payload_machine.h"
+#include "vmm/layout.h"
+#include "vmm/machine_priv.h"
 #include "vmm/machine_snapshot.h"
 
 #define PATIENCE_MS 20000
@@ -109,6 +111,33 @@ static void restore(void)
 	prepare();
 	cr_assert_eq(machine_adopt(guest.machine, snapshot, &options, &err), 0, "%s", err.text);
 	cr_expect(machine_is_paused(guest.machine));
+}
+
+static void read_generation(uint8_t out[static VMGENID_SIZE])
+{
+	const void *id = guest_ptr(&guest.machine->memory, LAYOUT_VMGENID, VMGENID_SIZE);
+
+	cr_assert_eq(guest.machine->vmgenid.gpa, LAYOUT_VMGENID);
+	cr_assert_not_null(id);
+	memcpy(out, id, VMGENID_SIZE);
+}
+
+Test(machine_snapshot, every_clone_is_a_generation_of_its_own)
+{
+	static const uint8_t none[VMGENID_SIZE];
+	uint8_t generations[3][VMGENID_SIZE];
+
+	start(1);
+	pause_and_save();
+	read_generation(generations[0]);
+	cr_expect_neq(memcmp(generations[0], none, VMGENID_SIZE), 0);
+	for (int i = 1; i < 3; i++) {
+		machine_destroy(guest.machine);
+		restore();
+		read_generation(generations[i]);
+		for (int j = 0; j < i; j++)
+			cr_expect_neq(memcmp(generations[i], generations[j], VMGENID_SIZE), 0);
+	}
 }
 
 Test(machine_snapshot, a_restored_guest_goes_on_where_it_was)

@@ -3,6 +3,7 @@
 #include "vmm/boot/acpi_table.h"
 #include "vmm/boot/dsdt.h"
 #include "vmm/layout.h"
+#include "vmm/vmgenid.h"
 
 /* ACPI 6.5, section 5.2.5.3. */
 struct acpi_rsdp {
@@ -49,6 +50,8 @@ struct acpi_fadt {
 } __attribute__((packed));
 
 _Static_assert(sizeof(struct acpi_rsdp) == 36, "RSDP");
+_Static_assert(LAYOUT_ACPI + sizeof(struct acpi_rsdp) <= LAYOUT_VMGENID, "RSDP and VMGenID");
+_Static_assert(LAYOUT_VMGENID % 8 == 0, "VMGenID");
 _Static_assert(sizeof(struct acpi_header) + sizeof(struct acpi_fadt) == 276, "FADT");
 
 #define FADT_REVISION 6u
@@ -171,7 +174,7 @@ int acpi_write(struct guest_memory *mem, const struct acpi_config *config, uint6
 	struct acpi_writer w = {
 		.data = guest_ptr(mem, LAYOUT_ACPI, LAYOUT_ACPI_MAX),
 		.size = LAYOUT_ACPI_MAX,
-		.len = sizeof(struct acpi_rsdp),
+		.len = LAYOUT_VMGENID - LAYOUT_ACPI + VMGENID_SIZE,
 	};
 	struct acpi_rsdp root;
 	size_t tables[2], dsdt, xsdt;

@@ -1,6 +1,7 @@
 /*
  * ACPI tables (ACPI 6.5), hardware-reduced: RSDP, XSDT, FADT, MADT and a DSDT with the virtio-mmio
- * devices, the serial port, the keyboard controller and the power-off. They lie at LAYOUT_ACPI.
+ * devices, the serial port, the keyboard controller, the power-off and VMGenID with the device that tells
+ * of its events. They lie at LAYOUT_ACPI.
  */
 #pragma once
 

@@ -13,8 +13,11 @@
 #define OP_SCOPE 0x10u
 #define OP_BUFFER 0x11u
 #define OP_PACKAGE 0x12u
+#define OP_METHOD 0x14u
 #define OP_EXT 0x5bu
 #define OP_EXT_DEVICE 0x82u
+#define OP_NOTIFY 0x86u
+#define METHOD_SERIALIZED 0x08u
 #define ROOT_CHAR '\\'
 
 /* ACPI 6.5, section 6.4: resource descriptors. */
@@ -74,6 +77,17 @@ size_t aml_begin_device(struct acpi_writer *w, const char *name)
 	return mark;
 }
 
+size_t aml_begin_method(struct acpi_writer *w, const char *name, uint8_t args)
+{
+	size_t mark;
+
+	acpi_put_u8(w, OP_METHOD);
+	mark = w->len;
+	put_name(w, name);
+	acpi_put_u8(w, (uint8_t)(METHOD_SERIALIZED | args));
+	return mark;
+}
+
 /*
  * Puts the length of what was written since `mark` before it (section 20.2.4). The length counts
  * its own bytes, and how many these are depends on it, so it comes last and the rest moves up.
@@ -126,7 +140,8 @@ void aml_name_eisa_id(struct acpi_writer *w, const char *name, const char *id)
 	acpi_put_u32(w, __builtin_bswap32(letters << 16 | number));
 }
 
-void aml_name_package(struct acpi_writer *w, const char *name, const uint8_t *values, uint8_t count)
+void aml_name_package(struct acpi_writer *w, const char *name, const uint32_t *values,
+		      uint8_t count)
 {
 	size_t mark;
 
@@ -137,6 +152,13 @@ void aml_name_package(struct acpi_writer *w, const char *name, const uint8_t *va
 	for (unsigned int i = 0; i < count; i++)
 		put_integer(w, values[i]);
 	aml_end(w, mark);
+}
+
+void aml_notify(struct acpi_writer *w, const char *name, uint8_t value)
+{
+	acpi_put_u8(w, OP_NOTIFY);
+	put_name(w, name);
+	put_integer(w, value);
 }
 
 /* The mark is of the buffer's length, which aml_end_resources() knows, as the block is small. */

@@ -9,6 +9,7 @@
 
 size_t aml_begin_scope(struct acpi_writer *w, const char *root_name); /* under the root: \NAME */
 size_t aml_begin_device(struct acpi_writer *w, const char *name);
+size_t aml_begin_method(struct acpi_writer *w, const char *name, uint8_t args); /* serialized */
 void aml_end(struct acpi_writer *w, size_t mark);
 
 /* Name (NAME, VALUE) */
@@ -17,8 +18,11 @@ void aml_name_integer(struct acpi_writer *w, const char *name, uint32_t value);
 void aml_name_eisa_id(struct acpi_writer *w, const char *name, const char *id); /* "PNP0501" */
 
 /* Name (NAME, Package () {a number for each of values}) */
-void aml_name_package(struct acpi_writer *w, const char *name, const uint8_t *values,
+void aml_name_package(struct acpi_writer *w, const char *name, const uint32_t *values,
 		      uint8_t count);
+
+/* Notify (NAME, VALUE), in a method; the name is looked up from there outwards. */
+void aml_notify(struct acpi_writer *w, const char *name, uint8_t value);
 
 /* Name (_CRS, ResourceTemplate () {...}): resources between begin and end, at most 63 bytes. */
 size_t aml_begin_resources(struct acpi_writer *w);

@@ -8,6 +8,10 @@
 #define VIRTIO_MMIO_ID "LNRO0005" /* as Linux and QEMU have it: drivers/virtio/virtio_mmio.c */
 #define SERIAL_ID "PNP0501"	  /* 16550A-compatible */
 #define KEYBOARD_ID "PNP0303"
+#define EVENTS_ID "ACPI0013" /* generic event device: ACPI 6.5, section 5.6.9 */
+#define VMGENID_ID "MAYF0001"
+#define VMGENID_NAME "VM_Gen_Counter" /* what drivers look for */
+#define VMGENID_CHANGED 0x80u
 
 static void put_virtio_mmio(struct acpi_writer *w, unsigned int index,
 			    const struct boot_device *device)
@@ -57,10 +61,40 @@ static void put_keyboard(struct acpi_writer *w)
 	aml_end(w, block);
 }
 
+/* vmm/vmgenid.h. ADDR: where the number is, low and high half. */
+static void put_vmgenid(struct acpi_writer *w)
+{
+	static const uint32_t address[] = { LAYOUT_VMGENID, 0 };
+	size_t block = aml_begin_device(w, "VGEN");
+
+	aml_name_string(w, "_HID", VMGENID_ID);
+	aml_name_string(w, "_CID", VMGENID_NAME);
+	aml_name_string(w, "_DDN", VMGENID_NAME);
+	aml_name_package(w, "ADDR", address, ARRAY_SIZE(address));
+	aml_end(w, block);
+}
+
+/* Its one interrupt has one meaning, so _EVT need not look at which came. */
+static void put_events(struct acpi_writer *w)
+{
+	size_t block = aml_begin_device(w, "GED0");
+	size_t resources, method;
+
+	aml_name_string(w, "_HID", EVENTS_ID);
+	aml_name_integer(w, "_UID", 0);
+	resources = aml_begin_resources(w);
+	aml_resource_interrupt(w, LAYOUT_GSI_EVENTS);
+	aml_end_resources(w, resources);
+	method = aml_begin_method(w, "_EVT", 1);
+	aml_notify(w, "VGEN", VMGENID_CHANGED);
+	aml_end(w, method);
+	aml_end(w, block);
+}
+
 size_t dsdt_write(struct acpi_writer *w, const struct acpi_config *config)
 {
 	/* SLP_TYPa, SLP_TYPb and two reserved ones: what to write to the sleep control register. */
-	static const uint8_t s5[] = { LAYOUT_SLP_TYP_S5, 0, 0, 0 };
+	static const uint32_t s5[] = { LAYOUT_SLP_TYP_S5, 0, 0, 0 };
 	size_t start = acpi_table_begin(w, "DSDT", 2);
 	size_t scope = aml_begin_scope(w, "_SB_");
 
@@ -68,6 +102,8 @@ size_t dsdt_write(struct acpi_writer *w, const struct acpi_config *config)
 		put_virtio_mmio(w, i, &config->devices[i]);
 	put_serial(w);
 	put_keyboard(w);
+	put_vmgenid(w);
+	put_events(w);
 	aml_end(w, scope);
 	aml_name_package(w, "_S5_", s5, ARRAY_SIZE(s5));
 	acpi_table_end(w, start);
