@@ -75,6 +75,16 @@ int mayfly_client_fd(const struct mayfly_client *client)
 	return client->fd;
 }
 
+int mayfly_client_set_timeout(struct mayfly_client *client, unsigned int timeout_ms)
+{
+	const struct timeval limit = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
+
+	if (setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+	    setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
+		return -errno;
+	return 0;
+}
+
 const char *mayfly_client_error(const struct mayfly_client *client)
 {
 	return client->error;
@@ -134,6 +144,8 @@ static int send_bytes(struct mayfly_client *client, const struct bytes *bytes, c
 			message.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
 		}
 		count = retry_eintr(sendmsg(client->fd, &message, MSG_NOSIGNAL));
+		if (count < 0 && errno == EAGAIN)
+			return fail(client, ETIMEDOUT, "the request was not taken in time");
 		if (count < 0)
 			return fail(client, errno, "cannot send: %s", strerrordesc_np(errno));
 		done += (size_t)count;
@@ -232,6 +244,8 @@ static int read_more(struct mayfly_client *client)
 		client->in_size = size;
 	}
 	count = retry_eintr(recv(client->fd, client->in + client->in_len, READ_SIZE, 0));
+	if (count < 0 && errno == EAGAIN)
+		return fail(client, ETIMEDOUT, "no answer came in time");
 	if (count < 0)
 		return fail(client, errno, "cannot receive: %s", strerrordesc_np(errno));
 	if (count == 0)

@@ -23,12 +23,14 @@ void describe_type(const struct field *field, char *out, size_t size)
 		[FIELD_U16] = "number of 16 bits",
 		[FIELD_U32] = "number of 32 bits",
 		[FIELD_U64] = "number",
+		[FIELD_USIZE] = "number",
 		[FIELD_STRING] = "text",
 		[FIELD_ID] = "text: letters, digits and underscores",
 		[FIELD_FILE] = "path, or {\"fd\": i}",
 		[FIELD_STRUCT] = "map",
 		[FIELD_LIST] = "list of maps",
 		[FIELD_STRINGS] = "list of texts",
+		[FIELD_NAMES] = "map of texts",
 		[FIELD_ANY] = "anything",
 	};
 

@@ -1,69 +1,161 @@
 /* mayctl: a microVM's API socket from the command line. */
-#include <stdio.h>
+#include "cmd/mayctl.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "api-socket/client.h"
-#include "api-socket/describe.h"
 #include "base/version.h"
-#include "cmd/exit_codes.h"
 
-static void help(void)
+int ctl_fail(int status, const char *fmt, ...)
 {
-	printf("Usage: mayctl --sock PATH call METHOD [JSON]\n"
-	       "       mayctl protocol\n"
-	       "\n"
-	       "  call       calls a method of the microVM behind the socket and prints the answer\n"
-	       "  protocol   prints docs/protocol.md: all methods and their fields\n"
-	       "\n"
-	       "Example: mayctl --sock /run/vm.sock call vm.info\n");
+	va_list args;
+
+	fputs("mayctl: error: ", stderr);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return status;
 }
 
-static int fail(const char *text)
+int ctl_fail_call(struct ctl *ctl, int code)
 {
-	fprintf(stderr, "mayctl: error: %s\n", text);
-	return EXIT_GENERIC;
+	int status = code == -EREMOTEIO	  ? CTL_REFUSED
+		     : code == -ETIMEDOUT ? CTL_TOO_LATE
+					  : CTL_NO_CONNECTION;
+
+	return ctl_fail(status, "%s", mayfly_client_error(ctl->client));
 }
 
-static int call(struct mayfly_client *client, const char *method, const char *text)
+static int call(struct ctl *ctl, int argc, char **argv)
 {
 	json_error_t why;
-	json_t *params = text ? json_loads(text, 0, &why) : NULL, *result = NULL;
+	json_t *params, *result = NULL;
 	int ret;
 
-	if (text && !params)
-		return fail(why.text);
-	ret = mayfly_client_call(client, method, params, &result);
+	if (argc < 1 || argc > 2)
+		return ctl_fail(CTL_BAD_ARGUMENTS, "call METHOD [JSON]");
+	params = argc > 1 ? json_loads(argv[1], 0, &why) : NULL;
+	if (argc > 1 && !params)
+		return ctl_fail(CTL_BAD_ARGUMENTS, "%s", why.text);
+	ret = mayfly_client_call(ctl->client, argv[0], params, &result);
 	json_decref(params);
 	if (ret < 0)
-		return fail(mayfly_client_error(client));
-	if (!json_is_null(result)) {
-		json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
-		putchar('\n');
-	}
+		return ctl_fail_call(ctl, ret);
+	ctl_print_result(&(struct ctl){ .json = true }, result);
 	json_decref(result);
-	return EXIT_OK;
+	return CTL_OK;
+}
+
+static int protocol(struct ctl *ctl, int argc, char **argv)
+{
+	(void)ctl;
+	(void)argc;
+	(void)argv;
+	describe_protocol(stdout);
+	return CTL_OK;
+}
+
+static int version(struct ctl *ctl, int argc, char **argv)
+{
+	(void)ctl;
+	(void)argc;
+	(void)argv;
+	printf("mayctl " MAYFLY_VERSION "\n");
+	return CTL_OK;
+}
+
+const struct ctl_command ctl_commands[] = {
+	{ "events", "[EVENT...]", "Prints what happens, as it happens", true, ctl_events_command },
+	{ "wait", "EVENT...", "Waits for one of these events and prints it", true,
+	  ctl_wait_command },
+	{ "call", "METHOD [JSON]", "Calls a method with a JSON object", true, call },
+	{ "protocol", "", "Prints docs/protocol.md: all methods and their fields", false,
+	  protocol },
+	{ "completion", "bash", "Prints the script that completes mayctl's words", false,
+	  ctl_completion_command },
+	{ "help", "[WORDS]", "Explains a command, or lists them", false, ctl_help_command },
+	{ "--help", "", NULL, false, ctl_help_command },
+	{ "--version", "", "Prints mayctl's version", false, version },
+	{ "words", "", NULL, false, ctl_words_command },
+	{ .name = NULL },
+};
+
+static const struct ctl_command *find_command(const char *name)
+{
+	for (const struct ctl_command *command = ctl_commands; command->name; command++)
+		if (strcmp(command->name, name) == 0)
+			return command;
+	return NULL;
+}
+
+static int open_client(struct ctl *ctl)
+{
+	int ret;
+
+	if (!ctl->sock)
+		return ctl_fail(CTL_BAD_ARGUMENTS, "which microVM? Give --sock PATH");
+	ret = mayfly_client_open(&ctl->client, ctl->sock);
+	if (ret < 0)
+		return ctl_fail(CTL_NO_CONNECTION, "%s: %s", ctl->sock, strerrordesc_np(-ret));
+	if (ctl->timeout_ms > 0)
+		(void)mayfly_client_set_timeout(ctl->client, (unsigned int)ctl->timeout_ms);
+	return CTL_OK;
+}
+
+static int run(struct ctl *ctl, int argc, char **argv)
+{
+	const struct ctl_command *command = find_command(argv[0]);
+	char name[CTL_NAME_MAX];
+	struct ctl_verb verb;
+	int count, status = CTL_OK;
+
+	if (command && !command->needs_sock)
+		return command->run(ctl, argc - 1, argv + 1);
+	if (!command && !ctl_find_verb(argc, argv, &verb, name, &count))
+		return ctl_fail(CTL_BAD_ARGUMENTS, "there is no command `%s`; see mayctl help",
+				argv[0]);
+	status = open_client(ctl);
+	if (status != CTL_OK)
+		return status;
+	status = command ? command->run(ctl, argc - 1, argv + 1) : ctl_call_verb(ctl, argc, argv);
+	mayfly_client_close(ctl->client);
+	return status;
+}
+
+/* The options before the command; the index of its first word, or -1. */
+static int read_options(struct ctl *ctl, int argc, char **argv)
+{
+	int at = 1;
+
+	for (; at < argc && strncmp(argv[at], "--", 2) == 0 && !find_command(argv[at]); at++) {
+		if (strcmp(argv[at], "--json") == 0) {
+			ctl->json = true;
+		} else if (strcmp(argv[at], "--sock") == 0 && at + 1 < argc) {
+			ctl->sock = argv[++at];
+		} else if (strcmp(argv[at], "--timeout") == 0 && at + 1 < argc) {
+			char *end;
+			double seconds = strtod(argv[++at], &end);
+
+			if (*end || end == argv[at] || !(seconds >= 0 && seconds <= 1e6))
+				return -1;
+			ctl->timeout_ms = (int)(seconds * 1000);
+		} else {
+			return -1;
+		}
+	}
+	return at < argc ? at : -1;
 }
 
 int main(int argc, char **argv)
 {
-	struct mayfly_client *client;
-	int status;
+	struct ctl ctl = { .sock = getenv("MAYCTL_SOCK"), .timeout_ms = -1 };
+	int first = read_options(&ctl, argc, argv);
 
-	if (argc == 2 && strcmp(argv[1], "protocol") == 0) {
-		describe_protocol(stdout);
-		return EXIT_OK;
+	if (first < 0) {
+		ctl_help(stderr);
+		return CTL_BAD_ARGUMENTS;
 	}
-	if (argc < 5 || argc > 6 || strcmp(argv[1], "--sock") != 0 ||
-	    strcmp(argv[3], "call") != 0) {
-		help();
-		return argc == 2 && strcmp(argv[1], "--help") == 0 ? EXIT_OK : EXIT_BAD_ARGUMENTS;
-	}
-	status = mayfly_client_open(&client, argv[2]);
-	if (status < 0) {
-		fprintf(stderr, "mayctl: error: %s: %s\n", argv[2], strerrordesc_np(-status));
-		return EXIT_GENERIC;
-	}
-	status = call(client, argv[4], argc > 5 ? argv[5] : NULL);
-	mayfly_client_close(client);
-	return status;
+	return run(&ctl, argc - first, argv + first);
 }

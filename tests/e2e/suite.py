@@ -10,6 +10,8 @@ import native_refusals  # noqa: F401
 import native_snapshot  # noqa: F401
 import native_snapshot_devices  # noqa: F401
 import native_taps  # noqa: F401
+import native_mayctl  # noqa: F401
+import native_rpc  # noqa: F401
 import native_terminal  # noqa: F401
 import lab_agent  # noqa: F401
 import lab_balloon  # noqa: F401

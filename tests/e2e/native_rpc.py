@@ -1,0 +1,228 @@
+"""MessagePack-RPC with payload guests: a session, descriptors, bad peers."""
+
+import os
+import socket
+import struct
+
+import msgpack
+from api import Served
+from harness import artefact, becomes, contains, equal, holds, test
+from rpc import Rpc
+
+
+def configured(t, payload="spin"):
+    vm = Served(t)
+    rpc = Rpc(vm.path)
+    rpc.call("machine.put", vcpu_count=1, mem_size_mib=64)
+    rpc.call("boot.put", kernel_image_path=artefact(f"payload/{payload}.elf"))
+    return vm, rpc
+
+
+@test("native")
+def rpc_session(t):
+    """Everything that a program does with a microVM, with a library that is not ours."""
+    vm = Served(t)
+    rpc = Rpc(vm.path)
+    rpc.call("machine.put", vcpu_count=1, mem_size_mib=64)
+    rpc.call("boot.put", kernel_image_path=artefact("payload/spin.elf"))
+    rpc.call("drive.put", drive_id="root", is_root_device=True, path_on_host=t.file("disk", size=1 << 20))
+    rpc.call("events.subscribe", events=["vm.state", "vm.ended"])
+    rpc.call("action", action_type="InstanceStart")
+    equal("event", rpc.event(), ["vm.state", [{"state": "Running"}]])
+    rpc.call("vm.patch", state="Paused")
+    equal("event", rpc.event(), ["vm.state", [{"state": "Paused"}]])
+    equal("state", rpc.call("vm.info")["state"], "Paused")
+    rpc.call("vm.patch", state="Resumed")
+    rpc.refused("machine.put", "after starting", vcpu_count=1, mem_size_mib=64)
+    vm.signal(15)
+    equal("events", [rpc.event(), rpc.event()],
+          [["vm.state", [{"state": "Running"}]], ["vm.ended", [{"how": "stopped", "text": "Terminated"}]]])
+    vm.ends(128 + 15)
+
+
+@test("native")
+def rpc_power_off_is_told(t):
+    vm, rpc = configured(t, "byte")
+    ended = rpc.send("events.wait", events=["vm.ended"])
+    rpc.call("action", action_type="InstanceStart")
+    equal("how it ended", rpc.answer(ended)["how"], "reset")
+    vm.ends(0)
+
+
+@test("native")
+def rpc_pipelined(t):
+    _, rpc = configured(t)
+    numbers = [rpc.send("version") for _ in range(500)]
+    for number in reversed(numbers):
+        holds("a version", rpc.answer(number)["firecracker_version"])
+
+
+@test("native")
+def rpc_answers_out_of_order(t):
+    _, rpc = configured(t)
+    first = rpc.send("events.wait", events=["vm.state"])
+    second = rpc.send("vm.info")
+    equal("state, told before the older question is", rpc.answer(second)["state"], "Not started")
+    holds("the older one still open", first not in rpc.answers)
+    rpc.call("action", action_type="InstanceStart")
+    equal("the older one's answer", rpc.answer(first), {"state": "Running"})
+    many = [rpc.send("events.wait", events=["vm.ended"]) for _ in range(33)]
+    try:
+        rpc.answer(many[-1])
+    except Exception as refusal:
+        contains("the 33rd's refusal", str(refusal), "too many")
+
+
+def descriptors(vm):
+    return len(os.listdir(f"/proc/{vm.process.pid}/fd"))
+
+
+@test("native")
+def rpc_descriptor_for_a_drive(t):
+    vm, rpc = configured(t)
+    with open(t.file("disk", size=1 << 20), "r+b") as disk:
+        os.unlink(disk.name)
+        rpc.call("drive.put", [disk.fileno()], drive_id="root", is_root_device=True, path_on_host={"fd": 0})
+    rpc.call("action", action_type="InstanceStart")
+    equal("state", rpc.call("vm.info")["state"], "Running")
+
+
+@test("native")
+def rpc_descriptors_that_do_not_fit(t):
+    vm, rpc = configured(t)
+    drive = {"drive_id": "d", "is_root_device": False}
+    before = descriptors(vm)
+    with open(t.file("disk", size=1 << 20), "r+b") as disk:
+        rpc.refused("drive.put", "path_on_host", **drive, path_on_host={"fd": 0})
+        rpc.refused("drive.put", "path_on_host", fds=[disk.fileno()], **drive, path_on_host={"fd": 1})
+        rpc.refused("drive.put", "path_on_host", fds=[disk.fileno()], **drive, path_on_host={"fd": -1})
+        rpc.call("vm.info", [disk.fileno()] * 10)  # nobody asked for them
+    equal("descriptors left", descriptors(vm), before)
+    ends = socket.socketpair()
+    try:
+        rpc.call("drive.put", [ends[0].fileno()], **drive, path_on_host={"fd": 0})
+        rpc.refused("action", fds=[], action_type="InstanceStart")  # a socket is no image
+    except Exception as refusal:
+        t.log(f"refused at once: {refusal}")
+    rpc.call("vm.info")
+
+
+@test("native")
+def rpc_flood_of_descriptors(t):
+    vm, rpc = configured(t)
+    before = descriptors(vm)
+    flood = Rpc(vm.path)
+    with open(t.file("disk", size=1 << 20), "r+b") as disk:
+        try:
+            for _ in range(50):
+                flood.send("vm.info", [disk.fileno()] * 200)
+        except OSError:
+            pass
+        flood.socket.close()
+    rpc.call("vm.info")
+    becomes("no descriptors left", lambda: descriptors(vm) == before)
+
+
+def ends_connection(vm, rpc, data, t):
+    """These bytes end their connection and nobody else's."""
+    bad = Rpc(vm.path)
+    bad.socket.sendall(data)
+    message = bad.message()
+    while message and message[0] == 1:
+        message = bad.message()
+    t.log(f"{data[:20]!r}: {message}")
+    if message:
+        equal("kind of what comes", message[:2], [2, "error"])
+        equal("what follows", bad.message(), None)
+    equal("the others' state", rpc.call("vm.info")["state"], "Running")
+
+
+@test("native")
+def rpc_bytes_that_are_none(t):
+    vm, rpc = configured(t)
+    rpc.call("action", action_type="InstanceStart")
+    start = msgpack.packb([0, 1, "vm.info", []])
+    for data in (b"\x94\x00\x01" + b"\xa7vm.info" + b"\x91" * 5000,  # a nesting bomb
+                 b"\x94\x00\x01" + b"\xa7vm.info" + b"\x81\xa1a" * 2000,
+                 b"\x94\xdd\xff\xff\xff\xff",  # arrays, maps and texts longer than anything
+                 b"\x94\x00\x01\xdf\xff\xff\xff\xff",
+                 b"\x94\x00\x01\xdb\xff\xff\xff\xff" + b"a" * 10,
+                 b"\x94\x00\x01\xa7vm.info\x91\xdf\x7f\xff\xff\xff",
+                 start + b"\xc1",
+                 msgpack.packb([0, 1, "vm.info"]), msgpack.packb([7, 1, "vm.info", []]),
+                 msgpack.packb([0, 1 << 40, "vm.info", []]), msgpack.packb([0, -1, "vm.info", []]),
+                 msgpack.packb([0, 1, "vm.info", [1]]), msgpack.packb([0, 1, 2, []]),
+                 msgpack.packb([0, 1, "vm.info", [{}, {}]]), msgpack.packb([0, 1, "mmds.put", [{"a": b"\xff"}]]),
+                 b"\x94\x00\x01\xa7vm.info\x91\x82\xa1a\x01\xa1a\x02",  # a key twice
+                 b"\x94\x00\x01\xa7vm.info\x91\x81\xa2a\xff\x01"):  # no UTF-8
+        ends_connection(vm, rpc, data, t)
+
+
+@test("native")
+def rpc_half_a_message(t):
+    vm, rpc = configured(t)
+    whole = msgpack.packb([0, 1, "drive.put", [{"drive_id": "d", "is_root_device": False}]])
+    for end in range(1, len(whole), 3):
+        half = Rpc(vm.path)
+        half.socket.sendall(whole[:end])
+        half.socket.close()
+    slow = Rpc(vm.path)
+    for byte in whole:
+        slow.socket.sendall(bytes([byte]))
+    slow.last = 1
+    rpc.call("vm.info")
+    try:
+        slow.answer(1)
+    except Exception as refusal:
+        t.log(str(refusal))
+    reset = Rpc(vm.path)
+    reset.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset.send("methods")
+    reset.socket.close()
+    rpc.call("vm.info")
+
+
+def resident_kib(vm):
+    for line in vm.proc("status").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+@test("native")
+def rpc_peer_that_stops_reading(t):
+    vm, rpc = configured(t)
+    before = resident_kib(vm)
+    deaf = Rpc(vm.path, patience=0.5)
+    sent = 0
+    flood = msgpack.packb([0, 1, "methods", []]) * 1000
+    try:
+        while sent < 1 << 26:
+            sent += deaf.socket.send(flood)
+    except (TimeoutError, OSError):
+        pass
+    holds("a flood that is held up", sent < 1 << 26, str(sent))
+    for _ in range(100):
+        rpc.call("vm.info")
+    holds("bounded memory", resident_kib(vm) < before + 8192, f"{before} KiB, then {resident_kib(vm)}")
+
+
+@test("native")
+def rpc_subscriber_that_stops_reading(t):
+    """Events pile up to a bound; then it is disconnected, and the guest has not noticed."""
+    vm, rpc = configured(t)
+    deaf = Rpc(vm.path)
+    deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    deaf.call("events.subscribe", events=["vm.state"])
+    rpc.call("action", action_type="InstanceStart")
+    before, count = descriptors(vm), 0
+    while descriptors(vm) == before and count < 60000:
+        for _ in range(100):
+            rpc.send("vm.patch", state="Paused")
+            number = rpc.send("vm.patch", state="Resumed")
+        rpc.answer(number)
+        rpc.answers.clear()
+        count += 200
+    t.log(f"{count} events until it was disconnected")
+    equal("descriptors", descriptors(vm), before - 1)
+    equal("state", rpc.call("vm.info")["state"], "Running")
