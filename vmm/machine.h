@@ -86,6 +86,19 @@ struct machine_counts {
 
 void machine_count(struct machine *machine, struct machine_counts *out);
 
+/* What it costs its host. */
+struct machine_stats {
+	unsigned int vcpus;
+	uint64_t vcpu_ns;      /* processor time of all vCPU threads, in the guest and for it */
+	uint64_t exits;	       /* how often a vCPU came back from the guest to us */
+	uint64_t memory_bytes; /* that the guest has */
+	uint64_t
+		resident_bytes; /* of it in the host's memory; of a mapped image also what is only cached */
+};
+
+/* Looks at every page of guest memory: about 2 ms for each GiB. Control thread. */
+void machine_stats(struct machine *machine, struct machine_stats *out);
+
 /* The guest is asked to restart as a person at its keyboard would. */
 void machine_press_ctrl_alt_del(struct machine *machine);
 

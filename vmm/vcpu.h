@@ -59,6 +59,7 @@ enum vcpu_exit {
 struct vcpu {
 	unsigned int index;		    /* the APIC id too */
 	_Atomic uint64_t exits[VCPU_EXITS]; /* since it was made; the thread's, read by anyone */
+	_Atomic uint64_t other_exits;	    /* the same for every other reason */
 	const struct vcpu_host *host;
 	pthread_t thread;
 	bool has_thread, has_answered;

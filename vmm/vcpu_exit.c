@@ -5,11 +5,16 @@
 #include "vmm/vcpu_priv.h"
 
 /* Only this thread writes it: an addition that need not be one operation. */
+static void add_one(_Atomic uint64_t *count)
+{
+	uint64_t old = atomic_load_explicit(count, memory_order_relaxed);
+
+	atomic_store_explicit(count, old + 1, memory_order_relaxed);
+}
+
 static void count_exit(struct vcpu *vcpu, enum vcpu_exit exit)
 {
-	uint64_t old = atomic_load_explicit(&vcpu->exits[exit], memory_order_relaxed);
-
-	atomic_store_explicit(&vcpu->exits[exit], old + 1, memory_order_relaxed);
+	add_one(&vcpu->exits[exit]);
 }
 
 static void handle_pio(struct vcpu *vcpu)
@@ -116,6 +121,7 @@ static enum machine_end handle_exit(struct vcpu *vcpu, char *text, size_t size)
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 	case KVM_EXIT_IOAPIC_EOI: /* only for level-triggered routes, of which we make none */
+		add_one(&vcpu->other_exits);
 		return MACHINE_RUNNING;
 	default:
 		return end_by_exit(vcpu, text, size);
@@ -144,8 +150,12 @@ static enum machine_end handle_failure(const struct vcpu *vcpu, int code, char *
 
 enum machine_end vcpu_enter(struct vcpu *vcpu, char *text, size_t size)
 {
-	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
-		return handle_failure(vcpu, errno, text, size);
+	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+		int code = errno;
+
+		add_one(&vcpu->other_exits);
+		return handle_failure(vcpu, code, text, size);
+	}
 	return handle_exit(vcpu, text, size);
 }
 
