@@ -13,6 +13,7 @@ include mk/flags.mk
 include mk/build.mk
 include mk/test.mk
 include mk/setup.mk
+include mk/install.mk
 include mk/lint.mk
 include mk/bench.mk
 

@@ -1,5 +1,6 @@
 #include "api-socket/client.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,17 +29,39 @@ enum message_type { REQUEST, RESPONSE, NOTIFICATION };
 
 /* Life -------------------------------------------------------------------------------------------*/
 
+/* A path that is too long for an address is reached through its folder. */
+static int shorten(const char *path, char *out, size_t size, int *folder)
+{
+	const char *name = strrchr(path, '/');
+	char *dir;
+
+	if (!name)
+		return -ENAMETOOLONG;
+	dir = strndup(path, (size_t)(name - path));
+	*folder = dir ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	free(dir);
+	if (*folder < 0)
+		return -errno;
+	return snprintf(out, size, "/proc/self/fd/%d%s", *folder, name) < (int)size ? 0
+										    : -ENAMETOOLONG;
+}
+
 static int connect_to(int fd, const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	cleanup_fd int folder = -1;
+	int ret = 0;
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path));
+	if (strlen(path) < sizeof(address.sun_path))
+		memcpy(address.sun_path, path, strlen(path));
+	else
+		ret = shorten(path, address.sun_path, sizeof(address.sun_path), &folder);
+	if (ret < 0)
+		return ret;
 	return connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 }
 
-int mayfly_client_open(struct mayfly_client **out, const char *path)
+int mayfly_client_open_within(struct mayfly_client **out, const char *path, unsigned int timeout_ms)
 {
 	struct mayfly_client *client = calloc(1, sizeof(*client));
 	int ret = -ENOMEM;
@@ -51,12 +74,19 @@ int mayfly_client_open(struct mayfly_client **out, const char *path)
 	if (client->fd < 0)
 		ret = -errno;
 	else if (client->answers && client->events)
+		ret = mayfly_client_set_timeout(client, timeout_ms);
+	if (ret == 0)
 		ret = connect_to(client->fd, path);
 	if (ret < 0)
 		mayfly_client_close(client);
 	else
 		*out = client;
 	return ret;
+}
+
+int mayfly_client_open(struct mayfly_client **out, const char *path)
+{
+	return mayfly_client_open_within(out, path, 0);
 }
 
 void mayfly_client_close(struct mayfly_client *client)

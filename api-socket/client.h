@@ -28,6 +28,10 @@ struct mayfly_client;
 /* -errno. */
 int mayfly_client_open(struct mayfly_client **out, const char *path);
 
+/* The same, and then mayfly_client_set_timeout(), which counts for the connection itself too. */
+int mayfly_client_open_within(struct mayfly_client **out, const char *path,
+			      unsigned int timeout_ms);
+
 /* NULL is fine. Answers that are still to come are lost. */
 void mayfly_client_close(struct mayfly_client *client);
 

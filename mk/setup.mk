@@ -25,12 +25,6 @@ test: packages
 docs/protocol.md: $B/mayctl
 	$(Q)$B/mayctl protocol >$@.tmp && mv $@.tmp $@
 
-.PHONY: install
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
-	$(if $(DESTDIR),,@echo "installed to $(PREFIX)/bin; see what this host offers: mayfly check-host")
-
 .PHONY: clean
 clean:
 	$(Q)rm -rf build/gcc-* build/clang-*
