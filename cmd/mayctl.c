@@ -70,6 +70,11 @@ const struct ctl_command ctl_commands[] = {
 	{ "events", "[EVENT...]", "Prints what happens, as it happens", true, ctl_events_command },
 	{ "wait", "EVENT...", "Waits for one of these events and prints it", true,
 	  ctl_wait_command },
+	{ "ps", "DIR", "Lists the microVMs whose sockets are below a folder", false,
+	  ctl_ps_command },
+	{ "top", "DIR [TIMES]", "The same, each second anew", false, ctl_top_command },
+	{ "trace", "[--svg FILE]", "Draws how it came to run, moment by moment", true,
+	  ctl_trace_command },
 	{ "call", "METHOD [JSON]", "Calls a method with a JSON object", true, call },
 	{ "protocol", "", "Prints docs/protocol.md: all methods and their fields", false,
 	  protocol },
@@ -96,11 +101,10 @@ static int open_client(struct ctl *ctl)
 
 	if (!ctl->sock)
 		return ctl_fail(CTL_BAD_ARGUMENTS, "which microVM? Give --sock PATH");
-	ret = mayfly_client_open(&ctl->client, ctl->sock);
+	ret = mayfly_client_open_within(&ctl->client, ctl->sock,
+					ctl->timeout_ms > 0 ? (unsigned int)ctl->timeout_ms : 0);
 	if (ret < 0)
 		return ctl_fail(CTL_NO_CONNECTION, "%s: %s", ctl->sock, strerrordesc_np(-ret));
-	if (ctl->timeout_ms > 0)
-		(void)mayfly_client_set_timeout(ctl->client, (unsigned int)ctl->timeout_ms);
 	return CTL_OK;
 }
 

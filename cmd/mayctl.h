@@ -115,3 +115,9 @@ int ctl_words_command(struct ctl *ctl, int argc, char **argv);
 
 int ctl_events_command(struct ctl *ctl, int argc, char **argv);
 int ctl_wait_command(struct ctl *ctl, int argc, char **argv);
+
+/* mayctl_ps.c, mayctl_trace.c --------------------------------------------------------------------*/
+
+int ctl_ps_command(struct ctl *ctl, int argc, char **argv);
+int ctl_top_command(struct ctl *ctl, int argc, char **argv);
+int ctl_trace_command(struct ctl *ctl, int argc, char **argv);

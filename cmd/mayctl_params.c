@@ -79,7 +79,7 @@ static int open_file(const char *text, struct error *err)
 	int fd;
 
 	if (!is_new && *path && strspn(path, "0123456789") == strlen(path)) {
-		fd = fcntl(atoi(path), F_DUPFD_CLOEXEC, 3);
+		fd = fcntl((int)strtol(path, NULL, 10), F_DUPFD_CLOEXEC, 3);
 	} else if (is_new) {
 		fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	} else {

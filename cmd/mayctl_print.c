@@ -114,9 +114,21 @@ static bool is_table(const json_t *value)
 
 struct column {
 	const char *name;
+	char title[40]; /* the name, without a unit that each value has */
 	int width;
 	bool is_number; /* in every row */
 };
+
+static void set_title(struct column *column)
+{
+	static const char *const endings[] = { "_ns", "_bytes" };
+
+	snprintf(column->title, sizeof(column->title), "%s", column->name);
+	for (size_t i = 0; i < ARRAY_SIZE(endings); i++)
+		if (ends_with(column->title, endings[i]))
+			column->title[strlen(column->title) - strlen(endings[i])] = '\0';
+	column->width = (int)strlen(column->title);
+}
 
 /* The first row has the columns. */
 static unsigned int find_columns(const json_t *rows, struct column *columns)
@@ -133,7 +145,8 @@ static unsigned int find_columns(const json_t *rows, struct column *columns)
 
 		if (count++ == COLUMNS_MAX)
 			return COLUMNS_MAX;
-		*column = (struct column){ name, (int)strlen(name), true };
+		*column = (struct column){ .name = name, .is_number = true };
+		set_title(column);
 		json_array_foreach(rows, i, row)
 		{
 			const json_t *item = json_object_get(row, name);
@@ -166,7 +179,7 @@ static void print_table(const json_t *rows, int indent, FILE *out)
 
 	fprintf(out, "%*s", indent, "");
 	for (unsigned int c = 0; c < count; c++)
-		print_cell(&columns[c], columns[c].name, c + 1 == count, out);
+		print_cell(&columns[c], columns[c].title, c + 1 == count, out);
 	json_array_foreach(rows, i, row)
 	{
 		fprintf(out, "%*s", indent, "");

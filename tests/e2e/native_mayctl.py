@@ -1,11 +1,20 @@
-"""mayctl with payload guests: methods as commands, events, help."""
+"""mayctl with payload guests: methods as commands, events, help; folders of microVMs; the library."""
 
+import fcntl
 import json
+import os
+import socket
+import struct
 import subprocess
+import termios
+import time
+import xml.etree.ElementTree
 
+import harness
 from api import Served
-from harness import Failure, artefact, contains, equal, holds, lacks, test
+from harness import Failure, artefact, becomes, contains, equal, holds, lacks, test
 from rpc import MAYCTL, mayctl
+from vm import Vm
 
 
 @test("native")
@@ -98,3 +107,101 @@ def mayctl_completes(t):
     equal("values", completions(t, "mayctl drive put x is_root_device = t"), ["true"])
     equal("values at once", completions(t, "mayctl machine put huge_pages '='"), ["None", "Transparent", "2M"])
     lacks("events", " ".join(completions(t, "mayctl wait vm.")), "balloon")
+
+
+# A folder of them --------------------------------------------------------------------------------------
+
+
+def started(t, name):
+    vm = Served(t, "--id", name.split("/")[-2] if "/root/" in name else "one", name=name)
+    mayctl(t, vm.path, "machine", "set", 1, 64)
+    mayctl(t, vm.path, "boot", "set", artefact("payload/spin.elf"))
+    mayctl(t, vm.path, "vm", "start")
+    return vm
+
+
+def deaf_socket(path):
+    """One that takes connections and never answers."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(5)
+    return listener
+
+
+@test("native")
+def mayctl_lists_a_folder(t):
+    jail = "m/mayfly/vm7/root/run"
+    os.makedirs(t.path(jail))
+    os.symlink(t.path("m"), t.path("m/loop"))
+    running = started(t, "m/one.sock")
+    jailed = Served(t, "--id", "vm7", name=jail + "/firecracker.socket")
+    deaf = deaf_socket(t.path("m/deaf.sock"))
+    deaf_socket(t.path("m/dead.sock")).close()
+    begin = time.monotonic()
+    rows = {row["socket"]: row for row in json.loads(mayctl(t, None, "--json", "ps", t.path("m")))}
+    holds("an end in time", time.monotonic() - begin < 5, str(time.monotonic() - begin))
+    equal("sockets", sorted(rows), sorted([running.path, jailed.path, t.path("m/deaf.sock"), t.path("m/dead.sock")]))
+    row = rows[running.path]
+    equal("the running one", (row["id"], row["state"], row["vcpus"], row["memory_bytes"]), ("one", "Running", 1, 64 << 20))
+    holds("its times", row["uptime_ns"] > 0 and row["vcpu_ns"] > 0 and row["vcpu_percent"] is not None, str(row))
+    holds("its memory", 0 < row["resident_bytes"] <= 64 << 20, str(row))
+    equal("the jailed one", (rows[jailed.path]["id"], rows[jailed.path]["state"]), ("vm7", "Not started"))
+    equal("the others", [rows[t.path(f"m/{name}.sock")]["state"] for name in ("deaf", "dead")], ["no answer", "dead"])
+    deaf.close()
+    contains("a table", mayctl(t, None, "ps", t.path("m")), "uptime", "Running", "64 MiB", "dead")
+    mayctl(t, None, "ps", t.path("nowhere"), status=153)
+
+
+@test("native")
+def mayctl_top_without_a_terminal(t):
+    vm = started(t, "one.sock")
+    tables = mayctl(t, None, "--json", "top", vm.path, 2)
+    contains("two looks", tables.replace('"exits_per_s": null', "", 1), '"exits_per_s": ')
+    equal("tables", tables.count('"state"'), 2)
+
+
+@test("native")
+def mayctl_top_on_a_terminal(t):
+    vm = started(t, "one.sock")
+    top = Vm(t, "top", vm.path, terminal=True, binary=MAYCTL)
+    top.until("a table", lambda: b"Running" in top.out)
+    holds("keys that are not echoed", not top.terminal_modes()[3] & termios.ECHO)
+    seen = len(top.out)
+    fcntl.ioctl(top.master, termios.TIOCSWINSZ, struct.pack("HHHH", 5, 40, 0, 0))
+    top.until("another drawing", lambda: b"Running" in top.out[seen:])
+    top.send(b"q")
+    top.ends(0)
+    equal("the terminal's modes", top.terminal_modes(), top.found_modes)
+    contains("what it leaves", top.text(), "\033[?25h\033[?1049l")
+
+
+@test("native")
+def mayctl_trace_draws(t):
+    vm = started(t, "one.sock")
+    becomes("a run", lambda: "first KVM_RUN" in mayctl(t, vm.path, "trace"))
+    contains("bars", mayctl(t, vm.path, "trace"), "first KVM_RUN", "\u2588", " ms")
+    mayctl(t, vm.path, "trace", "--svg", t.path("trace.svg"))
+    root = xml.etree.ElementTree.parse(t.path("trace.svg")).getroot()
+    holds("bars in the picture", len(root.findall("{http://www.w3.org/2000/svg}rect")) > 3)
+
+
+@test("native")
+def client_library_is_installed(t):
+    """A C program built against what `make install` leaves, away from the sources."""
+    ended = subprocess.run(["make", "-s", "install", "PREFIX=" + t.path("usr")], cwd=harness.ROOT, capture_output=True,
+                           text=True, timeout=50, env={**os.environ, "MAKEFLAGS": ""})
+    equal("status of make install", (ended.returncode, ended.stderr[-500:]), (0, ""))
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "mayfly-client"], capture_output=True, text=True,
+                           env={**os.environ, "PKG_CONFIG_PATH": t.path("usr/lib/pkgconfig")}, check=True).stdout
+    subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", os.path.join(harness.ROOT, "examples/client.c"), "-o",
+                    t.path("client"), *flags.split()], cwd=t.dir, check=True)
+    names = subprocess.run(["nm", "-g", "--defined-only", t.path("usr/lib/libmayfly-client.a")], capture_output=True,
+                           text=True, check=True).stdout
+    equal("names that are no interface", [line for line in names.splitlines()
+                                          if " " in line and "mayfly_client_" not in line], [])
+    vm = Served(t)
+    ended = subprocess.run([t.path("client"), vm.path, artefact("payload/byte.elf")], capture_output=True, text=True,
+                           timeout=20, check=False)
+    equal("what it says", (ended.stdout, ended.stderr, ended.returncode), ("vm.ended: reset\n", "", 0))
+    vm.ends(0)
+    holds("completion", os.path.exists(t.path("usr/share/bash-completion/completions/mayctl")))
