@@ -13,6 +13,7 @@
 #include "cmd/crash.h"
 #include "cmd/exit_codes.h"
 #include "cmd/run_priv.h"
+#include "cmd/snapshot.h"
 #include "cmd/terminal.h"
 #include "jailer/guard.h"
 
@@ -232,14 +233,11 @@ static void print_version(void)
 	       ", which speaks the API of that Firecracker\n");
 }
 
-/* What there is not yet is refused by name. */
-static int check_supported(const struct api_options *options, struct error *err)
+static int describe_snapshot(const char *path)
 {
-	if (options->describe_snapshot)
-		return error_set(err, EINVAL, "--describe-snapshot is not supported yet");
-	if (options->snapshot_version)
-		return error_set(err, EINVAL, "--snapshot-version is not supported yet");
-	return 0;
+	struct error err = { 0 };
+
+	return snapshot_describe(path, &err) < 0 ? fail(EXIT_GENERIC, &err) : EXIT_OK;
 }
 
 int api_main(int argc, char **argv, struct timeline *timeline)
@@ -254,8 +252,10 @@ int api_main(int argc, char **argv, struct timeline *timeline)
 		api_options_help();
 	else if (api.options.version)
 		print_version();
-	else if (check_supported(&api.options, &err) < 0)
-		return fail(EXIT_BAD_ARGUMENTS, &err);
+	else if (api.options.snapshot_version)
+		snapshot_print_version();
+	else if (api.options.describe_snapshot)
+		return describe_snapshot(api.options.describe_snapshot);
 	else
 		return serve(&api);
 	return EXIT_OK;

@@ -13,6 +13,7 @@
 #include "cmd/exit_codes.h"
 #include "cmd/run.h"
 #include "cmd/run_options.h"
+#include "cmd/snapshot.h"
 
 static void help(void)
 {
@@ -22,6 +23,7 @@ static void help(void)
 	       "\n"
 	       "  run          start a microVM in the foreground\n"
 	       "  check-host   what this host has and lacks for running microVMs\n"
+	       "  snapshot     what a snapshot is, and whether this host can run it\n"
 	       "  help [run]   this text, or a command's\n"
 	       "\n"
 	       "Example: mayfly run --kernel vmlinux --rootfs debian.ext4\n"
@@ -61,6 +63,8 @@ static int help_main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "check-host") == 0)
 		return check_host_main(2, (char *[]){ argv[1], (char[]){ "--help" }, NULL });
+	if (strcmp(argv[1], "snapshot") == 0)
+		return snapshot_main(2, (char *[]){ argv[1], (char[]){ "--help" }, NULL });
 	fprintf(stderr, "mayfly: error: no help on '%s'; there is `mayfly help run`\n", argv[1]);
 	return EXIT_BAD_ARGUMENTS;
 }
@@ -73,6 +77,8 @@ static int dispatch(int argc, char **argv, struct timeline *timeline)
 		return run_main(argc - 1, argv + 1, timeline);
 	if (strcmp(command, "check-host") == 0)
 		return check_host_main(argc - 1, argv + 1);
+	if (strcmp(command, "snapshot") == 0)
+		return snapshot_main(argc - 1, argv + 1);
 	if (strcmp(command, "help") == 0)
 		return help_main(argc - 1, argv + 1);
 	if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)

@@ -25,18 +25,24 @@ static int load_cpuid(const struct vcpu *vcpu, const struct cpuid *table, struct
 
 #define TSC_TOLERANCE_PPM 250u /* what the guest's own clock correction absorbs */
 
+bool vcpu_tsc_is_close(uint32_t saved_khz, uint32_t host_khz)
+{
+	int64_t difference = (int64_t)saved_khz - host_khz;
+
+	return (difference < 0 ? -difference : difference) * 1000000 <=
+	       (int64_t)saved_khz * TSC_TOLERANCE_PPM;
+}
+
 /* A guest that measured its counter once relies on the frequency for good. */
 static int load_tsc_frequency(const struct vcpu *vcpu, uint32_t khz, struct error *err)
 {
 	int now = ioctl(vcpu->fd, KVM_GET_TSC_KHZ);
-	int64_t difference = (int64_t)khz - now;
 
 	if (khz == 0 || now <= 0 || khz == (uint32_t)now)
 		return 0;
 	if (ioctl(vcpu->fd, KVM_SET_TSC_KHZ, khz) == 0)
 		return 0;
-	if ((difference < 0 ? -difference : difference) * 1000000 <=
-	    (int64_t)khz * TSC_TOLERANCE_PPM)
+	if (vcpu_tsc_is_close(khz, (uint32_t)now))
 		return 0;
 	return error_set(err, ENOTSUP,
 			 "vCPU %u: its time-stamp counter runs at %u kHz, this host's at %d, and "

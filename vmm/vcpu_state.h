@@ -54,6 +54,9 @@ struct vcpu_load {
 /* A vcpu_task: arg is a struct vcpu_load. The state is untrusted; KVM refuses what cannot be. */
 int vcpu_load(struct vcpu *vcpu, void *load, struct error *err);
 
+/* May a guest that had a counter of the one frequency go on with the other, where the host cannot scale? */
+bool vcpu_tsc_is_close(uint32_t saved_khz, uint32_t host_khz);
+
 /*
  * The model-specific registers that KVM can save and that a guest of ours has (vmm/vcpu_msrs.c). Reads all
  * that can be read into msrs[]; -errno with *err.
