@@ -16,18 +16,19 @@ struct irqfd_line {
 	int fd;
 };
 
+/* Laid out as struct kvm_irq_routing, whose entries have no number. */
+struct irq_table {
+	uint32_t nr;
+	uint32_t flags;
+	struct kvm_irq_routing_entry entries[LAYOUT_IOAPIC_PINS];
+};
+
 struct irq_routes {
 	struct kvm *kvm;
 	struct ioapic ioapic;
 	struct irqfd_line lines[LAYOUT_IOAPIC_PINS];
 
-	/* KVM takes the whole table at each change; laid out as struct kvm_irq_routing, whose
-	 * entries have no number. Under the IOAPIC's lock. */
-	struct {
-		uint32_t nr;
-		uint32_t flags;
-		struct kvm_irq_routing_entry entries[LAYOUT_IOAPIC_PINS];
-	} table;
+	struct irq_table table; /* KVM takes all of it at each change. Under the IOAPIC's lock */
 };
 
 /* No system call: kvm is used from the first line or route on, after kvm_create_irqchip(). */

@@ -42,7 +42,7 @@ void irq_save(struct irq_routes *routes, struct irq_state *state)
 	pthread_mutex_unlock(&ioapic->lock);
 }
 
-static int fill_table(struct irq_routes *routes, const struct irq_state *state, struct error *err)
+static int fill_table(struct irq_table *table, const struct irq_state *state, struct error *err)
 {
 	uint64_t seen = 0;
 
@@ -53,7 +53,7 @@ static int fill_table(struct irq_routes *routes, const struct irq_state *state, 
 			return error_set(err, EINVAL, "ioapic: route %u is for pin %u", i,
 					 route->gsi);
 		seen |= 1ull << route->gsi;
-		routes->table.entries[i] = (struct kvm_irq_routing_entry){
+		table->entries[i] = (struct kvm_irq_routing_entry){
 			.gsi = route->gsi,
 			.type = KVM_IRQ_ROUTING_MSI,
 			.u.msi = { .address_lo = (uint32_t)route->address,
@@ -61,24 +61,49 @@ static int fill_table(struct irq_routes *routes, const struct irq_state *state, 
 				   .data = route->data },
 		};
 	}
-	routes->table.nr = state->route_count;
+	table->nr = state->route_count;
 	return 0;
 }
 
-/* All routes in one call: each waits for a grace period. */
+static bool is_same(const struct irq_table *a, const struct irq_table *b)
+{
+	bool same = a->nr == b->nr;
+
+	for (uint32_t i = 0; i < a->nr && same; i++) {
+		const struct kvm_irq_routing_entry *x = &a->entries[i], *y = &b->entries[i];
+
+		same = x->gsi == y->gsi && x->u.msi.address_lo == y->u.msi.address_lo &&
+		       x->u.msi.address_hi == y->u.msi.address_hi && x->u.msi.data == y->u.msi.data;
+	}
+	return same;
+}
+
+/* All routes in one call, and none where KVM has them already: each waits for a grace period, which can take
+ * milliseconds. The table is what KVM has, whatever fails. */
+static int set_table(struct irq_routes *routes, const struct irq_table *table, struct error *err)
+{
+	if (is_same(&routes->table, table))
+		return 0;
+	if (ioctl(routes->kvm->vm, KVM_SET_GSI_ROUTING, table) < 0)
+		return error_set_errno(err, errno, "ioapic: KVM_SET_GSI_ROUTING");
+	routes->table = *table;
+	return 0;
+}
+
 int irq_load(struct irq_routes *routes, const struct irq_state *state, struct error *err)
 {
 	struct ioapic *ioapic = &routes->ioapic;
-	int ret;
+	struct irq_table table = { 0 };
+	int ret = fill_table(&table, state, err);
 
+	if (ret < 0)
+		return ret;
 	pthread_mutex_lock(&ioapic->lock);
 	ioapic->id = state->id & 0xf;
 	ioapic->select = state->select;
 	for (unsigned int i = 0; i < LAYOUT_IOAPIC_PINS; i++)
 		ioapic->entries[i] = state->entries[i];
-	ret = fill_table(routes, state, err);
-	if (ret == 0 && ioctl(routes->kvm->vm, KVM_SET_GSI_ROUTING, &routes->table) < 0)
-		ret = error_set_errno(err, errno, "ioapic: KVM_SET_GSI_ROUTING");
+	ret = set_table(routes, &table, err);
 	pthread_mutex_unlock(&ioapic->lock);
 	return ret;
 }

@@ -166,9 +166,26 @@ static int load_vmgenid(struct adoption *adoption, struct error *err)
 	return vmgenid_renew(&machine->vmgenid, &machine->memory, err);
 }
 
-/* kvmclock first: the counters' offsets are worked out against it. */
-static int load_vcpus(struct adoption *adoption, const struct adopt_options *options,
-		      struct error *err)
+static struct vcpu_load how_to_load(const struct adoption *adoption, const struct vcpu_state *state)
+{
+	struct vcpu_load load = {
+		.state = state,
+		.cpuid = adoption->cpuid_differs ? &adoption->cpuid : NULL,
+		.tsc = adoption->vcpus[0].tsc,
+	};
+
+	load.has_tsc_offset = state->has_tsc_offset &&
+			      clock_tsc_offset(&adoption->machine->kvm, &adoption->clock,
+					       state->tsc_offset, state->tsc_khz, &load.tsc_offset);
+	return load;
+}
+
+/*
+ * kvmclock first: the counters' offsets are worked out against it. The vCPUs' threads load while this one
+ * does what of it can take long, the interrupt routes.
+ */
+static int load_kvm(struct adoption *adoption, const struct adopt_options *options,
+		    struct error *err)
 {
 	struct machine *machine = adoption->machine;
 	struct error errors[LAYOUT_VCPUS_MAX] = { 0 };
@@ -177,20 +194,10 @@ static int load_vcpus(struct adoption *adoption, const struct adopt_options *opt
 	if (ret < 0)
 		return ret;
 	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
-		const struct vcpu_state *state = &adoption->vcpus[i];
-		struct vcpu_load *load = &adoption->loads[i];
-
-		*load = (struct vcpu_load){
-			.state = state,
-			.cpuid = adoption->cpuid_differs ? &adoption->cpuid : NULL,
-			.tsc = adoption->vcpus[0].tsc,
-		};
-		load->has_tsc_offset = state->has_tsc_offset &&
-				       clock_tsc_offset(&machine->kvm, &adoption->clock,
-							state->tsc_offset, state->tsc_khz,
-							&load->tsc_offset);
-		vcpu_start_task(&machine->vcpus[i], vcpu_load, load, &errors[i]);
+		adoption->loads[i] = how_to_load(adoption, &adoption->vcpus[i]);
+		vcpu_start_task(&machine->vcpus[i], vcpu_load, &adoption->loads[i], &errors[i]);
 	}
+	ret = load_legacy(adoption, err);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
 		if (vcpu_wait_task(&machine->vcpus[i]) < 0 && ret == 0) {
 			*err = errors[i];
@@ -257,10 +264,8 @@ static int load(struct adoption *adoption, const struct adopt_options *options, 
 {
 	int ret;
 
-	if ((ret = map_memory(adoption, err)) < 0 ||
-	    (ret = load_vcpus(adoption, options, err)) < 0 ||
-	    (ret = load_legacy(adoption, err)) < 0 || (ret = load_devices(adoption, err)) < 0 ||
-	    (ret = load_vmgenid(adoption, err)) < 0)
+	if ((ret = map_memory(adoption, err)) < 0 || (ret = load_kvm(adoption, options, err)) < 0 ||
+	    (ret = load_devices(adoption, err)) < 0 || (ret = load_vmgenid(adoption, err)) < 0)
 		return ret;
 	raise_pending(adoption->machine);
 	vmgenid_notify(&adoption->machine->vmgenid);
