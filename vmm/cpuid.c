@@ -266,6 +266,8 @@ static int read_supported(struct cpuid_source *source, struct error *err)
 			return ret;
 	}
 	cpuid_filter(&source->table, source->vcpu_count, source->tsc_deadline);
+	/* Which of the host's CPUs answered says nothing of the host: a snapshot's table is compared. */
+	cpuid_set_vcpu(&source->table, 0);
 	source->is_read = true;
 	return 0;
 }

@@ -77,6 +77,7 @@ static int check_cpu(struct adoption *adoption, struct error *err)
 	if (ret < 0)
 		return ret;
 	cpuid_from_state(state, &adoption->cpuid);
+	cpuid_set_vcpu(&adoption->cpuid, 0); /* as the host's has it */
 	adoption->cpuid_differs = !cpuid_same(&adoption->cpuid, host);
 	if (adoption->cpuid_differs &&
 	    cpuid_missing(&adoption->cpuid, host, add_missing, &missing) > 0)

@@ -55,7 +55,7 @@ def in_memory(vm):
 @test("lab", limit=900)
 def snapshot_of_every_device_goes_on(t):
     vm = boot(t)
-    ask(vm, f"vsock serve {PORT} &", "served")
+    ask(vm, f"vsock serve {PORT} & true", "served")
     vm.wait_for("ready")
     equal("pings answered", pings(GUEST.format(NET)), 3)
     becomes("a balloon of 10 MiB", lambda: in_memory(vm) == 10, 60)
