@@ -60,6 +60,7 @@ static int check(const struct snapshot_view *view)
 
 struct options {
 	const char *verb, *path;
+	bool show; /* else check */
 	bool json, help;
 };
 
@@ -84,11 +85,12 @@ static int parse(int argc, char **argv, struct options *options, struct error *e
 		return 0;
 	if (!options->verb)
 		return error_set(err, EINVAL, "snapshot: show or check what?");
-	if (strcmp(options->verb, "show") != 0 && strcmp(options->verb, "check") != 0)
+	options->show = strcmp(options->verb, "show") == 0;
+	if (!options->show && strcmp(options->verb, "check") != 0)
 		return error_set(err, EINVAL, "snapshot: unknown command '%s'", options->verb);
 	if (!options->path)
 		return error_set(err, EINVAL, "snapshot %s: no FILE is given", options->verb);
-	if (options->json && strcmp(options->verb, "show") != 0)
+	if (options->json && !options->show)
 		return error_set(err, EINVAL, "snapshot %s: --json is show's", options->verb);
 	return 0;
 }
@@ -108,7 +110,7 @@ int snapshot_main(int argc, char **argv)
 	}
 	if (snapshot_view_open(&view, options.path, &err) < 0)
 		return fail(EXIT_BAD_CONFIG, err.text);
-	status = strcmp(options.verb, "show") == 0 ? show(view, options.json) : check(view);
+	status = options.show ? show(view, options.json) : check(view);
 	snapshot_view_close(view);
 	return status;
 }

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "cmd/snapshot.h"
+#include "virtio/virtio_device_state.h"
 
 /* A name in the file may hold anything: what is not text becomes question marks. */
 static json_t *text(const char *from)
@@ -29,10 +30,9 @@ static json_t *text(const char *from)
 
 static json_t *drive_tree(const struct saved_drive *drive)
 {
-	return json_pack("{s:s, s:o, s:o, s:b, s:I, s:I}", "kind", "drive", "id", text(drive->id),
-			 "path", *drive->path ? text(drive->path) : json_null(), "read_only",
-			 drive->read_only, "num_queues", (json_int_t)drive->num_queues,
-			 "queue_size", (json_int_t)drive->queue_size);
+	return json_pack("{s:s, s:o, s:o, s:b}", "kind", "drive", "id", text(drive->id), "path",
+			 *drive->path ? text(drive->path) : json_null(), "read_only",
+			 drive->read_only);
 }
 
 static json_t *net_tree(const struct saved_net *net)
@@ -41,10 +41,9 @@ static json_t *net_tree(const struct saved_net *net)
 
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", net->mac[0], net->mac[1],
 		 net->mac[2], net->mac[3], net->mac[4], net->mac[5]);
-	return json_pack("{s:s, s:o, s:o, s:o, s:I}", "kind", "net", "id", text(net->id), "tap",
+	return json_pack("{s:s, s:o, s:o, s:o}", "kind", "net", "id", text(net->id), "tap",
 			 *net->tap ? text(net->tap) : json_null(), "mac",
-			 net->has_mac ? json_string(mac) : json_null(), "queue_pairs",
-			 (json_int_t)net->queue_pairs);
+			 net->has_mac ? json_string(mac) : json_null());
 }
 
 static json_t *pmem_tree(const struct saved_pmem *pmem)
@@ -54,8 +53,21 @@ static json_t *pmem_tree(const struct saved_pmem *pmem)
 			 "root", pmem->root);
 }
 
-static json_t *devices_tree(const struct saved_config *config)
+/* The sections of virtio devices are in the same order: drives, interfaces and so on. */
+static void add_queues(json_t *devices, const struct state_file *state)
 {
+	struct virtio_device_state *device cleanup_free = malloc(sizeof(*device));
+	struct error err = { 0 };
+
+	for (uint32_t i = 0; device && i < json_array_size(devices); i++)
+		if (state_file_get(state, &virtio_device_state_desc, i, device, &err) == 0)
+			json_object_set_new(json_array_get(devices, i), "queues",
+					    json_integer(device->queue_count));
+}
+
+static json_t *devices_tree(const struct snapshot_view *view)
+{
+	const struct saved_config *config = &view->config;
 	json_t *devices = json_array();
 
 	for (uint32_t i = 0; i < config->drive_count; i++)
@@ -74,6 +86,7 @@ static json_t *devices_tree(const struct saved_config *config)
 						(json_int_t)config->balloon.target_mib));
 	if (config->has_rng)
 		json_array_append_new(devices, json_pack("{s:s}", "kind", "rng"));
+	add_queues(devices, &view->state);
 	return devices;
 }
 
@@ -171,8 +184,8 @@ static json_t *tree(const struct snapshot_view *view)
 			 "host_kernel", text(info->host_kernel), "memory_has_id",
 			 info->has_attribute, "memory_bytes", (json_int_t)info->memory,
 			 "written_pages", (json_int_t)info->written_pages, "vcpus",
-			 (json_int_t)view->config.vcpus, "devices", devices_tree(&view->config),
-			 "needs", needs_tree(view), "sections", sections_tree(&view->state));
+			 (json_int_t)view->config.vcpus, "devices", devices_tree(view), "needs",
+			 needs_tree(view), "sections", sections_tree(&view->state));
 }
 
 /* For people --------------------------------------------------------------------------------------*/
@@ -209,19 +222,23 @@ static void print_device(json_t *device)
 	putchar('\n');
 }
 
+static void print_feature(const json_t *feature)
+{
+	char name[48];
+
+	snprintf(name, sizeof(name), "%#llx.%lld.%s", number(feature, "leaf"),
+		 number(feature, "subleaf"), word(feature, "register"));
+	printf("  CPUID      %-16s %#010llx\n", name, number(feature, "bits"));
+}
+
 static void print_needs(const json_t *needs)
 {
 	const json_t *processor = json_object_get(needs, "processor");
 	const json_t *features = json_object_get(processor, "features");
 
-	printf("needs\n  processor  %s, %s\n", word(processor, "vendor"), word(processor, "model"));
-	for (size_t i = 0; i < json_array_size(features); i++) {
-		const json_t *feature = json_array_get(features, i);
-
-		printf("  CPUID      %#llx.%lld.%s  %#010llx\n", number(feature, "leaf"),
-		       number(feature, "subleaf"), word(feature, "register"),
-		       number(feature, "bits"));
-	}
+	printf("needs\n  processor  %s %s\n", word(processor, "vendor"), word(processor, "model"));
+	for (size_t i = 0; i < json_array_size(features); i++)
+		print_feature(json_array_get(features, i));
 	printf("  TSC        %lld kHz%s\n", number(needs, "tsc_khz"),
 	       json_is_true(json_object_get(needs, "tsc_offset")) ? ", by its offset" : "");
 	printf("  state      %lld bytes of XSAVE, %lld model-specific registers\n",

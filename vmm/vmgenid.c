@@ -18,7 +18,7 @@ int vmgenid_renew(const struct vmgenid *gen, struct guest_memory *mem, struct er
 	if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
 		return error_set_errno(err, errno, "vmgenid: no random number to be had");
 	if (guest_write(mem, gen->gpa, id, sizeof(id)) < 0)
-		return error_set(err, EFAULT, "vmgenid: no guest memory at %#lx", gen->gpa);
+		return error_set(err, EINVAL, "vmgenid: no guest memory at %#lx", gen->gpa);
 	return 0;
 }
 

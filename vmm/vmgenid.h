@@ -26,7 +26,7 @@ struct vmgenid_state {
 
 extern const struct state_desc vmgenid_state_desc;
 
-/* A new number; nothing where the guest has none. -EFAULT when it lies outside of guest memory. */
+/* A new number; nothing where the guest has none. -EINVAL when it lies outside of guest memory. */
 must_check int vmgenid_renew(const struct vmgenid *gen, struct guest_memory *mem,
 			     struct error *err);
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 
 from harness import contains, equal, holds, lacks, test
 from native_snapshot import save, start
@@ -26,8 +27,6 @@ def saved(t, **shape):
 
 def rewritten(t, old, new):
     """The state file with a name replaced by one of the same length, and the checksums made good."""
-    import zlib
-
     with open(t.path("state"), "rb") as file:
         state = file.read()
     equal("lengths", len(old), len(new))
@@ -52,6 +51,7 @@ def snapshot_show(t):
     equal("kernel", told["host_kernel"], os.uname().release)
     drive = told["devices"][0]
     equal("the drive", (drive["kind"], drive["id"], drive["path"]), ("drive", "rootfs", t.path("disk")))
+    equal("its queues", drive["queues"], 1)
     equal("vCPU sections", [s["index"] for s in told["sections"] if s["name"] == "vcpu"], [0, 1])
     holds("features", any(f["leaf"] == 1 and f["bits"] for f in told["needs"]["processor"]["features"]))
     if told["memory_has_id"]:
