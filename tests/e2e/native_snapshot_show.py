@@ -5,7 +5,7 @@ import os
 import zlib
 
 from harness import contains, equal, holds, lacks, test
-from native_snapshot import save, start
+from native_snapshot import load, refused_load, release, save, start
 from vm import Vm
 
 BAD_CONFIG, BAD_ARGUMENTS, FAILURE = 152, 153, 1
@@ -25,20 +25,20 @@ def saved(t, **shape):
     return t.path("state")
 
 
-def rewritten(t, old, new):
-    """The state file with a name replaced by one of the same length, and the checksums made good."""
+def rewritten(t, section, old, new):
+    """The state file with a name in a section replaced by one of the same length, and its checksum made good."""
     with open(t.path("state"), "rb") as file:
         state = file.read()
     equal("lengths", len(old), len(new))
-    at = state.index(old)
-    body = state.rindex(b"\x94\xa6config", 0, at)
-    # Before it stand a bin's head (c5: 2 bytes of length) and the checksum (ce: 4 bytes).
-    equal("a bin", state[body - 3], 0xc5)
-    length = int.from_bytes(state[body - 2:body], "big")
-    equal("a checksum", state[body - 8], 0xce)
-    state = state.replace(old, new)
-    crc = zlib.crc32(state[body:body + length])
-    t.file("state", state[:body - 7] + crc.to_bytes(4, "big") + state[body - 3:])
+    body = state.index(b"\x94" + bytes([0xa0 + len(section)]) + section)
+    # Before it stand a bin's head (c4 or c5: 1 or 2 bytes of length) and the checksum (ce: 4 bytes).
+    digits = 1 if state[body - 2] == 0xc4 else 2
+    head = body - digits - 1
+    equal("a bin and a checksum", (state[head], state[head - 5]), (0xc3 + digits, 0xce))
+    end = body + int.from_bytes(state[head + 1:body], "big")
+    changed = state[body:end].replace(old, new)
+    holds("a change", changed != state[body:end])
+    t.file("state", state[:head - 4] + zlib.crc32(changed).to_bytes(4, "big") + state[head:body] + changed + state[end:])
 
 
 @test("native")
@@ -75,7 +75,7 @@ def snapshot_check(t):
 def snapshot_show_hostile_name(t):
     """What a file has for a name is not obeyed by a terminal, and is no broken JSON."""
     state = saved(t)
-    rewritten(t, b"\xa6rootfs", b"\xa6\x1b[2J\xff\n")
+    rewritten(t, b"config", b"\xa6rootfs", b"\xa6\x1b[2J\xff\n")
     table = mayfly(t, "snapshot", "show", state)
     contains("the table", table, "?[2J??")
     lacks("the table", table, "\x1b")
@@ -105,3 +105,16 @@ def snapshot_version_flags(t):
     equal("the file's", mayfly(t, "--describe-snapshot", state), version)
     bad = t.file("bad", b"\x7fELF" * 100)
     contains("another file", mayfly(t, "--describe-snapshot", bad, status=FAILURE), "not the state file")
+
+
+@test("native")
+def snapshot_without_a_generation(t):
+    """A version before VMGenID wrote it; or its number is to be where there is no memory."""
+    with open(saved(t), "rb") as file:
+        state = file.read()
+    release(t)
+    rewritten(t, b"vmgenid", b"\xce\x00\x0e\x00\x30", b"\xce\xff\xff\xff\xf8")
+    refused_load(t, "vmgenid: no guest memory at 0xfffffff8")
+    t.file("state", state)
+    rewritten(t, b"vmgenid", b"\xa7vmgenid", b"\xa7nothing")
+    contains("output", load(t).ends(0).text(), "R")
