@@ -3,6 +3,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/guest_dirty.h"
+
 static bool region_is_valid(const struct guest_memory *mem, uint64_t gpa, uint64_t size)
 {
 	const struct guest_region *last = mem->count ? &mem->regions[mem->count - 1] : NULL;
@@ -170,6 +172,7 @@ void guest_memory_fini(struct guest_memory *mem)
 	for (unsigned int i = 0; i < mem->count; i++)
 		munmap(mem->regions[i].host - PAGE_SIZE, mem->regions[i].size + 2 * PAGE_SIZE);
 	mem->count = mem->window_count = 0;
+	guest_dirty_stop(mem);
 }
 
 uint64_t guest_memory_size(const struct guest_memory *mem)
@@ -219,6 +222,7 @@ int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *data, 
 
 	if (!to)
 		return -EFAULT;
+	guest_dirty(mem, to, len);
 	memcpy(to, data, len);
 	return 0;
 }

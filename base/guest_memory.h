@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -34,6 +35,7 @@ struct guest_memory {
 	struct guest_window
 		windows[GUEST_WINDOWS_MAX]; /* anywhere else; not in any sum or map of RAM */
 	unsigned int window_count;
+	_Atomic uint64_t *dirty; /* pages that we changed: base/guest_dirty.h; NULL: not noted */
 };
 
 /*

@@ -1,6 +1,7 @@
 /* Pages that go back to the host: named one by one by the inflate queue, in ranges by the others. */
 #include <sys/mman.h>
 
+#include "base/guest_dirty.h"
 #include "virtio/iov.h"
 #include "virtio/virtio_balloon_priv.h"
 
@@ -22,6 +23,7 @@ static int64_t give_back(struct virtio_balloon *balloon, const struct range *ran
 {
 	const size_t len = (size_t)(range->end - range->start);
 
+	guest_dirty(balloon->dev.mem, range->start, len);
 	if (len == 0 || madvise(range->start, len, MADV_DONTNEED) == 0)
 		return (int64_t)len;
 	log_limited(&balloon->dev.warnings, LOG_WARN, "%s: cannot give back %zu KiB: %s",

@@ -3,6 +3,7 @@
 #include <linux/virtio_config.h>
 #include <string.h>
 
+#include "base/guest_dirty.h"
 #include "virtio/iov.h"
 #include "virtio/virtqueue_priv.h"
 
@@ -98,6 +99,7 @@ guest_races void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t wr
 
 	elem->id = head;
 	elem->len = written;
+	guest_dirty(vq->mem, &vq->used->ring[slot], sizeof(*elem));
 	vq->state.next_used++;
 	vq->in_flight--;
 }
@@ -120,6 +122,7 @@ bool virtqueue_publish(struct virtqueue *vq)
 	 * (asks, then looks at the index), and one of us must see the other. So an exchange, which
 	 * is a full barrier and on x86 cheaper than a store and a fence. */
 	__atomic_exchange_n(&vq->used->idx, new, __ATOMIC_SEQ_CST);
+	guest_dirty(vq->mem, &vq->used->idx, sizeof(vq->used->idx));
 	if (vq->event_idx)
 		return event_passed(load_relaxed16(used_event(vq)), new, old);
 	return !(load_relaxed16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
@@ -133,18 +136,20 @@ void virtqueue_disable_notify(struct virtqueue *vq)
 		return;
 	vq->notify_off = true;
 	/* With event indices it is enough not to move ours: the driver has passed it already. */
-	if (!vq->event_idx)
-		__atomic_store_n(&vq->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+	if (vq->event_idx)
+		return;
+	guest_dirty(vq->mem, &vq->used->flags, sizeof(vq->used->flags));
+	__atomic_store_n(&vq->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
 }
 
 bool virtqueue_enable_notify(struct virtqueue *vq)
 {
+	uint16_t *wish = vq->event_idx ? avail_event(vq) : &vq->used->flags;
+
 	vq->notify_off = false;
+	guest_dirty(vq->mem, wish, sizeof(*wish));
 	/* 2.7.10: our wish before our last look; the driver publishes, then looks for the wish.
 	 * An exchange is the full barrier in between. */
-	if (vq->event_idx)
-		__atomic_exchange_n(avail_event(vq), vq->state.next_avail, __ATOMIC_SEQ_CST);
-	else
-		__atomic_exchange_n(&vq->used->flags, 0, __ATOMIC_SEQ_CST);
+	__atomic_exchange_n(wish, vq->event_idx ? vq->state.next_avail : 0, __ATOMIC_SEQ_CST);
 	return load_relaxed16(&vq->avail->idx) != vq->state.next_avail;
 }

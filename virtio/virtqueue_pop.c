@@ -1,4 +1,5 @@
 /* Taking chains out of a virtqueue: the one place that reads descriptors. */
+#include "base/guest_dirty.h"
 #include "virtio/iov.h"
 #include "virtio/virtqueue_priv.h"
 
@@ -73,12 +74,14 @@ static int add_buffer(struct walk *walk, const struct vring_desc *desc)
 	if (!host)
 		return refuse(walk->vq, "buffer outside memory");
 
-	if (desc->flags & VRING_DESC_F_WRITE)
+	if (desc->flags & VRING_DESC_F_WRITE) {
+		guest_dirty(walk->vq->mem, host, desc->len); /* it says why here */
 		chain->writable++;
-	else if (chain->writable > 0) /* 2.7.4.2 */
+	} else if (chain->writable > 0) { /* 2.7.4.2 */
 		return refuse(walk->vq, "readable buffer after a writable one");
-	else
+	} else {
 		chain->readable++;
+	}
 	chain->iov[count] = (struct iovec){ host, desc->len };
 	return 0;
 }

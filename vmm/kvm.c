@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include "base/guest_dirty.h"
 #include "vmm/layout.h"
 
 #define KVM_PATH "/dev/kvm"
@@ -116,12 +117,51 @@ static int add_slot(const struct kvm *kvm, uint32_t index, uint32_t flags,
 	return 0;
 }
 
-int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err)
+int kvm_track_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err)
 {
+	const uint32_t flags = mem->dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0;
 	int ret = 0;
 
 	for (unsigned int i = 0; i < mem->count && ret == 0; i++)
-		ret = add_slot(kvm, i, 0, &mem->regions[i], err);
+		ret = add_slot(kvm, i, flags, &mem->regions[i], err);
+	return ret;
+}
+
+static void note_words(const struct guest_memory *mem, const struct guest_region *region,
+		       const uint64_t *words)
+{
+	const uint64_t pages = region->size / PAGE_SIZE;
+
+	for (uint64_t at = 0; at < pages; at += 64)
+		for (uint64_t word = words[at / 64]; word; word &= word - 1)
+			guest_dirty(mem,
+				    region->host +
+					    (at + (uint64_t)__builtin_ctzll(word)) * PAGE_SIZE,
+				    1);
+}
+
+int kvm_take_dirty(const struct kvm *kvm, const struct guest_memory *mem, struct error *err)
+{
+	for (unsigned int i = 0; i < mem->count; i++) {
+		uint64_t *words cleanup_free = calloc((mem->regions[i].size / PAGE_SIZE + 63) / 64,
+						      sizeof(*words));
+		struct kvm_dirty_log log = { .slot = i, .dirty_bitmap = words };
+
+		if (!words)
+			return error_set(err, ENOMEM, "out of memory for the map of changed pages");
+		if (ioctl(kvm->vm, KVM_GET_DIRTY_LOG, &log) < 0)
+			return error_set_errno(err, errno,
+					       "cannot tell which pages the guest has written "
+					       "(KVM_GET_DIRTY_LOG)");
+		note_words(mem, &mem->regions[i], words);
+	}
+	return 0;
+}
+
+int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err)
+{
+	int ret = kvm_track_memory(kvm, mem, err);
+
 	for (unsigned int i = 0; i < mem->window_count && ret == 0; i++)
 		ret = add_slot(kvm, mem->count + i,
 			       mem->windows[i].read_only ? KVM_MEM_READONLY : 0,

@@ -28,6 +28,16 @@ void kvm_close(struct kvm *kvm);
  */
 must_check int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err);
 
+/*
+ * Has KVM note which pages of guest memory's regions (not the windows) it and the vCPUs write, if mem->dirty is there: before
+ * kvm_add_memory(), which sees it. This one is for slots that are there already, and waits for grace periods.
+ */
+must_check int kvm_track_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err);
+
+/* Adds to mem->dirty what KVM has noted since the last time, and it begins anew. No vCPU runs. */
+must_check int kvm_take_dirty(const struct kvm *kvm, const struct guest_memory *mem,
+			      struct error *err);
+
 /* Local APICs in the kernel, `pins` GSIs for an IOAPIC of ours, x2APIC ids of 32 bits. */
 must_check int kvm_create_irqchip(struct kvm *kvm, unsigned int pins, struct error *err);
 
