@@ -133,6 +133,7 @@ void controller_compose(struct controller *controller)
 	*vm = (struct vm_config){
 		.vcpus = (unsigned int)machine->vcpu_count.value,
 		.memory = machine->mem_size_mib.value << 20,
+		.track_dirty = machine->track_dirty_pages.value,
 		.has_console = true,
 		.log_boot_time = controller->boot_timer,
 		.cpu = &controller->cpu,

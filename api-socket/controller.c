@@ -153,8 +153,6 @@ static int check_machine(const struct machine_request *machine, struct error *er
 		return error_set(err, ENOTSUP, "smt is not supported yet");
 	if (machine->huge_pages.value != HUGE_PAGES_NONE)
 		return error_set(err, ENOTSUP, "huge_pages are not supported yet");
-	if (machine->track_dirty_pages.value)
-		return error_set(err, ENOTSUP, "track_dirty_pages is not supported yet");
 	return 0;
 }
 

@@ -146,14 +146,26 @@ static int open_snapshot(struct controller *controller, const struct snapshot_lo
 					       memory->path, fd, err);
 }
 
+static struct adopt_options adopt_options(struct controller *controller,
+					  const struct snapshot_load_request *request)
+{
+	struct opt_bool *track = &controller->machine_config.track_dirty_pages;
+
+	/* One that was prepared to track does. */
+	track->value |= request->track_dirty_pages.value || request->enable_diff_snapshots.value;
+	return (struct adopt_options){ .realtime = request->clock_realtime.value,
+				       .track_dirty = track->value };
+}
+
 static int make_machine(struct controller *controller, const struct snapshot_load_request *request,
 			struct error *err)
 {
-	const struct adopt_options options = { .realtime = request->clock_realtime.value };
+	const struct adopt_options options = adopt_options(controller, request);
 	const struct controller_host *host = controller->host;
 	struct vm_config *vm = machine_snapshot_config(controller->snapshot);
 	int ret = controller_open_serial(controller, err);
 
+	vm->track_dirty = options.track_dirty;
 	vm->has_console = true;
 	vm->console_fd = controller->serial_fd >= 0 ? controller->serial_fd : STDOUT_FILENO;
 	if (ret < 0 || (ret = override_config(vm, request, err)) < 0 ||
@@ -206,7 +218,7 @@ static int replace_drives(struct controller *controller,
 static int load_prepared(struct controller *controller, const struct snapshot_load_request *request,
 			 struct error *err)
 {
-	const struct adopt_options options = { .realtime = request->clock_realtime.value };
+	const struct adopt_options options = adopt_options(controller, request);
 	int ret = replace_drives(controller, request, err);
 
 	return ret < 0 ? ret

@@ -23,7 +23,7 @@ static void help(void)
 	       "\n"
 	       "  run          start a microVM in the foreground\n"
 	       "  check-host   what this host has and lacks for running microVMs\n"
-	       "  snapshot     what a snapshot is, and whether this host can run it\n"
+	       "  snapshot     what a snapshot is, whether this host can run it, diffs merged\n"
 	       "  help [run]   this text, or a command's\n"
 	       "\n"
 	       "Example: mayfly run --kernel vmlinux --rootfs debian.ext4\n"

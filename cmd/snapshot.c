@@ -9,6 +9,7 @@ static void print_help(void)
 {
 	printf("Usage: mayfly snapshot show FILE [--json]\n"
 	       "       mayfly snapshot check FILE\n"
+	       "       mayfly snapshot merge BASE LAYER... --output MEMORY\n"
 	       "\n"
 	       "FILE is the state file of a snapshot. Neither starts a guest or reads its memory.\n"
 	       "\n"
@@ -17,6 +18,9 @@ static void print_help(void)
 	       "  --json    the same for scripts\n"
 	       "  check     whether this host, and this user, can run it, and a line for each thing\n"
 	       "            that is missing\n"
+	       "  merge     writes a memory file of BASE with each LAYER, the memory file of a diff, laid\n"
+	       "            over what comes before it; it goes with the state file of the last one, and\n"
+	       "            may replace one that it is made from. Layers must be copied with their holes.\n"
 	       "  --help    this text\n"
 	       "\n"
 	       "Exit status: 0 shown, or it can run here; 1 it cannot; 152 not a snapshot that this\n"
@@ -84,7 +88,7 @@ static int parse(int argc, char **argv, struct options *options, struct error *e
 	if (options->help)
 		return 0;
 	if (!options->verb)
-		return error_set(err, EINVAL, "snapshot: show or check what?");
+		return error_set(err, EINVAL, "snapshot: show, check or merge what?");
 	options->show = strcmp(options->verb, "show") == 0;
 	if (!options->show && strcmp(options->verb, "check") != 0)
 		return error_set(err, EINVAL, "snapshot: unknown command '%s'", options->verb);
@@ -102,6 +106,9 @@ int snapshot_main(int argc, char **argv)
 	struct error err = { 0 };
 	int status;
 
+	if (argc > 1 && strcmp(argv[1], "merge") == 0 &&
+	    !(argc > 2 && strcmp(argv[2], "--help") == 0))
+		return snapshot_merge_main(argc - 1, argv + 1);
 	if (parse(argc, argv, &options, &err) < 0)
 		return fail(EXIT_BAD_ARGUMENTS, err.text);
 	if (options.help) {

@@ -1,4 +1,4 @@
-/* `mayfly snapshot`: what a snapshot is and whether this host can run it. */
+/* `mayfly snapshot`: what a snapshot is, whether this host can run it, and layers of it laid together. */
 #pragma once
 
 #include "snapshot/state_file.h"
@@ -6,6 +6,9 @@
 
 /* argv[0] is "snapshot". The exit status. */
 int snapshot_main(int argc, char **argv);
+
+/* The same for `snapshot merge`; argv[0] is "merge". */
+int snapshot_merge_main(int argc, char **argv);
 
 /* --describe-snapshot and --snapshot-version: "v1.0.0", of the file and of what a save writes. */
 must_check int snapshot_describe(const char *path, struct error *err);

@@ -265,7 +265,12 @@ static int load(struct adoption *adoption, const struct adopt_options *options, 
 {
 	int ret;
 
-	if ((ret = map_memory(adoption, err)) < 0 || (ret = load_kvm(adoption, options, err)) < 0 ||
+	if ((options->track_dirty && (ret = machine_track(adoption->machine, err)) < 0) ||
+	    (ret = map_memory(adoption, err)) < 0)
+		return ret;
+	/* Before anything is written to memory: the generation's id below, say. */
+	machine_set_base(adoption->machine, &adoption->snapshot->info);
+	if ((ret = load_kvm(adoption, options, err)) < 0 ||
 	    (ret = load_devices(adoption, err)) < 0 || (ret = load_vmgenid(adoption, err)) < 0)
 		return ret;
 	raise_pending(adoption->machine);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/sysinfo.h>
 
+#include "base/guest_dirty.h"
 #include "virtio/virtio_device.h"
 #include "vmm/cpu_template.h"
 #include "vmm/machine_priv.h"
@@ -44,6 +45,10 @@ static int create_vm(struct machine *machine, struct error *err)
 {
 	int ret = kvm_create_vm(&machine->kvm, err);
 
+	if (ret < 0)
+		return ret;
+	if (machine->config->track_dirty)
+		ret = guest_dirty_start(&machine->memory, err);
 	if (ret < 0)
 		return ret;
 	/* Memory before the interrupt controllers: kvm_add_memory() says why. */

@@ -9,6 +9,7 @@
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/serial.h"
 #include "vmm/machine.h"
+#include "vmm/snapshot_info.h"
 #include "vmm/vmgenid.h"
 
 struct machine_mmds;
@@ -18,6 +19,13 @@ struct machine_pmem {
 	struct pmem_file file;
 	uint64_t gpa;
 	struct virtio_device *dev; /* NULL until it is created */
+};
+
+/* What guest memory was like when it was last saved or taken up: what a diff is the difference to. */
+struct machine_base {
+	bool is_there; /* else nothing is known of before, and all of memory is the difference */
+	bool is_layer; /* its memory file is one */
+	uint8_t id[SNAPSHOT_ID_SIZE], parent[SNAPSHOT_ID_SIZE];
 };
 
 struct machine {
@@ -55,6 +63,7 @@ struct machine {
 	struct boot_cpu boot_cpu; /* how the first one starts */
 	bool started;		  /* the vCPUs were let run once */
 	bool paused;
+	struct machine_base base;
 	bool adopted; /* a snapshot: the files behind memory are its image alone */
 
 	/* The first end wins; written by a vCPU or the control thread, under the lock. */

@@ -7,23 +7,12 @@
 
 #include "base/log.h"
 #include "base/version.h"
-#include "snapshot/memory_image.h"
-#include "snapshot/new_file.h"
 #include "virtio/virtio_device_state.h"
 #include "vmm/clock_state.h"
 #include "vmm/irq_state.h"
 #include "vmm/legacy/legacy_state.h"
-#include "vmm/machine_snapshot_priv.h"
+#include "vmm/machine_save_priv.h"
 #include "vmm/vcpu_state.h"
-
-struct save {
-	struct machine *machine;
-	const struct save_request *request;
-	struct snapshot_info info;
-	struct state_writer writer;
-	struct new_file state, memory;
-	struct page_set pages;
-};
 
 /* Sections ----------------------------------------------------------------------------------------*/
 
@@ -163,7 +152,10 @@ static int find_pages(struct save *save, struct error *err)
 	int ret = page_set_init(&save->pages, memory_image_pages(mem), err);
 
 	if (ret == 0)
-		ret = memory_image_add_resident(mem, &save->pages, err);
+		ret = save_take_dirty(save, err);
+	if (ret < 0 || save->is_diff)
+		return ret;
+	ret = memory_image_add_resident(mem, &save->pages, err);
 	if (ret == 0)
 		add_file_pages(save);
 	return ret;
@@ -192,16 +184,19 @@ static int write_memory(struct save *save, struct save_result *result, struct er
 
 	if (ret == 0)
 		ret = new_file_open(&save->memory, save->request->memory_path, err);
+	if (ret == 0 && save->is_diff)
+		ret = save_begin_diff(save, err);
 	if (ret < 0)
 		return ret;
-	ret = memory_image_write(save->memory.fd, &save->machine->memory, &save->pages, false,
-				 &pages);
+	ret = memory_image_write(save->memory.fd, &save->machine->memory, &save->pages,
+				 save->is_diff, &pages);
 	if (ret < 0)
 		return error_set_errno(err, ret, "cannot write %s", save->request->memory_path);
 	set_attribute(save);
 	save->info.written_pages = pages.written;
 	*result = (struct save_result){ pages.looked_at, pages.written };
-	return new_file_sync(&save->memory, err);
+	ret = save_end_diff(save, err);
+	return ret < 0 ? ret : new_file_sync(&save->memory, err);
 }
 
 /* Files -------------------------------------------------------------------------------------------*/
@@ -278,9 +273,10 @@ static int check_request(const struct machine *machine, const struct save_reques
 {
 	if (!machine->paused)
 		return error_set(err, EBUSY, "save/restore unavailable while running");
-	if (request->kind == SAVE_DIFF)
+	if (request->kind == SAVE_DIFF && !machine->memory.dirty)
 		return error_set(err, ENOTSUP,
-				 "diff snapshots are not supported yet; save a full one");
+				 "a diff snapshot needs a microVM that was started or loaded with "
+				 "track_dirty_pages: true; save a full one");
 	if (strcmp(request->state_path, request->memory_path) == 0)
 		return error_set(err, EINVAL, "state and memory cannot both be %s",
 				 request->state_path);
@@ -293,7 +289,8 @@ int machine_save(struct machine *machine, const struct save_request *request,
 	struct save save = { .machine = machine,
 			     .request = request,
 			     .state = { .fd = -1, .dir = -1 },
-			     .memory = { .fd = -1, .dir = -1 } };
+			     .memory = { .fd = -1, .dir = -1 },
+			     .is_diff = request->kind == SAVE_DIFF && machine->base.is_there };
 	int ret = check_request(machine, request, err);
 
 	if (ret < 0)
@@ -302,6 +299,8 @@ int machine_save(struct machine *machine, const struct save_request *request,
 	if ((ret = new_id(&save, err)) == 0 && (ret = save_sections(&save, err)) == 0 &&
 	    (ret = write_memory(&save, result, err)) == 0 && (ret = write_state(&save, err)) == 0)
 		ret = take_places(&save, err);
+	if (ret == 0)
+		machine_set_base(machine, &save.info);
 	new_file_close(&save.state);
 	new_file_close(&save.memory);
 	page_set_fini(&save.pages);

@@ -24,6 +24,14 @@ static int open_state(struct machine_snapshot *snapshot, const char *path, struc
 	return ret;
 }
 
+/* The state of a diff goes with a layer, which cannot be loaded, and with what the layer was merged into: the
+ * attributes alone tell which this is. */
+static bool was_merged(int memory)
+{
+	return fgetxattr(memory, SNAPSHOT_ATTRIBUTE, NULL, 0) > 0 &&
+	       fgetxattr(memory, SNAPSHOT_PARENT_ATTRIBUTE, NULL, 0) < 0;
+}
+
 static int open_memory(struct machine_snapshot *snapshot, const char *path, struct error *err)
 {
 	const struct snapshot_info *info = &snapshot->info;
@@ -42,10 +50,10 @@ static int open_memory(struct machine_snapshot *snapshot, const char *path, stru
 				 "snapshot: %s has %ld bytes, but the memory saved with %s had %lu",
 				 snapshot->memory_name, (long)st.st_size, snapshot->state.name,
 				 info->memory);
-	if (info->is_diff)
+	if (info->is_diff && !was_merged(snapshot->memory))
 		return error_set(err, EINVAL,
 				 "snapshot: %s is a diff; merge it with what it is based on first "
-				 "(see `mayfly help snapshot`)",
+				 "(see `mayfly snapshot merge`)",
 				 snapshot->memory_name);
 	return 0;
 }

@@ -13,7 +13,12 @@
 
 enum save_kind {
 	SAVE_FULL,
-	SAVE_DIFF, /* the pages written since the last save: not there yet, -ENOTSUP */
+	/*
+	 * The pages written since the last save or load: merged into memory_path when that is a file as long as memory
+	 * (which must be that of the last save or a copy of it: -EINVAL), else a layer of its own. All, when nothing
+	 * was saved or loaded before. -ENOTSUP without vm_config.track_dirty.
+	 */
+	SAVE_DIFF,
 };
 
 struct save_request {
@@ -64,7 +69,8 @@ must_check int machine_prepare(struct machine **out, const struct vm_config *sha
 			       struct timeline *timeline, struct error *err);
 
 struct adopt_options {
-	bool realtime; /* kvmclock goes on by the wall clock instead of where it stood */
+	bool track_dirty; /* as vm_config.track_dirty; slower here than there */
+	bool realtime;	  /* kvmclock goes on by the wall clock instead of where it stood */
 };
 
 /*

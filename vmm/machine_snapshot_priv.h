@@ -16,5 +16,11 @@ struct machine_snapshot {
 	char *state_name, *memory_name; /* for messages */
 };
 
+/* vmm/machine_save_diff.c: from now on it is noted which pages change, if it is not yet. No vCPU and no device runs. */
+must_check int machine_track(struct machine *machine, struct error *err);
+
+/* Memory is as in this snapshot: what changes from now on is what has changed. */
+void machine_set_base(struct machine *machine, const struct snapshot_info *info);
+
 /* Frees what machine_adopt() mapped: an address range without memory again. */
 void machine_forget_memory(struct machine *machine);

@@ -26,6 +26,8 @@ extern const struct state_desc snapshot_info_desc;
 
 /* The attribute of the memory file that has the id, as 32 hexadecimal digits. */
 #define SNAPSHOT_ATTRIBUTE "user.mayfly.snapshot"
+/* A layer has this one too: the id of what it is a layer of. Merged memory has it no more. */
+#define SNAPSHOT_PARENT_ATTRIBUTE "user.mayfly.parent"
 #define SNAPSHOT_ID_TEXT (2 * SNAPSHOT_ID_SIZE + 1)
 void snapshot_id_text(const uint8_t id[static SNAPSHOT_ID_SIZE], char out[static SNAPSHOT_ID_TEXT]);
 

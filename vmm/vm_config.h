@@ -94,6 +94,7 @@ struct vm_config {
 	unsigned int vcpus;
 	const struct cpu_template *cpu; /* what changes of the host's processor; NULL: nothing */
 	uint64_t memory;		/* bytes, a multiple of the page size */
+	bool track_dirty; /* which pages are written is noted, for snapshots of what has changed */
 
 	struct drive_config drives[VM_DRIVES_MAX]; /* vda, vdb, ... in this order */
 	unsigned int drive_count;

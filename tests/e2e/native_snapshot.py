@@ -3,10 +3,12 @@
 import os
 import resource
 import struct
+import subprocess
+import time
 
 from api import Served
 from files import elf, segment
-from harness import Skip, contains, equal, holds, lacks, test
+from harness import MAYFLY, Skip, contains, equal, holds, lacks, test
 
 FLAG = 0x100800  # what the guest waits for: a byte that is not zero, which it writes out
 
@@ -252,7 +254,7 @@ def snapshot_needs_a_pause(t):
                "No such file or directory")
     vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("m"), "mem_file_path": t.path("m")}, "both")
     vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m"),
-                                           "snapshot_type": "Diff"}, "diff snapshots are not supported yet")
+                                           "snapshot_type": "Diff"}, "a diff snapshot needs", "track_dirty_pages")
     equal("files left", [name for name in os.listdir(t.dir) if name.endswith(".saving") or name in "sm"], [])
     save(t, vm)
 
@@ -270,3 +272,154 @@ def snapshot_on_a_full_disk(t):
     holds("the old pair", [open(t.path(name), "rb").read() for name in ("state", "memory")] == before)
     holds("nothing beside it", not [name for name in os.listdir(t.dir) if name.endswith(".saving")])
     save(t, vm)
+
+
+# Writes into one page after the other, from 2 MiB on and round again at 4 MiB: a count that goes up.
+WRITE = (b"\x66\xba\xf8\x03\xb0S\xee"  # mov $0x3f8,%dx; mov $'S',%al; out %al,%dx
+         b"\x31\xc9"  # xor %ecx,%ecx
+         b"\xff\xc1"  # 1: inc %ecx
+         b"\x89\xcb\x81\xe3\xff\x01\x00\x00\xc1\xe3\x0c"  # mov %ecx,%ebx; and $0x1ff,%ebx; shl $12,%ebx
+         b"\x89\x8b\x00\x00\x20\x00"  # mov %ecx,0x200000(%rbx)
+         b"\xeb\xeb")  # jmp 1b
+
+
+def start_writing(t, track=True):
+    need_kvm()
+    try:
+        os.setxattr(t.file("attribute"), "user.test", b"x")
+    except OSError:
+        raise Skip("no user attributes here") from None
+    vm = Served(t)
+    vm.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128, "track_dirty_pages": track})
+    vm.put("/boot-source", {"kernel_image_path": t.file("kernel", elf(segment(data=WRITE.ljust(4096, b"\0"))))})
+    vm.start()
+    vm.wait_for("S")
+    return vm
+
+
+def run_a_little(vm):
+    vm.patch("/vm", {"state": "Resumed"})
+    time.sleep(0.02)
+    vm.patch("/vm", {"state": "Paused"})
+
+
+def create(t, vm, name, kind="Full", state=None):
+    vm.put("/snapshot/create", {"snapshot_path": t.path(f"state{state or name}"), "mem_file_path": t.path(f"memory{name}"),
+                                "snapshot_type": kind})
+
+
+def memory(t, name):
+    with open(t.path(f"memory{name}"), "rb") as file:
+        return file.read()
+
+
+def blocks(t, name):
+    return os.stat(t.path(f"memory{name}")).st_blocks * 512
+
+
+def merge(t, *names, output):
+    return subprocess.run([MAYFLY, "snapshot", "merge", *[t.path(f"memory{name}") for name in names],
+                           "--output", t.path(f"memory{output}")], capture_output=True, text=True, timeout=60, check=False)
+
+
+def save_chain(t, vm):
+    """Full, two layers, and all of it at once at the same point, which is returned."""
+    create(t, vm, "0")
+    before = memory(t, "0")
+    for layer in "12":
+        run_a_little(vm)
+        create(t, vm, layer, "Diff")
+    create(t, vm, "all")
+    whole = memory(t, "all")
+    holds("the guest has written", whole != before)
+    holds("a layer is what was written", 0 < blocks(t, "2") < 4 << 20, f"{blocks(t, '2')} bytes")
+    return whole
+
+
+@test("native")
+def snapshot_diff_merged_is_a_full_one(t):
+    vm = start_writing(t)
+    vm.patch("/vm", {"state": "Paused"})
+    whole = save_chain(t, vm)
+    done = merge(t, "0", "1", "2", output="merged")
+    equal("mayfly snapshot merge", (done.returncode, done.stderr), (0, ""))
+    holds("merged is what a full save has", memory(t, "merged") == whole)
+    vm.end()
+
+
+@test("native")
+def snapshot_diff_onto_a_file(t):
+    """What is there is merged into, and only when it is of the last save."""
+    vm = start_writing(t)
+    vm.patch("/vm", {"state": "Paused"})
+    create(t, vm, "0")
+    create(t, vm, "old")
+    for _ in range(3):
+        run_a_little(vm)
+        create(t, vm, "old", "Diff")
+    vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("memory0"),
+                                           "snapshot_type": "Diff"}, "since snapshot")
+    merged = memory(t, "old")
+    create(t, vm, "all")
+    holds("merged is what a full save has", merged == memory(t, "all"))
+    vm.end()
+
+
+@test("native")
+def snapshot_diff_of_a_clone(t):
+    vm = start_writing(t, track=False)
+    vm.patch("/vm", {"state": "Paused"})
+    create(t, vm, "")
+    vm.end()
+    for field in ("track_dirty_pages", "enable_diff_snapshots"):
+        clone = Served(t, name=f"{field}.sock")
+        clone.put("/snapshot/load", load_body(t, resume_vm=False, **{field: True}))
+        holds("it says so", clone.get("/machine-config")["track_dirty_pages"])
+        run_a_little(clone)
+        create(t, clone, "1", "Diff")
+        create(t, clone, "all")
+        done = merge(t, "", "1", output="merged")
+        equal("mayfly snapshot merge", (done.returncode, done.stderr), (0, ""))
+        holds("merged is what a full save has", memory(t, "merged") == memory(t, "all"))
+        clone.end()
+        os.unlink(t.path("memory1"))
+    os.rename(t.path("memorymerged"), t.path("memory1"))
+    second = load(t, "1", sock="second.sock")
+    second.end()
+
+
+@test("native")
+def snapshot_diff_that_fails_loses_nothing(t):
+    vm = start_writing(t)
+    vm.patch("/vm", {"state": "Paused"})
+    create(t, vm, "0")
+    run_a_little(vm)
+    limits = resource.prlimit(vm.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("state1"), "mem_file_path": t.path("memory1"),
+                                           "snapshot_type": "Diff"}, "File too large")
+    resource.prlimit(vm.process.pid, resource.RLIMIT_FSIZE, limits)
+    holds("nothing is left", not os.path.exists(t.path("memory1")))
+    create(t, vm, "1", "Diff")
+    create(t, vm, "all")
+    equal("mayfly snapshot merge", merge(t, "0", "1", output="merged").returncode, 0)
+    holds("merged is what a full save has", memory(t, "merged") == memory(t, "all"))
+    vm.end()
+
+
+@test("native")
+def snapshot_diff_is_not_loaded_for_a_full_one(t):
+    vm = start_writing(t)
+    vm.patch("/vm", {"state": "Paused"})
+    create(t, vm, "0")
+    create(t, vm, "1", "Diff")
+    create(t, vm, "2", "Diff")
+    vm.end()
+    clone = Served(t, name="layer.sock")
+    clone.refused("PUT", "/snapshot/load", load_body(t, "1"), "is a diff; merge it")
+    clone.ends(1)
+    contains("a layer that is left out", merge(t, "0", "2", output="merged").stderr, "is a layer of snapshot")
+    holds("nothing is left", not os.path.exists(t.path("memorymerged")))
+    contains("what is no layer", merge(t, "1", "0", output="merged").stderr, "is not a layer")
+    equal("mayfly snapshot merge", merge(t, "0", "1", "2", output="merged").returncode, 0)
+    os.rename(t.path("memorymerged"), t.path("memory2"))
+    load(t, "2").end()

@@ -90,7 +90,7 @@ def snapshot_show_refusals(t):
     bad = t.file("bad", b"\x7fELF" * 100)
     contains("a file of another kind", mayfly(t, "snapshot", "show", bad, status=BAD_CONFIG), "not the state file")
     contains("no file", mayfly(t, "snapshot", "check", t.path("none"), status=BAD_CONFIG), "No such file")
-    for args, why in (((), "show or check what"), (("show",), "no FILE"), (("eat", bad), "unknown command 'eat'"),
+    for args, why in (((), "show, check or merge what"), (("show",), "no FILE"), (("eat", bad), "unknown command 'eat'"),
                       (("show", bad, bad), "one FILE"), (("check", bad, "--json"), "--json is show's"),
                       (("show", bad, "--xml"), "unknown option '--xml'")):
         contains("a refusal", mayfly(t, "snapshot", *args, status=BAD_ARGUMENTS), "mayfly: error: snapshot", why)
