@@ -125,25 +125,41 @@ void controller_tell_end(struct controller *controller)
 }
 
 /* Descriptors that the machine takes over: it gets copies, for the start may be tried again. */
-static int lend(int *fd, const char *id, struct error *err)
+struct lent {
+	int fds[VM_DRIVES_MAX + VM_NETS_MAX + VM_PMEMS_MAX];
+	unsigned int count;
+};
+
+static int lend(struct lent *lent, int *fd, const char *id, struct error *err)
 {
 	if (*fd < 0)
 		return 0;
 	*fd = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
-	return *fd < 0 ? error_set_errno(err, errno, "%s: its descriptor", id) : 0;
+	if (*fd < 0)
+		return error_set_errno(err, errno, "%s: its descriptor", id);
+	lent->fds[lent->count++] = *fd;
+	return 0;
 }
 
-static int lend_descriptors(struct vm_config *vm, struct error *err)
+static int lend_descriptors(struct lent *lent, struct vm_config *vm, struct error *err)
 {
 	int ret = 0;
 
 	for (unsigned int i = 0; i < vm->drive_count && ret == 0; i++)
-		ret = lend(&vm->drives[i].fd, vm->drives[i].id, err);
+		ret = lend(lent, &vm->drives[i].fd, vm->drives[i].id, err);
 	for (unsigned int i = 0; i < vm->net_count && ret == 0; i++)
-		ret = lend(&vm->nets[i].fd, vm->nets[i].id, err);
+		ret = lend(lent, &vm->nets[i].fd, vm->nets[i].id, err);
 	for (unsigned int i = 0; i < vm->pmem_count && ret == 0; i++)
-		ret = lend(&vm->pmems[i].fd, vm->pmems[i].id, err);
+		ret = lend(lent, &vm->pmems[i].fd, vm->pmems[i].id, err);
 	return ret;
+}
+
+/* After a start that failed: what a device had taken over went with it, and nothing that was opened
+ * since is open still; so a number is the copy that we made, or nobody's. */
+static void take_back(struct lent *lent)
+{
+	for (unsigned int i = 0; i < lent->count; i++)
+		close_fd(&lent->fds[i]);
 }
 
 /* What can be asked for and not be had. */
@@ -164,6 +180,7 @@ static int make_machine(struct controller *controller, check_config *check, crea
 			struct error *err)
 {
 	const struct controller_host *host = controller->host;
+	struct lent lent = { .count = 0 };
 	int ret = controller_open_serial(controller, err);
 
 	if (ret < 0)
@@ -171,9 +188,11 @@ static int make_machine(struct controller *controller, check_config *check, crea
 	controller_compose(controller);
 	controller->live = &controller->vm;
 	if ((ret = check(&controller->vm, err)) < 0 ||
-	    (ret = lend_descriptors(&controller->vm, err)) < 0 ||
-	    (ret = create(&controller->machine, &controller->vm, controller->timeline, err)) < 0)
+	    (ret = lend_descriptors(&lent, &controller->vm, err)) < 0 ||
+	    (ret = create(&controller->machine, &controller->vm, controller->timeline, err)) < 0) {
+		take_back(&lent);
 		return ret;
+	}
 	ret = host->built(host->opaque, controller->machine, err);
 	if (ret < 0)
 		controller_drop_machine(controller);

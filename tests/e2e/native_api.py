@@ -62,6 +62,8 @@ def api_start_that_fails_can_be_tried_again(t):
 
 def packed(value):
     """MessagePack, as far as it is needed here."""
+    if isinstance(value, bool):
+        return bytes([0xc2 + value])
     if isinstance(value, str):
         return struct.pack("BB", 0xd9, len(value)) + value.encode()
     if isinstance(value, list):
@@ -91,6 +93,28 @@ def api_drive_patched_by_descriptor(t):
     vm.patch("/drives/rootfs", {"drive_id": "rootfs", "path_on_host": t.path("disk")})
     equal("what is shown", vm.get("/vm/config")["drives"][0]["path_on_host"], t.path("disk"))
     lacks("open files", " ".join(os.readlink(f"{held}/{name}") for name in os.listdir(held)), t.path("other"))
+
+
+@test("native")
+def api_start_that_fails_keeps_no_copies(t):
+    """Not even of a descriptor whose device was not reached."""
+    vm = Served(t)
+    configure(vm, t)
+    os.unlink(t.path("disk"))
+    fd = os.open(t.file("other", size=1 << 20), os.O_RDWR)
+    with socket.socket(socket.AF_UNIX) as rpc:
+        rpc.settimeout(10)
+        rpc.connect(vm.path)
+        drive = {"drive_id": "other", "is_root_device": False, "path_on_host": {"fd": 0}}
+        socket.send_fds(rpc, [packed([0, 1, "drive.put", [drive]])], [fd])
+        equal("the answer", rpc.recv(1000), bytes([0x94, 1, 1, 0xc0, 0xc0]))
+    held = f"/proc/{vm.process.pid}/fd"
+    for _ in range(3):
+        vm.refused("PUT", "/actions", {"action_type": "InstanceStart"}, "cannot open")
+        equal("descriptors of the image", [os.readlink(f"{held}/{name}") for name in os.listdir(held)].count(t.path("other")), 1)
+    t.file("disk", size=1 << 20)
+    vm.start()
+    equal("state", vm.get("/")["state"], "Running")
 
 
 # The socket's path ------------------------------------------------------------------------------------
