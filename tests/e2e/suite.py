@@ -15,6 +15,7 @@ import native_mayctl  # noqa: F401
 import native_rpc  # noqa: F401
 import native_terminal  # noqa: F401
 import lab_agent  # noqa: F401
+import lab_api  # noqa: F401
 import lab_balloon  # noqa: F401
 import lab_boot  # noqa: F401
 import lab_cmdline  # noqa: F401
