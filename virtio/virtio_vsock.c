@@ -138,9 +138,10 @@ static void vsock_free(struct virtio_device *dev)
 static const struct state_field state_fields[] = {
 	STATE_FIELD(struct virtio_vsock_state, cid, STATE_U32, 1),
 	STATE_FIELD(struct virtio_vsock_state, path, STATE_STRING, 1),
+	STATE_FIELD(struct virtio_vsock_state, next_port, STATE_U32, 2),
 };
 
-static const struct state_desc state = STATE_DESC("vsock", struct virtio_vsock_state, 1,
+static const struct state_desc state = STATE_DESC("vsock", struct virtio_vsock_state, 2,
 						  state_fields);
 
 static void vsock_save(struct virtio_device *dev, void *out)
@@ -148,12 +149,17 @@ static void vsock_save(struct virtio_device *dev, void *out)
 	const struct virtio_vsock *vsock = vsock_of(dev);
 	struct virtio_vsock_state *saved = out;
 
-	*saved = (struct virtio_vsock_state){ .cid = (uint32_t)vsock->config.guest_cid };
+	*saved = (struct virtio_vsock_state){ .cid = (uint32_t)vsock->config.guest_cid,
+					      .next_port = vsock->table.next_port };
 	snprintf(saved->path, sizeof(saved->path), "%s", vsock->host.path);
 }
 
-/* The guest's connections have nobody at the other end any more: it is told as soon as the device starts
- * (5.10.6.7). A guest without a driver resets the device before it hears of it. */
+/*
+ * The guest's connections have nobody at the other end any more: it is told as soon as the device starts
+ * (5.10.6.7). A guest without a driver resets the device before it hears of it. Its programs may keep the ends
+ * that they have; a new connection from the same port of ours would be taken for one of those and refused, so
+ * ports go on where they were.
+ */
 static int vsock_load(struct virtio_device *dev, const void *in, struct error *err)
 {
 	const struct virtio_vsock_state *saved = in;
@@ -162,6 +168,8 @@ static int vsock_load(struct virtio_device *dev, const void *in, struct error *e
 		return error_set(err, EINVAL, "%s: %u is no guest's CID", dev->name, saved->cid);
 	vsock_of(dev)->config.guest_cid = saved->cid;
 	vsock_of(dev)->event_pending = true;
+	if (saved->next_port >= VSOCK_HOST_PORT_FIRST && saved->next_port < UINT32_MAX)
+		vsock_of(dev)->table.next_port = saved->next_port;
 	return 0;
 }
 

@@ -24,6 +24,7 @@ struct virtio_vsock_params {
 struct virtio_vsock_state {
 	uint32_t cid;
 	char path[VSOCK_PATH_SIZE]; /* where it was; load() does not move the socket */
+	uint32_t next_port;	    /* of the host's, for the next connection to the guest */
 };
 
 /*

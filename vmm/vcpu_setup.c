@@ -111,6 +111,15 @@ static int modify_msrs(struct vcpu *vcpu, struct error *err)
 	return ret;
 }
 
+/* A VM's first KVM_RUN makes what KVM has not made so far (a kernel thread): not when the guest waits for it.
+ * It comes back before the guest's first instruction; the flag is cleared when the vCPU may run. */
+static void warm_up(struct vcpu *vcpu)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
+		return; /* EINTR, as asked; whatever else is wrong the next one says */
+}
+
 int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err)
 {
 	const struct kvm *kvm = vcpu->host->kvm;
@@ -126,7 +135,9 @@ int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err)
 	}
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0)
 		return error_set_errno(err, errno, "vCPU %u: KVM_SET_CPUID2", vcpu->index);
-	if (set_msrs(vcpu, err) < 0)
+	if (set_msrs(vcpu, err) < 0 || modify_msrs(vcpu, err) < 0)
 		return err->code;
-	return modify_msrs(vcpu, err);
+	if (vcpu->index == 0)
+		warm_up(vcpu);
+	return 0;
 }

@@ -238,15 +238,23 @@ LOOPS(virtio_vsock_life, saved_state)
 /* The guest of a snapshot learns of it without being asked: its connections have nobody any more. */
 LOOPS(virtio_vsock_life, load_tells_of_a_transport_reset)
 {
-	struct virtio_vsock_state state = { .cid = CID };
+	struct virtio_vsock_state state;
 	struct vring_used_elem elem;
 	struct error err;
+	uint32_t port, later;
+	int fd = open_from_host(52, &port);
 
 	virtio_device_pause(fake.dev);
+	fake.dev->ops->save(fake.dev, &state);
+	vsock()->table.next_port = VSOCK_HOST_PORT_FIRST; /* a fresh process's */
 	cr_assert_eq(fake.dev->ops->load(fake.dev, &state, &err), 0);
 	give_event_buffer();
 	virtio_device_resume(fake.dev);
 	cr_assert(fake_wait_used(&event, &elem));
 	cr_assert_eq(*(uint32_t *)fake_ptr(&fake, EVENT_BUFFER, 4),
 		     VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+	close(fd);
+	fd = open_from_host(52, &later);
+	cr_assert_neq(later, port);
+	close(fd);
 }
