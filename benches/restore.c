@@ -267,7 +267,7 @@ static char *read_file(const char *path, size_t *len)
 {
 	int fd = strcmp(path, "-") != 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	struct stat st;
-	char *bytes;
+	char *bytes = NULL;
 
 	if (strcmp(path, "-") == 0)
 		return NULL;
