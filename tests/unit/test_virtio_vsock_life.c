@@ -241,7 +241,7 @@ LOOPS(virtio_vsock_life, load_tells_of_a_transport_reset)
 	struct virtio_vsock_state state;
 	struct vring_used_elem elem;
 	struct error err;
-	uint32_t port, later;
+	uint32_t port;
 	int fd = open_from_host(52, &port);
 
 	virtio_device_pause(fake.dev);
@@ -253,8 +253,7 @@ LOOPS(virtio_vsock_life, load_tells_of_a_transport_reset)
 	cr_assert(fake_wait_used(&event, &elem));
 	cr_assert_eq(*(uint32_t *)fake_ptr(&fake, EVENT_BUFFER, 4),
 		     VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
-	close(fd);
-	fd = open_from_host(52, &later);
-	cr_assert_neq(later, port);
+	/* Nor does a new connection get the number of an old one, which a program may hold on to. */
+	cr_assert_gt(vsock()->table.next_port, port);
 	close(fd);
 }
