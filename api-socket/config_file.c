@@ -75,11 +75,11 @@ static json_t *read_json(const char *path, struct error *err)
 
 /* Applying --------------------------------------------------------------------------------------*/
 
-int config_file_apply(struct controller *controller, const char *name, json_t *body,
-		      struct error *err)
+static int apply(struct controller *controller, const char *name, json_t *body,
+		 const struct field_fds *fds, struct error *err)
 {
 	const struct method *method = method_by_name(name);
-	const struct api_input input = { .tree = body };
+	const struct api_input input = { .tree = body, .fds = fds };
 	struct field_error why;
 	struct api_reply reply;
 	enum api_outcome outcome;
@@ -93,8 +93,14 @@ int config_file_apply(struct controller *controller, const char *name, json_t *b
 	return error_set(err, EINVAL, "%s", outcome == API_BAD_FIELDS ? why.text : reply.err.text);
 }
 
+int config_file_apply(struct controller *controller, const char *name, json_t *body,
+		      struct error *err)
+{
+	return apply(controller, name, body, NULL, err);
+}
+
 static int apply_list(struct controller *controller, const char *key, const char *method,
-		      json_t *list, struct error *err)
+		      json_t *list, const struct field_fds *fds, struct error *err)
 {
 	json_t *item;
 	size_t i;
@@ -103,7 +109,7 @@ static int apply_list(struct controller *controller, const char *key, const char
 		return error_set(err, EINVAL, "%s: it is no list", key);
 	json_array_foreach(list, i, item)
 	{
-		int ret = config_file_apply(controller, method, item, err);
+		int ret = apply(controller, method, item, fds, err);
 
 		if (ret < 0) {
 			error_prefix(err, "%s[%zu]", key, i);
@@ -124,7 +130,7 @@ static int apply_path(struct controller *controller, const char *method, const c
 }
 
 static int apply_section(struct controller *controller, size_t index, json_t *body,
-			 struct error *err)
+			 const struct field_fds *fds, struct error *err)
 {
 	const char *key = sections[index].key, *method = sections[index].method;
 	int ret;
@@ -133,11 +139,11 @@ static int apply_section(struct controller *controller, size_t index, json_t *bo
 		return sections[index].required ? error_set(err, EINVAL, "missing field `%s`", key)
 						: 0;
 	if (sections[index].is_list)
-		return apply_list(controller, key, method, body, err);
+		return apply_list(controller, key, method, body, fds, err);
 	if (sections[index].may_be_path && json_is_string(body))
 		ret = apply_path(controller, method, json_string_value(body), err);
 	else
-		ret = config_file_apply(controller, method, body, err);
+		ret = apply(controller, method, body, fds, err);
 	if (ret < 0)
 		error_prefix(err, "%s", key);
 	return ret;
@@ -153,10 +159,27 @@ int config_file_load(struct controller *controller, const char *path, struct err
 	if (!json_is_object(tree))
 		ret = error_set(err, EINVAL, "it holds no JSON object");
 	for (size_t i = 0; i < ARRAY_SIZE(sections) && ret == 0; i++)
-		ret = apply_section(controller, i, json_object_get(tree, sections[i].key), err);
+		ret = apply_section(controller, i, json_object_get(tree, sections[i].key), NULL,
+				    err);
 	if (ret < 0)
 		error_prefix(err, "%s", path);
 	json_decref(tree);
+	return ret;
+}
+
+int config_tree_apply(struct controller *controller, json_t *tree, const struct field_fds *fds,
+		      struct error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sections) && ret == 0; i++) {
+		json_t *body = json_object_get(tree, sections[i].key);
+
+		if (json_is_string(body))
+			ret = error_set(err, EINVAL, "%s: it is no map", sections[i].key);
+		else if (body)
+			ret = apply_section(controller, i, body, fds, err);
+	}
 	return ret;
 }
 

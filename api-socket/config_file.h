@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-#include "base/error.h"
+#include "api-socket/fields.h"
 
 struct controller;
 
@@ -17,6 +17,13 @@ must_check int config_file_apply(struct controller *controller, const char *name
 /* Configures what the file says, in Firecracker's order. -errno and *err, which names the section; what
  * came before it is configured then. */
 must_check int config_file_load(struct controller *controller, const char *path, struct error *err);
+
+/*
+ * The same of a tree that came by a request: no section is a path, and a path may be one of its descriptors. Sections
+ * that are not there are left alone. *err names the section.
+ */
+must_check int config_tree_apply(struct controller *controller, json_t *tree,
+				 const struct field_fds *fds, struct error *err);
 
 /* The data of the metadata service from a JSON file. */
 must_check int config_file_load_metadata(struct controller *controller, const char *path,

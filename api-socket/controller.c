@@ -6,6 +6,42 @@
 #include "api-socket/controller_priv.h"
 #include "vmm/mmds/mmds.h"
 
+static void clear_all(struct kept *kept, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++)
+		kept_clear(&kept[i]);
+}
+
+void controller_forget(struct controller *controller)
+{
+	kept_clear(&controller->boot);
+	clear_all(controller->drives, controller->drive_count);
+	clear_all(controller->nets, controller->net_count);
+	clear_all(controller->pmems, controller->pmem_count);
+	controller->drive_count = controller->net_count = controller->pmem_count = 0;
+	kept_clear(&controller->vsock);
+	kept_clear(&controller->entropy);
+	kept_clear(&controller->mmds_config);
+	cpu_template_clear(&controller->cpu);
+	controller->balloon = (struct balloon_request){ 0 };
+	controller->machine_touched = false;
+	controller->machine_config = (struct machine_request){
+		.given = true,
+		.vcpu_count.value = 1,
+		.vcpu_count.given = true,
+		.mem_size_mib.value = VM_MEMORY_DEFAULT >> 20,
+		.mem_size_mib.given = true,
+	};
+}
+
+bool controller_is_fresh(const struct controller *controller)
+{
+	return !controller->boot.set && !controller->drive_count && !controller->net_count &&
+	       !controller->pmem_count && !controller->vsock.set && !controller->entropy.set &&
+	       !controller->balloon.given && !controller->mmds_config.set &&
+	       !controller->machine_touched;
+}
+
 int controller_create(struct controller **out, const struct controller_params *params,
 		      struct error *err)
 {
@@ -25,13 +61,7 @@ int controller_create(struct controller **out, const struct controller_params *p
 	controller->startup_us = params->startup_us;
 	controller->startup_cpu_us = params->startup_cpu_us;
 	controller->phase = PHASE_NOT_STARTED;
-	controller->machine_config = (struct machine_request){
-		.given = true,
-		.vcpu_count.value = 1,
-		.vcpu_count.given = true,
-		.mem_size_mib.value = VM_MEMORY_DEFAULT >> 20,
-		.mem_size_mib.given = true,
-	};
+	controller_forget(controller);
 	*out = controller;
 	return 0;
 }
@@ -50,28 +80,15 @@ void controller_drop_machine(struct controller *controller)
 	controller->snapshot = NULL;
 }
 
-static void clear_all(struct kept *kept, unsigned int count)
-{
-	for (unsigned int i = 0; i < count; i++)
-		kept_clear(&kept[i]);
-}
-
 void controller_destroy(struct controller *controller)
 {
 	if (!controller)
 		return;
 	metrics_close(controller);
 	controller_drop_machine(controller);
-	kept_clear(&controller->boot);
-	clear_all(controller->drives, controller->drive_count);
-	clear_all(controller->nets, controller->net_count);
-	clear_all(controller->pmems, controller->pmem_count);
-	kept_clear(&controller->vsock);
-	kept_clear(&controller->entropy);
+	controller_forget(controller);
 	kept_clear(&controller->serial);
-	kept_clear(&controller->mmds_config);
 	kept_clear(&controller->metrics_request);
-	cpu_template_clear(&controller->cpu);
 	mmds_destroy(controller->mmds);
 	log_set_target(NULL);
 	close_fd(&controller->log.fd);

@@ -67,6 +67,12 @@ must_check int controller_start(struct controller *controller, struct error *err
 /* The same up to what a snapshot brings: then the phase is PHASE_PREPARED. */
 must_check int controller_prepare(struct controller *controller, struct error *err);
 
+/* Everything that was asked for of the microVM itself is as never asked for. There is no machine. */
+void controller_forget(struct controller *controller);
+
+/* Is it so? */
+bool controller_is_fresh(const struct controller *controller);
+
 /* api-socket/methods_mmds.c: may the guest reach the metadata service by this interface? */
 bool controller_serves_mmds(const struct controller *controller, const char *iface_id);
 

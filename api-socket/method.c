@@ -169,6 +169,7 @@ static enum api_outcome call(struct controller *controller, const struct method 
 	*why = (struct field_error){ 0 };
 	*reply = (struct api_reply){ 0 };
 	request.listener = input->listener;
+	request.fds = input->fds;
 	if (method->listens && !input->listener) {
 		reply_refuse(reply, "%s needs a connection that can be told of events",
 			     method->name);

@@ -37,7 +37,8 @@ struct api_request {
 	void *data;   /* the method's struct, decoded and checked; NULL without fields */
 	json_t *tree; /* what its strings are part of */
 	bool taken;   /* by kept_take() */
-	struct listener *listener; /* the caller, where the method listens */
+	const struct field_fds *fds; /* what came along, for calls of other methods; or NULL */
+	struct listener *listener;   /* the caller, where the method listens */
 };
 
 /* What came of it. A handler fills in one of the first two. */

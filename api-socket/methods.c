@@ -2,13 +2,17 @@
 #include "api-socket/methods.h"
 
 const struct method_group *const method_groups[] = {
-	&events_methods,  &info_methods,    &action_methods,
-	&vm_methods,	  &machine_methods, &boot_methods,
-	&drive_methods,	  &net_methods,	    &pmem_methods,
-	&vsock_methods,	  &balloon_methods, &entropy_methods,
-	&serial_methods,  &logger_methods,  &metrics_methods,
-	&cpu_methods,	  &mmds_methods,    &snapshot_methods,
-	&hotplug_methods, &stats_methods,   NULL,
+	&events_methods,    &info_methods,
+	&action_methods,    &vm_methods,
+	&machine_methods,   &boot_methods,
+	&drive_methods,	    &net_methods,
+	&pmem_methods,	    &vsock_methods,
+	&balloon_methods,   &entropy_methods,
+	&serial_methods,    &logger_methods,
+	&metrics_methods,   &cpu_methods,
+	&mmds_methods,	    &snapshot_methods,
+	&hotplug_methods,   &stats_methods,
+	&configure_methods, NULL,
 };
 
 /* What of Firecracker needs PCI. */

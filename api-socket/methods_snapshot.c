@@ -121,23 +121,14 @@ static int put_create(struct controller *controller, struct api_request *request
 	return ret < 0 ? reply_prefix(reply, "Create snapshot error") : 0;
 }
 
-/* Only into a process that has nothing of a microVM yet. */
-static bool is_fresh(const struct controller *controller)
-{
-	return !controller->boot.set && !controller->drive_count && !controller->net_count &&
-	       !controller->pmem_count && !controller->vsock.set && !controller->entropy.set &&
-	       !controller->balloon.given && !controller->mmds_config.set &&
-	       !controller->machine_touched;
-}
-
-/* A process that failed goes, as Firecracker's: its client starts another. A prepared one is as before. */
+/* Only into a process that has nothing of a microVM yet. A process that failed goes, as Firecracker's: its client starts another. A prepared one is as before. */
 static int put_load(struct controller *controller, struct api_request *request,
 		    struct api_reply *reply)
 {
 	bool prepared = controller->phase == PHASE_PREPARED;
 	int ret;
 
-	if (!prepared && !is_fresh(controller))
+	if (!prepared && !controller_is_fresh(controller))
 		return reply_refuse(reply, "Load snapshot error: Loading a microVM snapshot not "
 					   "allowed after configuring boot-specific resources.");
 	ret = controller_load_snapshot(controller, request->data, &reply->err);

@@ -226,3 +226,51 @@ def rpc_subscriber_that_stops_reading(t):
     t.log(f"{count} events until it was disconnected")
     equal("descriptors", descriptors(vm), before - 1)
     equal("state", rpc.call("vm.info")["state"], "Running")
+
+
+# Everything at once ------------------------------------------------------------------------------------
+
+
+def whole(t, **more):
+    disk = t.file("disk", size=1 << 20)
+    return {"machine-config": {"vcpu_count": 1, "mem_size_mib": 64},
+            "boot-source": {"kernel_image_path": artefact("payload/spin.elf")},
+            "drives": [{"drive_id": "a", "is_root_device": True, "path_on_host": disk},
+                       {"drive_id": "b", "is_root_device": False, "path_on_host": {"fd": 0}}],
+            "balloon": {"amount_mib": 1, "deflate_on_oom": False}, "entropy": {},
+            "vsock": {"guest_cid": 3, "uds_path": t.path("v.sock")}, **more}
+
+
+@test("native")
+def rpc_configure_and_start(t):
+    vm = Served(t)
+    rpc = Rpc(vm.path)
+    with open(t.file("other", size=1 << 20), "r+b") as other:
+        rpc.call("vm.configure_and_start", [other.fileno()], **whole(t))
+    equal("state", rpc.call("vm.info")["state"], "Running")
+    config = rpc.call("vm.config")
+    equal("drives", [drive["drive_id"] for drive in config["drives"]], ["a", "b"])
+    equal("memory", config["machine-config"]["mem_size_mib"], 64)
+
+
+@test("native")
+def rpc_configure_and_start_all_or_nothing(t):
+    vm = Served(t)
+    rpc = Rpc(vm.path)
+    fresh = rpc.call("vm.config")
+    before = descriptors(vm)
+    with open(t.file("other", size=1 << 20), "r+b") as other:
+        lie = {"drive_id": "b", "is_root_device": False, "path_on_host": {"fd": 9}}
+        for words, change in ((["drives[1]", "descriptor"], {"drives": [whole(t)["drives"][0], lie]}),
+                              (["balloon", "too large"], {"balloon": {"amount_mib": 65, "deflate_on_oom": False}}),
+                              (["machine-config", "no map"], {"machine-config": "file.json"}),
+                              (["boot-source"], {"boot-source": None}),
+                              (["unknown field"], {"boot": {}}),
+                              (["drives", "no list"], {"drives": {}}),
+                              (["Start microvm error"], {"boot-source": {"kernel_image_path": t.path("disk")}})):
+            rpc.refused("vm.configure_and_start", *words, fds=[other.fileno()], **whole(t, **change))
+            equal(f"configuration after a refusal for {words}", rpc.call("vm.config"), fresh)
+            equal("descriptors left", descriptors(vm), before)
+        rpc.call("machine.put", vcpu_count=1, mem_size_mib=64)
+        rpc.refused("vm.configure_and_start", "configured already", fds=[other.fileno()], **whole(t))
+        equal("what was configured", rpc.call("vm.config")["machine-config"]["mem_size_mib"], 64)
