@@ -54,7 +54,7 @@ int clock_load(const struct kvm *kvm, const struct clock_state *state, bool real
 bool clock_tsc_offset(const struct kvm *kvm, const struct clock_state *state, uint64_t offset,
 		      uint32_t tsc_khz, uint64_t *out)
 {
-	struct clock_state here;
+	struct clock_state here = { 0 };
 	__int128 ticks;
 
 	if (!state->has_host_tsc || !tsc_khz || clock_save(kvm, &here, NULL) < 0 ||
