@@ -14,6 +14,11 @@ static const char *const verbs[API_VERBS] = {
 	[API_DELETE] = "DELETE",
 };
 
+static const char *verb_name(enum api_verb verb)
+{
+	return (size_t)verb < ARRAY_SIZE(verbs) ? verbs[verb] : "";
+}
+
 int http_verb(unsigned int method)
 {
 	switch (method) {
@@ -150,7 +155,7 @@ static char *find_path(struct http *http)
 
 static void fault_no_method(struct http *http, enum api_verb verb, const char *path)
 {
-	fault(http, "Invalid request method and/or path: %s %.*s.", verbs[verb],
+	fault(http, "Invalid request method and/or path: %s %.*s.", verb_name(verb),
 	      (int)strcspn(path, "/"), path);
 }
 
@@ -224,11 +229,11 @@ static void serve(struct http *http, enum api_verb verb, char *path)
 	} else if (verb == API_DELETE && http->body_len) {
 		fault(http, "Empty Delete request.");
 	} else if (wants_body && !http->body_len && !(method && method->may_be_empty)) {
-		fault(http, "Empty %s request.", verbs[verb]);
+		fault(http, "Empty %s request.", verb_name(verb));
 	} else if (!method) {
 		fault_no_method(http, verb, path);
 	} else if (method->exact && *id) {
-		fault(http, "Unrecognized %s request path `%s`.", verbs[verb], id);
+		fault(http, "Unrecognized %s request path `%s`.", verb_name(verb), id);
 	} else if (!method->id_field || check_path_id(http, id)) {
 		call_method(http, method, id);
 	}

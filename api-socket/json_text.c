@@ -11,9 +11,15 @@ struct cursor {
 
 /* Parts of a text that jansson has taken --------------------------------------------------------*/
 
+/* JSON's, whatever the locale. */
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static void skip_space(struct cursor *cursor)
 {
-	while (cursor->at < cursor->end && memchr(" \t\r\n", *cursor->at, 4))
+	while (cursor->at < cursor->end && is_space(*cursor->at))
 		cursor->at++;
 }
 
@@ -204,7 +210,7 @@ static const char *unfinished(const char *text, const char *end)
 			depth--;
 		}
 	}
-	while (end > text && memchr(" \t\r\n", end[-1], 4))
+	while (end > text && is_space(end[-1]))
 		end--;
 	if (depth == 0 || (end > text && (end[-1] == ':' || end[-1] == ',')))
 		return "EOF while parsing a value";
@@ -228,7 +234,7 @@ static const char *token_start(const char *text, const char *end)
 
 static bool follows_comma(const char *text, const char *at)
 {
-	while (at > text && memchr(" \t\r\n", at[-1], 4))
+	while (at > text && is_space(at[-1]))
 		at--;
 	return at > text && at[-1] == ',';
 }

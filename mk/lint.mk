@@ -28,7 +28,7 @@ lint-headers:
 		echo "#include \"$$h\"" | gcc $(filter-out -MMD -MP,$(CPPFLAGS)) -std=gnu17 -Wall -Wextra -Werror \
 			-fsyntax-only -x c - || exit 1; done
 
-lint-tidy: $(BPF_SKELETONS)
+lint-tidy: $(BPF_SKELETONS) build/gen/jailer/seccomp_builtin.h
 	@echo '  LINT    tidy'
 	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P 2 -n 4 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu17 -D_GNU_SOURCE -I. -isystem build/gen 2>/dev/null' tidy
