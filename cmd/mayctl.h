@@ -121,3 +121,7 @@ int ctl_wait_command(struct ctl *ctl, int argc, char **argv);
 int ctl_ps_command(struct ctl *ctl, int argc, char **argv);
 int ctl_top_command(struct ctl *ctl, int argc, char **argv);
 int ctl_trace_command(struct ctl *ctl, int argc, char **argv);
+
+/* mayctl_run.c -----------------------------------------------------------------------------------*/
+
+int ctl_run_command(struct ctl *ctl, int argc, char **argv);
