@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import tempfile
 
 import harness
 from harness import artefact, becomes, contains, equal, test
@@ -26,16 +27,20 @@ def run(t, *command, options=(), stdin=b"", kernel="small/vmlinux"):
     return done
 
 
-def leftovers():
-    return [name for name in os.listdir("/tmp") if name.startswith("mayfly-") and not name.startswith("mayfly-e2e-")]
+def own_tmp():
+    """A folder for what one monitor leaves, and what to put before its command: others run beside it."""
+    folder = tempfile.mkdtemp(prefix="agent-")
+    return folder, ("env", f"TMPDIR={folder}")
 
 
 @test("lab")
 def agent_exit_status(t):
-    vm = agent(t, "sh", "-c", "echo out; echo err >&2; exit 7").ends(7)
+    folder, before = own_tmp()
+    vm = agent(t, "sh", "-c", "echo out; echo err >&2; exit 7", before=before).ends(7)
     equal("output", vm.out, b"out\n")
     contains("messages", vm.errors(), "err\n")
-    equal("what is left in /tmp", leftovers(), [])
+    equal("what is left of it", os.listdir(folder), [])
+    os.rmdir(folder)
 
 
 @test("lab")
@@ -132,11 +137,13 @@ def agent_panic(t):
 @test("lab", "agent-ended-by-SIGTERM", number=signal.SIGTERM)
 @test("lab", "agent-ended-by-SIGINT", number=signal.SIGINT)
 def agent_ended(t, number):
-    vm = agent(t, "sh", "-c", "echo started; sleep 1000")
+    folder, before = own_tmp()
+    vm = agent(t, "sh", "-c", "echo started; sleep 1000", before=before)
     vm.wait_for("started")
     vm.signal(number)
     vm.ends(128 + number, 60)
-    equal("what is left in /tmp", leftovers(), [])
+    equal("what is left of it", os.listdir(folder), [])
+    os.rmdir(folder)
 
 
 @test("lab")

@@ -68,7 +68,7 @@ static void room(struct net_filter *filter)
 		return;
 }
 
-static struct net_filter filter = { answer, room };
+static struct net_filter filter = { .frame = answer, .rx_room = room };
 
 static void open_network(void)
 {
