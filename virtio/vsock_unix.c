@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #define BACKLOG 128
@@ -63,7 +64,7 @@ int vsock_unix_open(struct vsock_unix *host, const char *path, struct error *err
 		vsock_unix_close(host);
 		return ret;
 	}
-	host->spare = open("/dev/null", O_RDONLY | O_CLOEXEC); /* without it we only wait longer */
+	host->spare = eventfd(0, EFD_CLOEXEC); /* without it we only wait longer */
 	return 0;
 }
 
@@ -92,7 +93,7 @@ static int refuse_one(struct vsock_unix *host)
 		log_limited(&host->warnings, LOG_WARN, "vsock: a connection to %s is refused: %s",
 			    host->path, strerrordesc_np(EMFILE));
 	}
-	host->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	host->spare = eventfd(0, EFD_CLOEXEC);
 	return fd >= 0 ? -EMFILE : -EAGAIN;
 }
 
