@@ -70,6 +70,8 @@ class Vm:
                 self.to_send = self.to_send[os.write(fd, self.to_send[:4096]):]
             except BlockingIOError:
                 pass
+            except BrokenPipeError:
+                self.to_send = b""  # it has ended: how, its status says
 
     def take(self, fd):
         try:
