@@ -2,9 +2,9 @@
 
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "api-socket/server_priv.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #define READ_SIZE 8192u
@@ -237,21 +237,13 @@ static void send_output(struct connection *connection)
 	memmove(connection->out, connection->out + done, connection->out_len);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* In the middle of something: it waits for the rest of a request, or for its client to read. */
 static void note_stuck(struct connection *connection, bool moved)
 {
 	if (connection->out_len == 0 && connection->in_len == 0)
 		connection->stuck_since = 0;
 	else if (moved || !connection->stuck_since)
-		connection->stuck_since = now_ns();
+		connection->stuck_since = clock_now_ns(CLOCK_MONOTONIC);
 }
 
 static bool is_over(const struct connection *connection)

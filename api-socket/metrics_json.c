@@ -2,10 +2,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "api-socket/controller_priv.h"
 #include "api-socket/os_error.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #define PERIOD_NS 60000000000u
@@ -60,12 +60,10 @@ static void visit(void *opaque, const struct metric *metric)
 
 static json_t *begin_line(const struct controller *controller)
 {
-	struct timespec now;
 	json_t *tree = json_object();
 
-	clock_gettime(CLOCK_REALTIME, &now);
 	json_object_set_new(tree, "utc_timestamp_ms",
-			    json_integer(now.tv_sec * 1000 + now.tv_nsec / 1000000));
+			    json_integer((json_int_t)(clock_now_ns(CLOCK_REALTIME) / 1000000)));
 	if (controller->metrics.emit_id)
 		json_object_set_new(tree, "id", json_string(controller->id));
 	if (controller->metrics.properties)

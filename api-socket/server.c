@@ -5,9 +5,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "api-socket/server_priv.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 /* How long a client may be in the middle of something without a byte moving. */
@@ -44,14 +44,6 @@ void server_call_again(struct api_server *server)
 		loop_timer_arm(&server->again, LOOK_AGAIN_NS);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Serving one may end it, and only it. */
 static void serve_again(struct loop_timer *timer)
 {
@@ -60,7 +52,8 @@ static void serve_again(struct loop_timer *timer)
 
 	for (struct connection *at = server->connections; at; at = next) {
 		next = at->next;
-		if (at->stuck_since && now_ns() - at->stuck_since > PATIENCE_NS) {
+		if (at->stuck_since &&
+		    clock_now_ns(CLOCK_MONOTONIC) - at->stuck_since > PATIENCE_NS) {
 			log_info("api: a client was in the middle of a request for a minute");
 			at->broken = true;
 		}

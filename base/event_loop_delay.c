@@ -1,15 +1,7 @@
 /* Delays: calls a moment later, by the time-out of the wait that there is anyway. */
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/loop_backend.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 bool event_loop_delay(struct event_loop *loop, struct loop_delay *delay, uint64_t ns)
 {
@@ -20,7 +12,7 @@ bool event_loop_delay(struct event_loop *loop, struct loop_delay *delay, uint64_
 		loop->delays = delay;
 		delay->queued = true;
 	}
-	delay->due = now_ns() + ns;
+	delay->due = clock_now_ns(CLOCK_MONOTONIC) + ns;
 	return true;
 }
 
@@ -50,7 +42,7 @@ static struct loop_delay *soonest(const struct event_loop *loop)
 uint64_t loop_delay_left(const struct event_loop *loop)
 {
 	const struct loop_delay *next = soonest(loop);
-	const uint64_t now = next ? now_ns() : 0;
+	const uint64_t now = next ? clock_now_ns(CLOCK_MONOTONIC) : 0;
 
 	if (!next)
 		return UINT64_MAX;
@@ -59,7 +51,7 @@ uint64_t loop_delay_left(const struct event_loop *loop)
 
 void loop_run_delays(struct event_loop *loop)
 {
-	const uint64_t now = now_ns();
+	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
 
 	for (;;) {
 		struct loop_delay *delay = soonest(loop);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tests/unit/fake_driver.c" /* the library holds no test code */
 #include "virtio/virtio_blk.h"
 
@@ -114,10 +115,7 @@ static unsigned long completed(void)
 
 static double now_us(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+	return (double)clock_now_ns(CLOCK_MONOTONIC) / 1e3;
 }
 
 /* The first batch is offered by this thread, before the loop has anything to do with the ring. */

@@ -7,19 +7,11 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 
 #define TRIPS_MAX 2000000u
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static int open_connection(const char *address, const char *port)
 {
@@ -48,13 +40,13 @@ static unsigned int measure(int s, uint32_t *trips, uint64_t end)
 	char byte = 'x';
 
 	while (count < TRIPS_MAX) {
-		const uint64_t start = now_ns();
+		const uint64_t start = clock_now_ns(CLOCK_MONOTONIC);
 
 		if (start > end)
 			break;
 		if (send(s, &byte, 1, 0) != 1 || recv(s, &byte, 1, 0) != 1)
 			return 0;
-		trips[count++] = (uint32_t)(now_ns() - start);
+		trips[count++] = (uint32_t)(clock_now_ns(CLOCK_MONOTONIC) - start);
 	}
 	return count;
 }
@@ -66,7 +58,9 @@ int main(int argc, char **argv)
 	int s = argc == 4 ? open_connection(argv[1], argv[2]) : -1;
 
 	if (s >= 0 && trips)
-		count = measure(s, trips, now_ns() + strtoul(argv[3], NULL, 10) * 1000000000u);
+		count = measure(s, trips,
+				clock_now_ns(CLOCK_MONOTONIC) +
+					strtoul(argv[3], NULL, 10) * 1000000000u);
 	if (count == 0) {
 		fprintf(stderr, "usage: net_rr ADDRESS PORT SECONDS, where bytes come back\n");
 		return 1;

@@ -26,8 +26,8 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "benches/stats.h"
 
@@ -64,14 +64,6 @@ static void fail(const char *what)
 {
 	fprintf(stderr, "restore: %s\n", what);
 	exit(2);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static void on_alarm(int signal)
@@ -121,7 +113,7 @@ static void look_for_answer(struct run *run, int flags)
 			run->wrong = "the connection ended";
 		return;
 	}
-	run->answer = now_ns();
+	run->answer = clock_now_ns(CLOCK_MONOTONIC);
 	answer[got] = 0;
 	if (strncmp(answer, "HTTP/1.1 2", 10) == 0)
 		return;
@@ -146,7 +138,7 @@ static void set_up(struct run *run, const struct command *command)
 		run->answer = 0;
 	}
 	usleep(SETTLE_MS * 1000);
-	run->start = now_ns();
+	run->start = clock_now_ns(CLOCK_MONOTONIC);
 }
 
 static void look_for_marker(struct run *run, char marker)
@@ -155,7 +147,7 @@ static void look_for_marker(struct run *run, char marker)
 	ssize_t got = read(run->out, output, sizeof(output));
 
 	if (got > 0 && memchr(output, marker, (size_t)got))
-		run->first = now_ns();
+		run->first = clock_now_ns(CLOCK_MONOTONIC);
 	else if (got == 0)
 		run->wrong = "the guest's output ended before its marker";
 }
@@ -210,7 +202,7 @@ static void run_command(const struct command *command, const struct options *opt
 	posix_spawn_file_actions_adddup2(&actions, command->error_fd, STDERR_FILENO);
 	timed_out = 0;
 	run->out = fds[0];
-	run->start = now_ns();
+	run->start = clock_now_ns(CLOCK_MONOTONIC);
 	ret = posix_spawnp(&pid, command->argv[0], &actions, NULL, command->argv, environ);
 	close(fds[1]);
 	if (ret == 0) {

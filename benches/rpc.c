@@ -11,10 +11,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api-socket/rpc_tree.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "benches/stats.h"
 
@@ -31,10 +31,7 @@ struct client {
 
 static double now_us(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+	return (double)clock_now_ns(CLOCK_MONOTONIC) / 1e3;
 }
 
 static int connect_to(const char *path)

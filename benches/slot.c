@@ -13,18 +13,10 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "vmm/layout.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void *reserve(uint64_t size)
 {
@@ -63,11 +55,11 @@ int main(int argc, char **argv)
 		err(1, "/dev/kvm");
 	low_host = reserve(low);
 	high_host = size > low ? reserve(size - low) : NULL;
-	start = now_ns();
+	start = clock_now_ns(CLOCK_MONOTONIC);
 	set_slot(vm, 0, 0, low, low_host);
 	if (high_host)
 		set_slot(vm, 1, LAYOUT_HOLE_END, size - low, high_host);
-	end = now_ns();
+	end = clock_now_ns(CLOCK_MONOTONIC);
 	fprintf(stderr, "slots %.1f\n", (double)(end - start) / 1e3);
 	return puts("M") < 0;
 }

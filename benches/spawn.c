@@ -22,8 +22,8 @@
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "benches/stats.h"
 
@@ -52,14 +52,6 @@ static struct command commands[COMMANDS_MAX];
 static unsigned int command_count;
 static volatile sig_atomic_t child, timed_out;
 static char output[65536];
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* One run ---------------------------------------------------------------------------------------*/
 
@@ -94,7 +86,7 @@ static void watch_output(struct run *run, int in, const char *marker)
 	ssize_t got;
 
 	while ((got = retry_eintr(read(in, output + used, sizeof(output) - used))) > 0) {
-		uint64_t now = now_ns();
+		uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
 
 		if (run->first)
 			continue;
@@ -116,7 +108,7 @@ static void wait_for_end(struct run *run)
 	siginfo_t info;
 
 	retry_eintr(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT));
-	run->end = now_ns();
+	run->end = clock_now_ns(CLOCK_MONOTONIC);
 	set_alarm(0);
 	wait4(child, &run->status, 0, &run->usage);
 	child = 0;
@@ -134,7 +126,7 @@ static int run_command(const struct command *command, const struct options *opti
 		return -errno;
 	prepare(&actions, command, fds[1]);
 	timed_out = 0;
-	run->start = now_ns();
+	run->start = clock_now_ns(CLOCK_MONOTONIC);
 	ret = posix_spawnp(&pid, command->argv[0], &actions, NULL, command->argv, environ);
 	close(fds[1]);
 	if (ret == 0) {

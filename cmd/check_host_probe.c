@@ -12,8 +12,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/time.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "cmd/check_host_priv.h"
 
 /* The guest's memory: long mode, the first 2 MiB mapped one to one. */
@@ -172,10 +172,7 @@ static void write_guest(struct probe *probe)
 
 static int64_t now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)(clock_now_ns(CLOCK_MONOTONIC) / 1000000);
 }
 
 /* The exit's reason, or -errno; -ETIME when the guest does not come back. */

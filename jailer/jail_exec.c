@@ -8,9 +8,9 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "jailer/jail_priv.h"
 
 /* The user namespace ----------------------------------------------------------------------------*/
@@ -127,14 +127,6 @@ const struct jail_step_ops jail_privileges_step = { "privileges", drop_privilege
 
 /* The program -----------------------------------------------------------------------------------*/
 
-static uint64_t cpu_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* Firecracker's order: when this program began, by the wall's clock and by its own CPU time, and how much CPU
  * time it took. The program that follows has a CPU clock that goes on only if it is the same process. */
 static int execute(struct jail *jail, struct jail_step *step, struct error *err)
@@ -154,7 +146,8 @@ static int execute(struct jail *jail, struct jail_step *step, struct error *err)
 		return error_set(err, ENOMEM, "out of memory");
 	snprintf(start, sizeof(start), "%lu", host->start_us);
 	snprintf(start_cpu, sizeof(start_cpu), "%lu", host->start_cpu_us);
-	snprintf(parent_cpu, sizeof(parent_cpu), "%lu", cpu_us() - host->start_cpu_us);
+	snprintf(parent_cpu, sizeof(parent_cpu), "%lu",
+		 clock_now_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000 - host->start_cpu_us);
 	memcpy(argv, fixed, sizeof(fixed));
 	for (unsigned int i = 0; i < jail->options->arg_count; i++)
 		argv[ARRAY_SIZE(fixed) + i] = jail->options->args[i];

@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "jailer/jail.h"
 
 #define CGROUP_TOP "/sys/fs/cgroup"
@@ -55,18 +55,10 @@ static int find_misc_minor(const char *wanted)
 	return found;
 }
 
-static uint64_t now_us(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 int jail_host_probe(struct jail_host *host, const struct jail_options *options, struct error *err)
 {
-	*host = (struct jail_host){ .start_us = now_us(CLOCK_MONOTONIC),
-				    .start_cpu_us = now_us(CLOCK_PROCESS_CPUTIME_ID) };
+	*host = (struct jail_host){ .start_us = clock_now_ns(CLOCK_MONOTONIC) / 1000,
+				    .start_cpu_us = clock_now_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000 };
 	if (!realpath(options->exec_file, host->exec_path))
 		return error_set_errno(err, errno, "--exec-file: cannot find %s",
 				       options->exec_file);

@@ -9,8 +9,8 @@
 #include <linux/magic.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "virtio/blk_backend.h"
 #include "virtio/iov.h"
@@ -51,14 +51,6 @@ static struct blk_inline *inline_of(struct blk_backend *backend)
 	return container_of(backend, struct blk_inline, backend);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* How often this thread has waited for anything. */
 static long thread_sleeps(void)
 {
@@ -80,7 +72,7 @@ static ssize_t read_now(const struct blk_inline *this, const struct blk_io *io)
 static ssize_t write_that_may_wait(struct blk_inline *this, const struct blk_io *io)
 {
 	const bool suspect = this->suspects > 0;
-	const uint64_t start = now_ns();
+	const uint64_t start = clock_now_ns(CLOCK_MONOTONIC);
 	const long sleeps = suspect ? thread_sleeps() : 0;
 	uint64_t end;
 	ssize_t ret;
@@ -88,7 +80,7 @@ static ssize_t write_that_may_wait(struct blk_inline *this, const struct blk_io 
 	if (start < this->writes_paused_until)
 		return -1;
 	ret = pwritev2(this->backend.file->fd, io->iov, (int)io->iov_count, (off_t)io->offset, 0);
-	end = now_ns();
+	end = clock_now_ns(CLOCK_MONOTONIC);
 	if (suspect)
 		this->suspects--;
 	if (end - start < SLOW_NS)

@@ -1,16 +1,6 @@
 #include "virtio/rate_limiter.h"
 
-#include <time.h>
-
-#define NS_PER_SECOND 1000000000u
-
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
-}
+#include "base/clock.h"
 
 static bool limits(const struct rate_limiter *limiter)
 {
@@ -35,7 +25,7 @@ static void expired(struct loop_timer *timer)
 void rate_limiter_init(struct rate_limiter *limiter, const struct rate_config *config,
 		       void (*resume)(struct rate_limiter *limiter))
 {
-	const uint64_t now = clock_ns();
+	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
 
 	*limiter = (struct rate_limiter){ .resume = resume, .timer.watch.fd = -1 };
 	token_bucket_init(&limiter->bytes, &config->bytes, now);
@@ -92,7 +82,7 @@ bool rate_limiter_take(struct rate_limiter *limiter, uint64_t bytes)
 	}
 	if (limiter->timer.armed)
 		return false;
-	now = clock_ns();
+	now = clock_now_ns(CLOCK_MONOTONIC);
 	at = limiter->due ? MIN(limiter->due, now) : now;
 	wait = wait_for(limiter, bytes, at);
 	if (wait > now - at) {
@@ -108,7 +98,7 @@ bool rate_limiter_take(struct rate_limiter *limiter, uint64_t bytes)
 void rate_limiter_charge(struct rate_limiter *limiter, uint64_t bytes)
 {
 	if (limits(limiter))
-		charge(limiter, bytes, 0, clock_ns());
+		charge(limiter, bytes, 0, clock_now_ns(CLOCK_MONOTONIC));
 }
 
 void rate_limiter_put_back(struct rate_limiter *limiter, uint64_t bytes)
@@ -128,7 +118,7 @@ static bool config_limits(const struct bucket_config *config)
 int rate_limiter_update(struct rate_limiter *limiter, const struct bucket_config *bytes,
 			const struct bucket_config *ops)
 {
-	const uint64_t now = clock_ns();
+	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
 	int ret = 0;
 
 	if (limiter->loop && !has_timer(limiter) && (config_limits(bytes) || config_limits(ops)))
@@ -194,7 +184,7 @@ const struct state_desc rate_limiter_state_desc =
 
 static void save_bucket(struct token_bucket *bucket, struct bucket_state *state)
 {
-	token_bucket_settle(bucket, clock_ns());
+	token_bucket_settle(bucket, clock_now_ns(CLOCK_MONOTONIC));
 	*state = (struct bucket_state){
 		.size = bucket->config.size,
 		.one_time_burst = bucket->config.one_time_burst,
@@ -211,7 +201,7 @@ static int load_bucket(struct token_bucket *bucket, const struct bucket_state *s
 					      state->refill_ms };
 	const struct bucket_level level = { state->tokens, state->debt, state->burst };
 
-	return token_bucket_restore(bucket, &config, &level, clock_ns());
+	return token_bucket_restore(bucket, &config, &level, clock_now_ns(CLOCK_MONOTONIC));
 }
 
 void rate_limiter_save(struct rate_limiter *limiter, struct rate_limiter_state *state)

@@ -11,8 +11,8 @@
  * usually takes. Each wait that was in vain makes the next attempt rarer. Nor do large requests gather:
  * the guest makes the next ones while we move the data of the first, and that is worth more.
  */
-#include <time.h>
 
+#include "base/clock.h"
 #include "virtio/virtio_device_priv.h"
 #include "virtio/virtqueue_priv.h"
 
@@ -21,14 +21,6 @@
 #define GAP_FIRST_NS 10000u /* between one request and the next, until it is known */
 #define WAIT_MIN_NS 20000u
 #define WAIT_MAX_NS 2000000u
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* How many chains wait. The index is checked where chains are taken; here it only chooses when. */
 static uint16_t pending(const struct virtqueue *ring)
@@ -65,7 +57,7 @@ static void expired(struct loop_delay *delay)
 	const uint16_t came = pending(&queue->ring);
 
 	gather->waits = false;
-	learn_gap(gather, now_ns() - gather->since, came ? came : 1);
+	learn_gap(gather, clock_now_ns(CLOCK_MONOTONIC) - gather->since, came ? came : 1);
 	gather->target = came > 1 ? MIN(came, gather->target) : 1;
 	if (gather->target == 1) {
 		gather->skip = gather->penalty;
@@ -89,7 +81,7 @@ static bool start_wait(struct virtio_queue *queue, uint16_t have)
 	if (!event_loop_delay(queue->dev->loop, &gather->delay, patience(gather)))
 		return false;
 	gather->waits = true;
-	gather->since = now_ns();
+	gather->since = clock_now_ns(CLOCK_MONOTONIC);
 	gather->had = have;
 	/* As in virtqueue_enable_notify(): our wish, then our last look. */
 	__atomic_exchange_n(avail_event(ring),
@@ -115,7 +107,8 @@ bool virtio_gather_waits(struct virtio_queue *queue)
 	if (have < gather->target)
 		return true;
 	if (have > gather->had)
-		learn_gap(gather, now_ns() - gather->since, have - gather->had);
+		learn_gap(gather, clock_now_ns(CLOCK_MONOTONIC) - gather->since,
+			  have - gather->had);
 	gather->penalty = 1;
 	end_wait(queue);
 	return false;

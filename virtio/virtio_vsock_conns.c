@@ -1,8 +1,8 @@
 /* What happens to connections, from either side: begin, half-close, end, silence. */
 #include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "virtio/virtio_vsock_priv.h"
 
 #define ACCEPTS_PER_TURN 64
@@ -11,20 +11,12 @@ static void on_socket(struct loop_watch *watch);
 
 /* The patience for the guest's answers -----------------------------------------------------------*/
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Everyone has the same patience, so the list is in the order of deadlines. */
 void vsock_wait(struct virtio_vsock *vsock, struct vsock_conn *conn)
 {
 	vsock_wait_no_more(vsock, conn);
 	conn->is_waiting = true;
-	conn->deadline = now_ns() + vsock->patience_ns;
+	conn->deadline = clock_now_ns(CLOCK_MONOTONIC) + vsock->patience_ns;
 	TAILQ_INSERT_TAIL(&vsock->table.waiting, conn, waiting_link);
 	if (!vsock->timer.armed)
 		loop_timer_arm(&vsock->timer, vsock->patience_ns);
@@ -41,7 +33,7 @@ void vsock_wait_no_more(struct virtio_vsock *vsock, struct vsock_conn *conn)
 static void on_silence(struct loop_timer *timer)
 {
 	struct virtio_vsock *vsock = container_of(timer, struct virtio_vsock, timer);
-	const uint64_t now = now_ns();
+	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
 	struct vsock_conn *conn;
 
 	while ((conn = TAILQ_FIRST(&vsock->table.waiting)) && conn->deadline <= now) {
@@ -58,7 +50,7 @@ static void wait_anew(struct virtio_vsock *vsock)
 	struct vsock_conn *conn;
 
 	TAILQ_FOREACH(conn, &vsock->table.waiting, waiting_link)
-	conn->deadline = now_ns() + vsock->patience_ns;
+	conn->deadline = clock_now_ns(CLOCK_MONOTONIC) + vsock->patience_ns;
 	if (!TAILQ_EMPTY(&vsock->table.waiting))
 		loop_timer_arm(&vsock->timer, vsock->patience_ns);
 }

@@ -4,8 +4,8 @@
  * thread only makes and ends it, by calls to that loop. The data behind it has its own rule
  * (vmm/mmds/mmds_store.h).
  */
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/loop_timer.h"
 #include "virtio/iov.h"
 #include "virtio/virtio_net.h"
@@ -27,10 +27,7 @@ struct machine_mmds {
 
 static uint64_t clock_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+	return clock_now_ns(CLOCK_MONOTONIC) / NS_PER_MS;
 }
 
 /* Does what is due and sleeps until the next thing is. */

@@ -5,8 +5,8 @@
 #pragma once
 
 #include <stdatomic.h>
-#include <stdint.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 enum moment {
 	MOMENT_PROCESS_START, /* exec, as far as the process can tell */
@@ -24,14 +24,6 @@ enum moment {
 struct timeline {
 	_Atomic uint64_t at[MOMENT_COUNT];
 };
-
-static inline uint64_t clock_now_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static inline void timeline_mark(struct timeline *timeline, enum moment moment)
 {

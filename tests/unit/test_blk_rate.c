@@ -1,21 +1,13 @@
 /* A limited drive: what waits stays in the ring, comes in time and in turn, and adds up. */
 #include <sys/random.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "tests/unit/blk_driver.h"
 
 #define MS 1000000ull
 #define BOTH(name, ...) ENGINES(blk_rate, name, .rate = { __VA_ARGS__ })
 
 static const struct bucket_config none;
-
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 * MS + (uint64_t)now.tv_nsec;
-}
 
 /* A request by a copy of the driver for another queue, or by the one for the first; not waited for. */
 static void offer(struct fake_driver *queue, uint32_t type, uint64_t sector, uint32_t len)
@@ -74,7 +66,7 @@ BOTH(only_data_is_bytes, .bytes = { 8192, 0, 3600000 })
 /* Each when its token is there: none early, and the one whose timer was least late at once. */
 BOTH(what_waits_comes_in_time, .ops = { 1, 0, 20 })
 {
-	const uint64_t start = clock_ns();
+	const uint64_t start = clock_now_ns(CLOCK_MONOTONIC);
 	uint64_t soonest = UINT64_MAX;
 	struct vring_used_elem elem;
 
@@ -87,9 +79,9 @@ BOTH(what_waits_comes_in_time, .ops = { 1, 0, 20 })
 			due = drive()->limiter.due;
 			event_loop_run_once(fake.loop, true);
 		} while (!fake_used(&fake, &elem));
-		cr_expect_geq(clock_ns(), start + i * 20 * MS, "request %lu", i);
+		cr_expect_geq(clock_now_ns(CLOCK_MONOTONIC), start + i * 20 * MS, "request %lu", i);
 		if (due) /* 0: the machine stopped for so long that there was nothing to wait for */
-			soonest = MIN(soonest, clock_ns() - due);
+			soonest = MIN(soonest, clock_now_ns(CLOCK_MONOTONIC) - due);
 		cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA, 8), i);
 	}
 	cr_expect_lt(soonest, 5 * MS);
@@ -114,7 +106,7 @@ static void turn(struct flow *flow)
 		flow->bytes += 4096;
 		offer(&fake, VIRTIO_BLK_T_IN, 0, 4096);
 	}
-	flow->now = clock_ns();
+	flow->now = clock_now_ns(CLOCK_MONOTONIC);
 	if (flow->now - before > 20 * MS)
 		flow->stops += flow->now - before;
 	flow->settled = rate_limiter_waits(&drive()->limiter) && flow->now - before < 5 * MS;
@@ -125,7 +117,7 @@ static void turn(struct flow *flow)
 BOTH(the_rate_is_what_was_asked_for, .bytes = { 524288, 65536, 80 })
 {
 	const double rate = 524288.0 / 80 / (double)MS;
-	struct flow flow = { .now = clock_ns() };
+	struct flow flow = { .now = clock_now_ns(CLOCK_MONOTONIC) };
 	uint64_t start, elapsed;
 
 	for (unsigned int i = 0; i < 8; i++)
@@ -146,13 +138,13 @@ BOTH(the_rate_is_what_was_asked_for, .bytes = { 524288, 65536, 80 })
 
 BOTH(larger_than_the_bucket_is_neither_refused_nor_free, .bytes = { 4096, 0, 20 })
 {
-	const uint64_t start = clock_ns();
+	const uint64_t start = clock_now_ns(CLOCK_MONOTONIC);
 
 	/* The first finds it full; the second waits until 12 KiB are paid off and it is full again. */
 	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 16384, NULL), VIRTIO_BLK_S_OK);
 	cr_expect_eq(counter(BLK_THROTTLED), 0);
 	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 16384, NULL), VIRTIO_BLK_S_OK);
-	cr_expect_geq(clock_ns() - start, 80 * MS);
+	cr_expect_geq(clock_now_ns(CLOCK_MONOTONIC) - start, 80 * MS);
 }
 
 BOTH(zeroes_that_become_data_are_paid_for, .bytes = { 65536, 0, 3600000 })

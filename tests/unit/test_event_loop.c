@@ -6,8 +6,8 @@
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/event_loop.h"
 
 /* Two tests and not a parameterized one: Criterion's parameters do not work under TSan. */
@@ -459,23 +459,15 @@ struct later {
 	uint64_t at;
 };
 
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void note_time(struct loop_delay *delay)
 {
-	container_of(delay, struct later, delay)->at = clock_ns();
+	container_of(delay, struct later, delay)->at = clock_now_ns(CLOCK_MONOTONIC);
 }
 
 BOTH(delays_run_in_their_order_and_not_before_their_time)
 {
 	struct later late = { .delay.run = note_time }, soon = late, never = late;
-	const uint64_t start = clock_ns();
+	const uint64_t start = clock_now_ns(CLOCK_MONOTONIC);
 
 	event_loop_run_once(loop, false);
 	if (!event_loop_delay(loop, &late.delay, 8000000)) {

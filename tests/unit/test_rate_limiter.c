@@ -1,7 +1,7 @@
 /* The rate limiter on a loop, by the host's clock: only what must not be early, and sums. */
 #include <criterion/criterion.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "virtio/rate_limiter.h"
 
 #define MS 1000000ull
@@ -14,14 +14,6 @@ static void resume(struct rate_limiter *which)
 {
 	cr_expect_eq(which, &limiter);
 	resumed++;
-}
-
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 * MS + (uint64_t)now.tv_nsec;
 }
 
 static void begin(struct bucket_config bytes, struct bucket_config ops)
@@ -60,13 +52,13 @@ Test(rate_limiter, what_waits_is_resumed_when_its_tokens_suffice, .fini = end)
 
 	begin((struct bucket_config){ 1000, 0, 100 }, (struct bucket_config){ 0 });
 	cr_expect(rate_limiter_take(&limiter, 1000));
-	start = clock_ns();
+	start = clock_now_ns(CLOCK_MONOTONIC);
 	cr_expect_not(rate_limiter_take(&limiter, 500));
 	cr_expect(rate_limiter_waits(&limiter));
 	/* Nobody overtakes it, however small. */
 	cr_expect_not(rate_limiter_take(&limiter, 0));
 	wait_resumed(1);
-	cr_expect_geq(clock_ns() - start, 49 * MS);
+	cr_expect_geq(clock_now_ns(CLOCK_MONOTONIC) - start, 49 * MS);
 	cr_expect(rate_limiter_take(&limiter, 500));
 	cr_expect_not(rate_limiter_waits(&limiter));
 }
@@ -78,7 +70,7 @@ Test(rate_limiter, operations_and_bytes_both_count, .fini = end)
 	cr_expect(rate_limiter_take(&limiter, 0));
 	cr_expect(rate_limiter_take(&limiter, 0));
 	cr_expect_not(rate_limiter_take(&limiter, 0));
-	cr_expect_geq(limiter.due, clock_ns() + 400 * MS);
+	cr_expect_geq(limiter.due, clock_now_ns(CLOCK_MONOTONIC) + 400 * MS);
 	/* What waits for one has taken nothing of the other. */
 	cr_expect_eq(limiter.bytes.level.tokens, 1000);
 }
@@ -87,7 +79,7 @@ Test(rate_limiter, operations_and_bytes_both_count, .fini = end)
  * comes in later than a whole bucket after its time is lost, as it must be. */
 Test(rate_limiter, late_timers_cost_nothing, .fini = end)
 {
-	const uint64_t start = clock_ns();
+	const uint64_t start = clock_now_ns(CLOCK_MONOTONIC);
 	uint64_t total = 0, lost = 0, empty_at = start;
 
 	begin((struct bucket_config){ 100, 0, 1 }, (struct bucket_config){ 0 });
@@ -113,7 +105,7 @@ Test(rate_limiter, what_is_charged_afterwards_is_waited_for, .fini = end)
 	cr_expect(rate_limiter_take(&limiter, 0));
 	rate_limiter_charge(&limiter, 1100);
 	cr_expect_not(rate_limiter_take(&limiter, 0));
-	cr_expect_geq(limiter.due, clock_ns() + 50 * MS);
+	cr_expect_geq(limiter.due, clock_now_ns(CLOCK_MONOTONIC) + 50 * MS);
 }
 
 Test(rate_limiter, what_was_put_back_can_be_taken, .fini = end)

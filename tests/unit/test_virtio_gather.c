@@ -1,17 +1,9 @@
 /* Gathering: who makes many requests at once is served by many at once, and nobody else waits. */
-#include <time.h>
 
+#include "base/clock.h"
 #include "tests/unit/blk_driver.h"
 
 #define MS 1000000ull
-
-static uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 * MS + (uint64_t)now.tv_nsec;
-}
 
 static struct virtio_gather *gather(void)
 {
@@ -120,9 +112,9 @@ Test(virtio_gather, what_does_not_come_is_not_waited_for)
 	burst(12, 512);
 	burst(12, 512);
 	cr_expect_eq(gather()->target, 4);
-	start = clock_ns();
+	start = clock_now_ns(CLOCK_MONOTONIC);
 	burst(1, 512);
-	cr_expect_geq(clock_ns() - start, 20000);
+	cr_expect_geq(clock_now_ns(CLOCK_MONOTONIC) - start, 20000);
 	cr_expect_eq(gather()->target, 1);
 	/* Chances let go by: each wait in vain doubles them. */
 	burst(2, 512);

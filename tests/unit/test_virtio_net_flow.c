@@ -1,6 +1,6 @@
 /* Who stands between guest and tap: limits, and a filter. */
-#include <time.h>
 
+#include "base/clock.h"
 #include "tests/unit/net_driver.h"
 
 #define USUAL WITH_CONTROL
@@ -17,10 +17,7 @@ TestSuite(virtio_net_flow, .init = begin, .fini = end);
 
 static double seconds(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+	return (double)clock_now_ns(CLOCK_MONOTONIC) / 1e9;
 }
 
 Test(virtio_net_flow, what_is_sent_can_be_limited)

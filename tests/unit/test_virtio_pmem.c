@@ -4,8 +4,8 @@
 #include <linux/virtio_pmem.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "tests/unit/fake_driver.h"
 #include "virtio/virtio_pmem.h"
 
@@ -211,10 +211,7 @@ ENGINES(reset_with_a_flush_in_flight, false)
 
 static double seconds(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+	return (double)clock_now_ns(CLOCK_MONOTONIC) * 1e-9;
 }
 
 ENGINES(flushes_are_limited, false, .ops = { .size = 2, .refill_ms = 200 })

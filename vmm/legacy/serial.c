@@ -3,8 +3,8 @@
 #include <linux/serial_reg.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "vmm/bus.h"
 
 static bool input_is_empty(const struct serial *serial)
@@ -47,18 +47,10 @@ static void receive_byte(struct serial *serial, uint8_t byte)
 	serial->input[serial->tail++ % SERIAL_INPUT_SIZE] = byte;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void send_out(struct serial *serial, uint8_t byte)
 {
 	if (token_bucket_limits(&serial->limit)) {
-		uint64_t now = now_ns();
+		uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
 
 		if (token_bucket_wait(&serial->limit, 1, now) > 0) {
 			atomic_fetch_add_explicit(&serial->held_back, 1, memory_order_relaxed);
@@ -263,6 +255,6 @@ void serial_init(struct serial *serial, struct irq_line *irq, struct console_sin
 	static const struct bucket_config none;
 
 	*serial = (struct serial){ .irq = irq, .sink = sink, .divisor = 12 };
-	token_bucket_init(&serial->limit, limit ? limit : &none, now_ns());
+	token_bucket_init(&serial->limit, limit ? limit : &none, clock_now_ns(CLOCK_MONOTONIC));
 	pthread_mutex_init(&serial->lock, NULL);
 }
