@@ -1,9 +1,7 @@
 """Balloon: how long 512 MiB take to be the host's again, and what the monitor has then, in the lab, beside the peer."""
-import json
-import os
 import statistics
-import subprocess
 
+import labs
 import report
 
 PATIENCE = 3600  # s
@@ -17,23 +15,7 @@ def request_of(bench, alone):
     if bench.peer:
         programs["firecracker"] = bench.peer
     return {"programs": programs, "runs": bench.lab_runs, "kernel": "build/guest/small/vmlinux",
-            "initrd": "build/guest/init.cpio", "answer": os.path.join(bench.dir, "balloon-answer.json")}
-
-
-def run_lab(bench, request):
-    """None when it failed."""
-    path = os.path.join(bench.dir, "balloon-request.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(request, file)
-    if os.path.exists(request["answer"]):
-        os.unlink(request["answer"])
-    done = subprocess.run(["tests/lab/lab", "-m", "2560", "-t", str(PATIENCE), "-w", bench.dir, "--",
-                           "benches/inside-balloon", path], stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        print(f"  the lab ended with status {done.returncode}\n")
-        return None
-    with open(request["answer"], encoding="utf-8") as file:
-        return json.load(file)
+            "initrd": "build/guest/init.cpio"}
 
 
 def median(runs, key):
@@ -51,7 +33,7 @@ def judge(bench, answer, key):
 def bench_balloon(bench, alone):
     print(f"balloon: in the lab, a guest of 1 GiB has touched 640 MiB; 512 MiB are asked for; {bench.lab_runs} runs "
           "each, in turn\n")
-    answer = run_lab(bench, request_of(bench, alone))
+    answer = labs.ask(bench, "balloon", request_of(bench, alone), PATIENCE, ("-m", "2560"))
     if answer is None:
         bench.verdicts.cannot("balloon-seconds", "at most firecracker's", "the lab failed")
         return

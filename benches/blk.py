@@ -1,10 +1,10 @@
 """The disk benches of benches/run: `blk` and `flush` in the lab (inside-blk runs there), `loops` and `ring` natively."""
-import json
 import os
 import re
 import statistics
 import subprocess
 
+import labs
 import report
 
 PATIENCE = 2400  # s, for all of the lab
@@ -16,26 +16,12 @@ MONITORS = {"mayfly": "mayfly", "other": "other", "fc-sync": "fc Sync", "fc-asyn
 
 def run_lab(bench, parts, copy_alone):
     """What inside-blk answered, as far as it came."""
-    answer_path = os.path.join(bench.dir, "blk-answer.json")
     request = {"parts": parts, "mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer,
-               "other": bench.blk_other, "dir": bench.dir, "answer": answer_path,
-               "kernel": "build/guest/small/vmlinux", "initrd": "build/guest/bench.cpio",
-               "fio": "build/guest/fio", "pin": bench.blk_pin, "rounds": bench.blk_rounds, "seconds": bench.blk_seconds,
-               "media": bench.blk_media}
+               "other": bench.blk_other, "dir": bench.dir, "kernel": "build/guest/small/vmlinux",
+               "initrd": "build/guest/bench.cpio", "fio": "build/guest/fio", "pin": bench.blk_pin,
+               "rounds": bench.blk_rounds, "seconds": bench.blk_seconds, "media": bench.blk_media}
     subprocess.run(["tests/guest/bench-rootfs"], check=True)
-    path = os.path.join(bench.dir, "blk-request.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(request, file)
-    if os.path.exists(answer_path):
-        os.unlink(answer_path)
-    done = subprocess.run(["tests/lab/lab", "-t", str(PATIENCE), "-w", bench.dir, "--", "benches/inside-blk", path],
-                          stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        print(f"  the lab ended with status {done.returncode}; what it measured until then counts\n")
-    if not os.path.exists(answer_path):
-        return {}
-    with open(answer_path, encoding="utf-8") as file:
-        return json.load(file)
+    return labs.ask(bench, "blk", request, PATIENCE, partial=True) or {}
 
 
 # -- blk: fio against the peers -------------------------------------------------------------------------

@@ -1,9 +1,8 @@
 """The network bench of benches/run: `net`, in the lab (inside-net runs there)."""
-import json
 import os
 import statistics
-import subprocess
 
+import labs
 import report
 
 PATIENCE = 1800  # s, for all of the lab
@@ -15,24 +14,11 @@ NOTES = ["medians; emulated time: only ratios mean anything. CPU: of the monitor
 
 def run_lab(bench, copy_alone):
     """What inside-net answered, as far as it came."""
-    answer_path = os.path.join(bench.dir, "net-answer.json")
-    request = {"mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer, "dir": bench.dir, "answer": answer_path,
+    request = {"mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer, "dir": bench.dir,
                "kernel": "build/guest/small/vmlinux", "initrd": "build/guest/net.cpio",
                "net_rr": os.path.join(bench.build, "bench-net_rr"), "rounds": bench.net_rounds,
                "seconds": bench.net_seconds}
-    path = os.path.join(bench.dir, "net-request.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(request, file)
-    if os.path.exists(answer_path):
-        os.unlink(answer_path)
-    done = subprocess.run(["tests/lab/lab", "-t", str(PATIENCE), "-w", bench.dir, "--", "benches/inside-net", path],
-                          stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        print(f"  the lab ended with status {done.returncode}; what it measured until then counts\n")
-    if not os.path.exists(answer_path):
-        return None
-    with open(answer_path, encoding="utf-8") as file:
-        return json.load(file)
+    return labs.ask(bench, "net", request, PATIENCE, partial=True)
 
 
 def medians(results, row, key):

@@ -16,22 +16,15 @@
  * sent. With SOCKET `-` nothing is sent at all. SOCKET is removed before each run; standard error is added to DIR/NAME.err. Prints a line for each command:
  *   NAME runs=40 failed=0 first_us=P50,P99,MIN answer_us=P50,P99,MIN
  */
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/util.h"
 #include "benches/stats.h"
+#include "benches/turns.h"
 
-#define COMMANDS_MAX 16
 #define SETTLE_MS 20 /* until a prepared process is idle */
 
 struct command {
@@ -44,42 +37,14 @@ struct command {
 	double *first, *answer; /* of each good run, us */
 };
 
-struct options {
-	unsigned int runs, warm_up, seconds, pause_ms;
-	char marker;
-	const char *error_dir;
-};
-
 struct run {
 	uint64_t start, first, answer; /* ns; 0 until it came */
 	int out, socket, status;
 	const char *wrong;
 };
 
-static struct command commands[COMMANDS_MAX];
+static struct command commands[TURNS_COMMANDS_MAX];
 static unsigned int command_count;
-static volatile sig_atomic_t child, timed_out;
-
-static void fail(const char *what)
-{
-	fprintf(stderr, "restore: %s\n", what);
-	exit(2);
-}
-
-static void on_alarm(int signal)
-{
-	(void)signal;
-	timed_out = 1;
-	if (child > 0)
-		kill(child, SIGKILL);
-}
-
-static void set_alarm(unsigned int seconds)
-{
-	struct itimerval timer = { .it_value.tv_sec = seconds };
-
-	setitimer(ITIMER_REAL, &timer, NULL);
-}
 
 /* One run ---------------------------------------------------------------------------------------*/
 
@@ -87,7 +52,8 @@ static bool has_ended(void)
 {
 	siginfo_t info = { 0 };
 
-	return waitid(P_PID, (id_t)child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
+	return waitid(P_PID, (id_t)turns_child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid;
 }
 
 static void dial(struct run *run, const char *path)
@@ -97,7 +63,7 @@ static void dial(struct run *run, const char *path)
 	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	run->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	while (connect(run->socket, (struct sockaddr *)&at, sizeof(at)) < 0)
-		if (timed_out || has_ended()) {
+		if (turns_timed_out || has_ended()) {
 			run->wrong = "no API socket came";
 			return;
 		}
@@ -133,7 +99,7 @@ static void set_up(struct run *run, const struct command *command)
 
 	for (const char *at = command->setup; at < end && !run->wrong; at += strlen(at) + 1) {
 		ask(run, at, strlen(at));
-		while (!run->wrong && !timed_out && !run->answer)
+		while (!run->wrong && !turns_timed_out && !run->answer)
 			look_for_answer(run, 0);
 		run->answer = 0;
 	}
@@ -160,12 +126,12 @@ static void measure(struct run *run, const struct command *command, char marker)
 		set_up(run, command);
 	if (command->load && !run->wrong)
 		ask(run, command->load, command->load_len);
-	while (!run->wrong && !timed_out && !run->first) {
+	while (!run->wrong && !turns_timed_out && !run->first) {
 		look_for_marker(run, marker);
 		if (command->load && !run->answer && !run->first)
 			look_for_answer(run, MSG_DONTWAIT);
 	}
-	while (command->load && !run->wrong && !timed_out && !run->answer)
+	while (command->load && !run->wrong && !turns_timed_out && !run->answer)
 		look_for_answer(run, MSG_DONTWAIT);
 }
 
@@ -174,19 +140,18 @@ static void await_end(struct run *run)
 	siginfo_t info;
 
 	if (run->wrong)
-		kill(child, SIGKILL);
-	retry_eintr(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT));
-	set_alarm(0);
-	waitpid(child, &run->status, 0);
-	child = 0;
-	if (!run->wrong && timed_out)
+		kill(turns_child, SIGKILL);
+	retry_eintr(waitid(P_PID, (id_t)turns_child, &info, WEXITED | WNOWAIT));
+	turns_set_alarm(0);
+	waitpid(turns_child, &run->status, 0);
+	turns_child = 0;
+	if (!run->wrong && turns_timed_out)
 		run->wrong = "its time was over";
 	if (!run->wrong && run->status != 0)
 		run->wrong = "its status is not 0";
 }
 
-static void run_command(const struct command *command, const struct options *options,
-			struct run *run)
+static void run_command(const struct command *command, const struct turns *turns, struct run *run)
 {
 	posix_spawn_file_actions_t actions;
 	int fds[2], ret;
@@ -195,20 +160,17 @@ static void run_command(const struct command *command, const struct options *opt
 	*run = (struct run){ .socket = -1 };
 	unlink(command->socket);
 	if (pipe2(fds, O_CLOEXEC) < 0 || fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0)
-		fail("cannot make a pipe");
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, command->error_fd, STDERR_FILENO);
-	timed_out = 0;
+		turns_fail(turns, "cannot make a pipe");
+	turns_prepare_spawn(&actions, fds[1], command->error_fd);
+	turns_timed_out = 0;
 	run->out = fds[0];
 	run->start = clock_now_ns(CLOCK_MONOTONIC);
 	ret = posix_spawnp(&pid, command->argv[0], &actions, NULL, command->argv, environ);
 	close(fds[1]);
 	if (ret == 0) {
-		child = pid;
-		set_alarm(options->seconds);
-		measure(run, command, options->marker);
+		turns_child = pid;
+		turns_set_alarm(turns->seconds);
+		measure(run, command, *turns->marker);
 		await_end(run);
 	} else {
 		run->wrong = "cannot be run";
@@ -226,12 +188,12 @@ static double us(uint64_t from, uint64_t to)
 	return to > from ? (double)(to - from) / 1e3 : 0;
 }
 
-static void run_once(struct command *command, const struct options *options, bool counts)
+static void run_once(const struct turns *turns, unsigned int index, bool counts)
 {
+	struct command *command = &commands[index];
 	struct run run;
 
-	usleep(options->pause_ms * 1000);
-	run_command(command, options, &run);
+	run_command(command, turns, &run);
 	if (run.wrong) {
 		fprintf(stderr, "restore: %s: %s\n", command->name, run.wrong);
 		command->failed++;
@@ -255,7 +217,7 @@ static void print_result(struct command *command)
 
 /* Set-up ----------------------------------------------------------------------------------------*/
 
-static char *read_file(const char *path, size_t *len)
+static char *read_file(const struct turns *turns, const char *path, size_t *len)
 {
 	int fd = strcmp(path, "-") != 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	struct stat st;
@@ -265,86 +227,40 @@ static char *read_file(const char *path, size_t *len)
 		return NULL;
 	if (fd < 0 || fstat(fd, &st) < 0 || !(bytes = calloc(1, (size_t)st.st_size + 1)) ||
 	    read(fd, bytes, (size_t)st.st_size) != st.st_size)
-		fail("cannot read SETUP or LOAD");
+		turns_fail(turns, "cannot read SETUP or LOAD");
 	close(fd);
 	*len = (size_t)st.st_size;
 	return bytes;
 }
 
-static void add_command(const struct options *options, char **argv)
+static void add_command(const struct turns *turns, char **argv)
 {
 	struct command *command = &commands[command_count];
-	char path[4096];
 
-	if (command_count++ == COMMANDS_MAX)
-		fail("more than 16 commands");
+	if (command_count++ == TURNS_COMMANDS_MAX)
+		turns_fail(turns, "more than 16 commands");
 	for (unsigned int i = 0; i < 5; i++)
 		if (!argv[i])
-			fail("a command is NAME SOCKET SETUP LOAD COMMAND [ARGUMENT]...");
+			turns_fail(turns,
+				   "a command is NAME SOCKET SETUP LOAD COMMAND [ARGUMENT]...");
 	command->name = argv[0];
 	command->socket = argv[1];
-	command->setup = read_file(argv[2], &command->setup_len);
-	command->load = read_file(argv[3], &command->load_len);
+	command->setup = read_file(turns, argv[2], &command->setup_len);
+	command->load = read_file(turns, argv[3], &command->load_len);
 	command->argv = argv + 4;
-	snprintf(path, sizeof(path), "%s/%s.err", options->error_dir, command->name);
-	command->error_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-	command->first = calloc(2 * (size_t)options->runs, sizeof(double));
-	if (command->error_fd < 0 || !command->first)
-		fail("cannot write standard errors to the folder given by -e");
-	command->answer = command->first + options->runs;
-}
-
-static void parse_options(struct options *options, int argc, char **argv)
-{
-	int option;
-
-	while ((option = getopt(argc, argv, "+r:w:t:p:m:e:")) != -1) {
-		if (option == 'r')
-			options->runs = (unsigned int)strtoul(optarg, NULL, 10);
-		else if (option == 'w')
-			options->warm_up = (unsigned int)strtoul(optarg, NULL, 10);
-		else if (option == 't')
-			options->seconds = (unsigned int)strtoul(optarg, NULL, 10);
-		else if (option == 'p')
-			options->pause_ms = (unsigned int)strtoul(optarg, NULL, 10);
-		else if (option == 'm')
-			options->marker = *optarg;
-		else if (option == 'e')
-			options->error_dir = optarg;
-		else
-			fail("unknown option");
-	}
-	if (!options->runs || !options->seconds || !options->marker)
-		fail("RUNS, SECONDS and MARKER cannot be nothing");
-}
-
-static void parse_commands(const struct options *options, char **argv)
-{
-	char **start = argv;
-
-	for (char **at = argv;; at++) {
-		bool last = !*at;
-
-		if (!last && strcmp(*at, "---") != 0)
-			continue;
-		*at = NULL;
-		add_command(options, start);
-		start = at + 1;
-		if (last)
-			break;
-	}
+	command->error_fd = turns_open_errors(turns, command->name);
+	command->first = calloc(2 * (size_t)turns->runs, sizeof(double));
+	if (!command->first)
+		turns_fail(turns, "out of memory");
+	command->answer = command->first + turns->runs;
 }
 
 int main(int argc, char **argv)
 {
-	struct options options = { 40, 2, 20, 20, 'M', "." };
+	struct turns turns = { "restore", 40, 2, 20, 20, "M", "." };
 
-	parse_options(&options, argc, argv);
-	parse_commands(&options, argv + optind);
-	signal(SIGALRM, on_alarm);
-	for (unsigned int round = 0; round < options.warm_up + options.runs; round++)
-		for (unsigned int i = 0; i < command_count; i++)
-			run_once(&commands[i], &options, round >= options.warm_up);
+	turns_parse(&turns, argc, argv, add_command);
+	turns_run(&turns, command_count, run_once);
 	for (unsigned int i = 0; i < command_count; i++)
 		print_result(&commands[i]);
 	return 0;

@@ -14,20 +14,12 @@
  * status is not 0 or SECONDS are over (then the command is killed). Prints a line for each command:
  *   NAME runs=40 failed=0 first_us=P50,P99,MIN end_us=P50,P99,MIN cpu_us=P50 faults=P50
  */
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/util.h"
 #include "benches/stats.h"
-
-#define COMMANDS_MAX 16
+#include "benches/turns.h"
 
 struct command {
 	const char *name;
@@ -37,47 +29,17 @@ struct command {
 	double *first, *end, *cpu, *faults; /* of each good run, us */
 };
 
-struct options {
-	unsigned int runs, warm_up, seconds, pause_ms;
-	const char *marker, *error_dir;
-};
-
 struct run {
 	uint64_t start, first, end; /* ns; first is 0 until the marker has come */
 	struct rusage usage;
 	int status;
 };
 
-static struct command commands[COMMANDS_MAX];
+static struct command commands[TURNS_COMMANDS_MAX];
 static unsigned int command_count;
-static volatile sig_atomic_t child, timed_out;
 static char output[65536];
 
 /* One run ---------------------------------------------------------------------------------------*/
-
-static void on_alarm(int signal)
-{
-	(void)signal;
-	timed_out = 1;
-	if (child > 0)
-		kill(child, SIGKILL);
-}
-
-static void set_alarm(unsigned int seconds)
-{
-	struct itimerval timer = { .it_value.tv_sec = seconds };
-
-	setitimer(ITIMER_REAL, &timer, NULL);
-}
-
-/* Everything that allocates is done before the clock starts. */
-static void prepare(posix_spawn_file_actions_t *actions, const struct command *command, int out)
-{
-	posix_spawn_file_actions_init(actions);
-	posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(actions, out, STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(actions, command->error_fd, STDERR_FILENO);
-}
 
 /* Reads to the end of the output; notes when the marker was there. */
 static void watch_output(struct run *run, int in, const char *marker)
@@ -107,15 +69,14 @@ static void wait_for_end(struct run *run)
 {
 	siginfo_t info;
 
-	retry_eintr(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT));
+	retry_eintr(waitid(P_PID, (id_t)turns_child, &info, WEXITED | WNOWAIT));
 	run->end = clock_now_ns(CLOCK_MONOTONIC);
-	set_alarm(0);
-	wait4(child, &run->status, 0, &run->usage);
-	child = 0;
+	turns_set_alarm(0);
+	wait4(turns_child, &run->status, 0, &run->usage);
+	turns_child = 0;
 }
 
-static int run_command(const struct command *command, const struct options *options,
-		       struct run *run)
+static int run_command(const struct command *command, const struct turns *turns, struct run *run)
 {
 	posix_spawn_file_actions_t actions;
 	int fds[2], ret;
@@ -124,15 +85,15 @@ static int run_command(const struct command *command, const struct options *opti
 	*run = (struct run){ 0 };
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	prepare(&actions, command, fds[1]);
-	timed_out = 0;
+	turns_prepare_spawn(&actions, fds[1], command->error_fd);
+	turns_timed_out = 0;
 	run->start = clock_now_ns(CLOCK_MONOTONIC);
 	ret = posix_spawnp(&pid, command->argv[0], &actions, NULL, command->argv, environ);
 	close(fds[1]);
 	if (ret == 0) {
-		child = pid;
-		set_alarm(options->seconds);
-		watch_output(run, fds[0], options->marker);
+		turns_child = pid;
+		turns_set_alarm(turns->seconds);
+		watch_output(run, fds[0], turns->marker);
 		wait_for_end(run);
 	}
 	close(fds[0]);
@@ -167,7 +128,7 @@ static void complain(const struct command *command, const struct run *run, int r
 	if (ret < 0)
 		fprintf(stderr, "spawn: %s: cannot run %s: %s\n", command->name, command->argv[0],
 			strerror(-ret));
-	else if (timed_out)
+	else if (turns_timed_out)
 		fprintf(stderr, "spawn: %s: killed, its time was over\n", command->name);
 	else
 		fprintf(stderr, "spawn: %s: %s %d%s\n", command->name,
@@ -176,14 +137,13 @@ static void complain(const struct command *command, const struct run *run, int r
 			run->first ? "" : ", the marker did not come");
 }
 
-static void run_once(struct command *command, const struct options *options, bool counts)
+static void run_once(const struct turns *turns, unsigned int index, bool counts)
 {
+	struct command *command = &commands[index];
 	struct run run;
-	int ret;
+	int ret = run_command(command, turns, &run);
 
-	usleep(options->pause_ms * 1000);
-	ret = run_command(command, options, &run);
-	if (ret < 0 || timed_out || run.status != 0 || !run.first) {
+	if (ret < 0 || turns_timed_out || run.status != 0 || !run.first) {
 		complain(command, &run, ret);
 		command->failed++;
 	} else if (counts) {
@@ -208,84 +168,30 @@ static void print_result(struct command *command)
 
 /* Set-up ----------------------------------------------------------------------------------------*/
 
-static void fail(const char *what)
-{
-	fprintf(stderr, "spawn: %s\n", what);
-	exit(2);
-}
-
-static void add_command(const struct options *options, char **argv)
+static void add_command(const struct turns *turns, char **argv)
 {
 	struct command *command = &commands[command_count];
-	char path[4096];
 
-	if (command_count++ == COMMANDS_MAX || !argv[0] || !argv[1])
-		fail("a command is NAME COMMAND [ARGUMENT]..., and there are at most 16");
-	snprintf(path, sizeof(path), "%s/%s.err", options->error_dir, argv[0]);
+	if (command_count++ == TURNS_COMMANDS_MAX || !argv[0] || !argv[1])
+		turns_fail(turns,
+			   "a command is NAME COMMAND [ARGUMENT]..., and there are at most 16");
 	command->name = argv[0];
 	command->argv = argv + 1;
-	command->error_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-	if (command->error_fd < 0)
-		fail("cannot write standard errors to the folder given by -e");
-	command->first = calloc(4 * (size_t)options->runs, sizeof(double));
+	command->error_fd = turns_open_errors(turns, command->name);
+	command->first = calloc(4 * (size_t)turns->runs, sizeof(double));
 	if (!command->first)
-		fail("out of memory");
-	command->end = command->first + options->runs;
-	command->cpu = command->end + options->runs;
-	command->faults = command->cpu + options->runs;
-}
-
-static void parse_options(struct options *options, int argc, char **argv)
-{
-	int option;
-
-	while ((option = getopt(argc, argv, "+r:w:t:p:m:e:")) != -1) {
-		if (option == 'r')
-			options->runs = (unsigned int)strtoul(optarg, NULL, 10);
-		else if (option == 'w')
-			options->warm_up = (unsigned int)strtoul(optarg, NULL, 10);
-		else if (option == 't')
-			options->seconds = (unsigned int)strtoul(optarg, NULL, 10);
-		else if (option == 'p')
-			options->pause_ms = (unsigned int)strtoul(optarg, NULL, 10);
-		else if (option == 'm')
-			options->marker = optarg;
-		else if (option == 'e')
-			options->error_dir = optarg;
-		else
-			fail("unknown option");
-	}
-	if (!options->runs || !options->seconds || !*options->marker)
-		fail("RUNS, SECONDS and MARKER cannot be nothing");
-}
-
-static void parse_commands(const struct options *options, char **argv)
-{
-	char **start = argv;
-
-	for (char **at = argv;; at++) {
-		bool last = !*at;
-
-		if (!last && strcmp(*at, "---") != 0)
-			continue;
-		*at = NULL;
-		add_command(options, start);
-		start = at + 1;
-		if (last)
-			break;
-	}
+		turns_fail(turns, "out of memory");
+	command->end = command->first + turns->runs;
+	command->cpu = command->end + turns->runs;
+	command->faults = command->cpu + turns->runs;
 }
 
 int main(int argc, char **argv)
 {
-	struct options options = { 40, 2, 60, 0, "M", "." };
+	struct turns turns = { "spawn", 40, 2, 60, 0, "M", "." };
 
-	parse_options(&options, argc, argv);
-	parse_commands(&options, argv + optind);
-	signal(SIGALRM, on_alarm);
-	for (unsigned int round = 0; round < options.warm_up + options.runs; round++)
-		for (unsigned int i = 0; i < command_count; i++)
-			run_once(&commands[i], &options, round >= options.warm_up);
+	turns_parse(&turns, argc, argv, add_command);
+	turns_run(&turns, command_count, run_once);
 	for (unsigned int i = 0; i < command_count; i++)
 		print_result(&commands[i]);
 	return 0;

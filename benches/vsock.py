@@ -1,9 +1,7 @@
 """The vsock bench of benches/run: `vsock`, in the lab (inside-vsock runs there)."""
-import json
-import os
 import statistics
-import subprocess
 
+import labs
 import report
 
 PATIENCE = 1800  # s, for all of the lab
@@ -16,23 +14,10 @@ ROWS = (("to the guest, MiB/s", "to-guest", "bytes_s", 1 << 20, True),
 
 def run_lab(bench, copy_alone):
     """What inside-vsock answered, as far as it came."""
-    answer_path = os.path.join(bench.dir, "vsock-answer.json")
-    request = {"mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer, "dir": bench.dir, "answer": answer_path,
+    request = {"mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer, "dir": bench.dir,
                "kernel": "build/guest/small/vmlinux", "initrd": "build/guest/vsock.cpio", "rounds": bench.vsock_rounds,
                "mib": bench.vsock_mib, "round_trips": 500}
-    path = os.path.join(bench.dir, "vsock-request.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(request, file)
-    if os.path.exists(answer_path):
-        os.unlink(answer_path)
-    done = subprocess.run(["tests/lab/lab", "-t", str(PATIENCE), "-w", bench.dir, "--", "benches/inside-vsock", path],
-                          stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        print(f"  the lab ended with status {done.returncode}; what it measured until then counts\n")
-    if not os.path.exists(answer_path):
-        return None
-    with open(answer_path, encoding="utf-8") as file:
-        return json.load(file)
+    return labs.ask(bench, "vsock", request, PATIENCE, partial=True)
 
 
 def medians(results, row, key):
