@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "api-socket/client.h"
-#include "vmm/timeline.h"
+#include "base/clock.h"
 
 #define PATIENCE_MS 1000u
 

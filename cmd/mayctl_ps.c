@@ -7,9 +7,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "cmd/mayctl.h"
 #include "cmd/mayctl_fleet.h"
-#include "vmm/timeline.h"
 
 #define PS_SAMPLE_MS 250
 #define TOP_PERIOD_MS 1000
