@@ -54,6 +54,13 @@ def first_line(command):
     return (done.stdout.splitlines() or [""])[0].strip()
 
 
+def own_version(mayfly):
+    """Of what `mayfly --version` prints the line about itself: the first one is what Firecracker's clients look for."""
+    done = subprocess.run([mayfly, "--version"], stdout=subprocess.PIPE, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("mayfly ")]
+    return lines[0].split(",")[0] if lines else "unknown"
+
+
 def cpu_model():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
@@ -100,7 +107,7 @@ def conditions(repository, mayfly, peer):
         "load average": f"{load()} at the start",
         "KVM": kvm_kind(),
         "commit": commit(repository),
-        "mayfly": f"{first_line([mayfly, '--version'])}, {os.path.getsize(mayfly) / 1024:.0f} KiB",
+        "mayfly": f"{own_version(mayfly)}, {os.path.getsize(mayfly) / 1024:.0f} KiB",
         "compiler": compiler(mayfly),
         "peer": (f"{first_line([peer, '--version'])}, {os.path.getsize(peer) / 1024:.0f} KiB" if peer else "none"),
     }
