@@ -1,6 +1,7 @@
 /* Private to cmd/run*.c: one `mayfly run`. Everything here is the main thread's, the control loop's. */
 #pragma once
 
+#include "base/loop_timer.h"
 #include "cmd/console.h"
 #include "cmd/run_options.h"
 
@@ -13,17 +14,19 @@ struct run {
 	struct machine *machine;
 	struct mmds *mmds; /* NULL: no metadata */
 	struct console console;
-	struct loop_watch signals, end, files, settled;
+	struct loop_watch signals, end, files;
+	struct loop_timer settling;
+	unsigned int releases;	 /* of our own pages, so far */
 	int console_fd;		 /* --console PATH; -1 otherwise */
 	int ended_by;		 /* a signal's number */
 	struct run_agent *agent; /* --agent; NULL: none */
 };
 
 /* Nothing is open yet. */
-#define RUN_INIT                                                                      \
-	{                                                                             \
-		.console_fd = -1, .files.fd = -1, .settled.fd = -1, .signals.fd = -1, \
-		.console.room.fd = -1,                                                \
+#define RUN_INIT                                                                             \
+	{                                                                                    \
+		.console_fd = -1, .files.fd = -1, .settling.watch.fd = -1, .signals.fd = -1, \
+		.console.room.fd = -1,                                                       \
 	}
 
 /* cmd/run_watch.c ------------------------------------------------------------------------------*/

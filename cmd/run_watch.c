@@ -2,7 +2,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/timerfd.h>
 
 #include "base/log.h"
 #include "cmd/own_pages.h"
@@ -145,26 +144,28 @@ static int watch_files(struct run *run, struct error *err)
 	return ret;
 }
 
-static void on_settled(struct loop_watch *watch)
-{
-	struct run *run = container_of(watch, struct run, settled);
+/* When threads have done what they do once, and when a guest has booted: what either needed of the
+ * program is not needed again soon. */
+static const uint64_t settled_ns[] = { 250000000, 2500000000 };
 
-	event_loop_unwatch(run->control, watch);
+static void on_settled(struct loop_timer *timer)
+{
+	struct run *run = container_of(timer, struct run, settling);
+
 	own_pages_release();
+	if (++run->releases < ARRAY_SIZE(settled_ns))
+		loop_timer_arm(timer, settled_ns[run->releases]);
 }
 
-/* By then all threads have done what they do once. */
-static int watch_settling(struct run *run, struct error *err)
+static void watch_settling(struct run *run)
 {
-	const struct itimerspec soon = { .it_value.tv_nsec = 250000000 };
-	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	int ret = loop_timer_init(&run->settling, run->control, on_settled);
 
-	if (fd < 0) {
-		log_info("no timer to give back memory with: %s", strerrordesc_np(errno));
-		return 0;
-	}
-	timerfd_settime(fd, 0, &soon, NULL);
-	return watch(run, &run->settled, fd, on_settled, err);
+	run->releases = 0;
+	if (ret < 0)
+		log_info("no timer to give back memory with: %s", strerrordesc_np(-ret));
+	else
+		loop_timer_arm(&run->settling, settled_ns[0]);
 }
 
 int run_watch_signals(struct run *run, struct error *err)
@@ -180,15 +181,16 @@ int run_watch_machine(struct run *run, struct error *err)
 
 	if (ret == 0)
 		ret = watch_files(run, err);
-	return ret < 0 ? ret : watch_settling(run, err);
+	if (ret == 0)
+		watch_settling(run);
+	return ret;
 }
 
 void run_unwatch_machine(struct run *run)
 {
-	event_loop_unwatch(run->control, &run->settled);
 	event_loop_unwatch(run->control, &run->files);
 	event_loop_unwatch(run->control, &run->end);
-	close_fd(&run->settled.fd);
+	loop_timer_fini(&run->settling);
 	close_fd(&run->files.fd);
 }
 
