@@ -11,18 +11,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/fuzz/expect.h"
 #include "vmm/boot/kernel.h"
 #include "vmm/layout.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define expect(condition)                                              \
-	do {                                                           \
-		if (!(condition)) {                                    \
-			fprintf(stderr, "not true: %s\n", #condition); \
-			abort();                                       \
-		}                                                      \
-	} while (0)
 
 static inline int fuzz_file(uint8_t *valid, size_t valid_size, const uint8_t *data, size_t size)
 {

@@ -6,20 +6,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tests/fuzz/expect.h"
 #include "tests/unit/kernel_cmdline.h"
 #include "vmm/boot/cmdline.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define ARGS_MAX 40u
-
-#define expect(condition)                                              \
-	do {                                                           \
-		if (!(condition)) {                                    \
-			fprintf(stderr, "not true: %s\n", #condition); \
-			abort();                                       \
-		}                                                      \
-	} while (0)
 
 static const struct boot_device device = { 0xc0001000, 0x1000, 5 };
 

@@ -6,25 +6,13 @@
 
 #include "api-socket/config_file.h"
 #include "api-socket/controller.h"
+#include "tests/fuzz/no_guest.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int built(void *opaque, struct machine *machine, struct error *err)
-{
-	(void)opaque;
-	(void)machine;
-	return error_set(err, ENOTSUP, "no guest runs here");
-}
-
-static void nothing(void *opaque)
-{
-	(void)opaque;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct controller_host host = { built, nothing, nothing, NULL };
-	struct controller_params params = { .host = &host, .id = "fuzz", .mmds_max = 4096 };
+	struct controller_params params = { .host = &no_guest, .id = "fuzz", .mmds_max = 4096 };
 	struct controller *controller;
 	struct error err = { 0 };
 	char path[40];

@@ -12,20 +12,9 @@
 #include "api-socket/connection.h"
 #include "api-socket/controller.h"
 #include "api-socket/server_priv.h"
+#include "tests/fuzz/no_guest.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static int built(void *opaque, struct machine *machine, struct error *err)
-{
-	(void)opaque;
-	(void)machine;
-	return error_set(err, ENOTSUP, "no guest runs here");
-}
-
-static void nothing(void *opaque)
-{
-	(void)opaque;
-}
 
 /* Requests that would make files, open devices or start a guest are not what this is about. */
 static bool is_harmless(const uint8_t *data, size_t size)
@@ -40,10 +29,9 @@ static bool is_harmless(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct controller_host host = { built, nothing, nothing, NULL };
 	struct api_server server = { .params.payload_max = API_PAYLOAD_MAX_DEFAULT };
 	struct connection connection = { .server = &server, .watch.fd = -1 };
-	struct controller_params params = { .host = &host, .id = "fuzz", .mmds_max = 4096 };
+	struct controller_params params = { .host = &no_guest, .id = "fuzz", .mmds_max = 4096 };
 	struct error err;
 	void *front;
 

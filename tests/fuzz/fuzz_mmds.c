@@ -7,18 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/fuzz/expect.h"
 #include "vmm/mmds/mmds_frame.h"
 #include "vmm/mmds/mmds_net.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define expect(condition)                                              \
-	do {                                                           \
-		if (!(condition)) {                                    \
-			fprintf(stderr, "not true: %s\n", #condition); \
-			abort();                                       \
-		}                                                      \
-	} while (0)
 
 #define LIMIT 4000u
 

@@ -17,14 +17,19 @@
 
 #include "cmd/agent_protocol.h"
 
+__attribute__((format(printf, 1, 0))) static void say_args(const char *format, va_list args)
+{
+	fputs("agent: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+}
+
 void say(const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	fputs("agent: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	say_args(format, args);
 	va_end(args);
 }
 
@@ -44,9 +49,7 @@ void give_up(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	fputs("agent: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	say_args(format, args);
 	va_end(args);
 	power_off();
 }
