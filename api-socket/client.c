@@ -1,6 +1,7 @@
 #include "api-socket/client.h"
 
 #include <fcntl.h>
+#include <msgpack.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,8 +25,6 @@ struct mayfly_client {
 	json_t *answers; /* messages that nobody has asked for yet, in the order they came */
 	json_t *events;
 };
-
-enum message_type { REQUEST, RESPONSE, NOTIFICATION };
 
 /* Life -------------------------------------------------------------------------------------------*/
 
@@ -132,33 +131,15 @@ printf_like(3, 4) static int fail(struct mayfly_client *client, int code, const 
 
 /* Sending ---------------------------------------------------------------------------------------*/
 
-struct bytes {
-	char *at;
-	size_t len;
-};
-
-static int add_bytes(void *to, const char *at, size_t len)
-{
-	struct bytes *bytes = to;
-	char *more = realloc(bytes->at, bytes->len + len);
-
-	if (!more)
-		return -1;
-	memcpy(more + bytes->len, at, len);
-	bytes->at = more;
-	bytes->len += len;
-	return 0;
-}
-
 /* The descriptors go with the first byte. */
-static int send_bytes(struct mayfly_client *client, const struct bytes *bytes, const int *fds,
+static int send_bytes(struct mayfly_client *client, const msgpack_sbuffer *bytes, const int *fds,
 		      unsigned int fd_count)
 {
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(MAYFLY_CLIENT_FDS_MAX * sizeof(int))];
 	size_t done = 0;
 
-	while (done < bytes->len) {
-		struct iovec piece = { bytes->at + done, bytes->len - done };
+	while (done < bytes->size) {
+		struct iovec piece = { bytes->data + done, bytes->size - done };
 		struct msghdr message = { .msg_iov = &piece, .msg_iovlen = 1 };
 		ssize_t count;
 
@@ -186,7 +167,7 @@ static int send_bytes(struct mayfly_client *client, const struct bytes *bytes, c
 int mayfly_client_send(struct mayfly_client *client, const char *method, json_t *params,
 		       const int *fds, unsigned int fd_count, uint32_t *id)
 {
-	struct bytes bytes = { NULL, 0 };
+	msgpack_sbuffer bytes = { 0 };
 	json_t *message;
 	int ret;
 
@@ -194,14 +175,14 @@ int mayfly_client_send(struct mayfly_client *client, const char *method, json_t 
 		return fail(client, EINVAL, "at most %u descriptors go with a request",
 			    MAYFLY_CLIENT_FDS_MAX);
 	*id = ++client->last_id;
-	message = params ? json_pack("[i,I,s,[O]]", REQUEST, (json_int_t)*id, method, params)
-			 : json_pack("[i,I,s,[]]", REQUEST, (json_int_t)*id, method);
-	if (!message || rpc_tree_write(message, add_bytes, &bytes) != 0)
+	message = params ? json_pack("[i,I,s,[O]]", RPC_REQUEST, (json_int_t)*id, method, params)
+			 : json_pack("[i,I,s,[]]", RPC_REQUEST, (json_int_t)*id, method);
+	if (!message || rpc_tree_write(message, msgpack_sbuffer_write, &bytes) != 0)
 		ret = fail(client, ENOMEM, "out of memory");
 	else
 		ret = send_bytes(client, &bytes, fds, fd_count);
 	json_decref(message);
-	free(bytes.at);
+	msgpack_sbuffer_destroy(&bytes);
 	return ret;
 }
 
@@ -213,11 +194,11 @@ static int keep(struct mayfly_client *client, json_t *message)
 	json_int_t type = json_integer_value(json_array_get(message, 0));
 	const char *name = json_string_value(json_array_get(message, 1));
 
-	if (type == RESPONSE && json_array_size(message) == 4)
+	if (type == RPC_RESPONSE && json_array_size(message) == 4)
 		return json_array_append_new(client->answers, message) < 0
 			       ? fail(client, ENOMEM, "out of memory")
 			       : 0;
-	if (type == NOTIFICATION && json_array_size(message) == 3 && name) {
+	if (type == RPC_NOTIFICATION && json_array_size(message) == 3 && name) {
 		if (strcmp(name, "error") != 0)
 			return json_array_append_new(client->events, message) < 0
 				       ? fail(client, ENOMEM, "out of memory")

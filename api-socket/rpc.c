@@ -33,8 +33,6 @@ struct rpc {
 	struct waiting waiting[WAITING_MAX];
 };
 
-enum message_type { MESSAGE_REQUEST, MESSAGE_RESPONSE, MESSAGE_NOTIFICATION };
-
 /* Writing ---------------------------------------------------------------------------------------*/
 
 static int write_out(void *connection, const char *bytes, size_t len)
@@ -53,17 +51,17 @@ static void send_tree(struct rpc *rpc, json_t *tree)
 
 static void send_result(struct rpc *rpc, json_int_t id, json_t *result)
 {
-	send_tree(rpc, json_pack("[i,I,n,O]", MESSAGE_RESPONSE, id, result));
+	send_tree(rpc, json_pack("[i,I,n,O]", RPC_RESPONSE, id, result));
 }
 
 static void send_failure(struct rpc *rpc, json_int_t id, const char *text)
 {
-	send_tree(rpc, json_pack("[i,I,{s:s},n]", MESSAGE_RESPONSE, id, "message", text));
+	send_tree(rpc, json_pack("[i,I,{s:s},n]", RPC_RESPONSE, id, "message", text));
 }
 
 static void send_notification(struct rpc *rpc, const char *name, json_t *detail)
 {
-	send_tree(rpc, json_pack("[i,s,[O]]", MESSAGE_NOTIFICATION, name, detail));
+	send_tree(rpc, json_pack("[i,s,[O]]", RPC_NOTIFICATION, name, detail));
 }
 
 /* Events ----------------------------------------------------------------------------------------*/
@@ -113,11 +111,10 @@ static const char *read_message(const json_t *tree, struct message *message)
 	size_t at = 1;
 
 	if (!json_is_integer(json_array_get(tree, 0)) ||
-	    !((type == MESSAGE_REQUEST && count == 4) ||
-	      (type == MESSAGE_NOTIFICATION && count == 3)))
+	    !((type == RPC_REQUEST && count == 4) || (type == RPC_NOTIFICATION && count == 3)))
 		return "a message is [0, id, method, params] or [2, method, params]";
-	message->id = type == MESSAGE_REQUEST ? json_array_get(tree, at++) : NULL;
-	if (type == MESSAGE_REQUEST &&
+	message->id = type == RPC_REQUEST ? json_array_get(tree, at++) : NULL;
+	if (type == RPC_REQUEST &&
 	    (!json_is_integer(message->id) || json_integer_value(message->id) < 0 ||
 	     json_integer_value(message->id) > UINT32_MAX))
 		return "a request's id is a number of 32 bits";

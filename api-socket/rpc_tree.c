@@ -171,13 +171,6 @@ json_t *rpc_tree_read(const uint8_t *bytes, size_t len, struct error *err)
 
 static int pack(msgpack_packer *packer, const json_t *tree);
 
-static int pack_string(msgpack_packer *packer, const char *text, size_t len)
-{
-	int ret = msgpack_pack_str(packer, len);
-
-	return ret ? ret : msgpack_pack_str_body(packer, text, len);
-}
-
 static int pack_map(msgpack_packer *packer, const json_t *tree)
 {
 	const char *key;
@@ -187,7 +180,7 @@ static int pack_map(msgpack_packer *packer, const json_t *tree)
 	json_object_foreach((json_t *)(uintptr_t)tree, key, value)
 	{
 		if (ret == 0)
-			ret = pack_string(packer, key, strlen(key));
+			ret = msgpack_pack_str_with_body(packer, key, strlen(key));
 		if (ret == 0)
 			ret = pack(packer, value);
 	}
@@ -211,7 +204,8 @@ static int pack(msgpack_packer *packer, const json_t *tree)
 	case JSON_ARRAY:
 		return pack_array(packer, tree);
 	case JSON_STRING:
-		return pack_string(packer, json_string_value(tree), json_string_length(tree));
+		return msgpack_pack_str_with_body(packer, json_string_value(tree),
+						  json_string_length(tree));
 	case JSON_INTEGER:
 		return msgpack_pack_int64(packer, json_integer_value(tree));
 	case JSON_REAL:

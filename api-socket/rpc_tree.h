@@ -11,6 +11,9 @@
 
 #define RPC_DEPTH_MAX 16u
 
+/* What a message begins with. */
+enum rpc_message { RPC_REQUEST, RPC_RESPONSE, RPC_NOTIFICATION };
+
 enum rpc_extent {
 	RPC_WHOLE, /* a value is there: *len bytes */
 	RPC_PART,  /* what is there may be the beginning of one */

@@ -60,18 +60,6 @@ int state_buffer_write(void *opaque, const char *bytes, size_t len)
 	return 0;
 }
 
-static void pack_string(msgpack_packer *packer, const char *string, size_t len)
-{
-	msgpack_pack_str(packer, len);
-	msgpack_pack_str_body(packer, string, len);
-}
-
-static void pack_bytes(msgpack_packer *packer, const uint8_t *bytes, size_t len)
-{
-	msgpack_pack_bin(packer, len);
-	msgpack_pack_bin_body(packer, bytes, len);
-}
-
 static void pack_struct(msgpack_packer *packer, const struct state_desc *desc,
 			const uint8_t *state);
 
@@ -88,7 +76,8 @@ static void pack_element(msgpack_packer *packer, const struct state_field *field
 		msgpack_pack_int64(packer, (int64_t)load_number(at, 8));
 		break;
 	case STATE_STRING:
-		pack_string(packer, (const char *)at, strnlen((const char *)at, field->size));
+		msgpack_pack_str_with_body(packer, (const char *)at,
+					   strnlen((const char *)at, field->size));
 		break;
 	case STATE_STRUCT:
 		pack_struct(packer, field->sub, at);
@@ -106,7 +95,7 @@ static void pack_field(msgpack_packer *packer, const struct state_field *field,
 	uint32_t count;
 
 	if (field->type == STATE_BYTES) {
-		pack_bytes(packer, at, count_of(field, state, field->size));
+		msgpack_pack_bin_with_body(packer, at, count_of(field, state, field->size));
 		return;
 	}
 	if (!field->max) {
@@ -124,7 +113,8 @@ static void pack_struct(msgpack_packer *packer, const struct state_desc *desc, c
 {
 	msgpack_pack_map(packer, desc->field_count);
 	for (uint32_t i = 0; i < desc->field_count; i++) {
-		pack_string(packer, desc->fields[i].name, strlen(desc->fields[i].name));
+		msgpack_pack_str_with_body(packer, desc->fields[i].name,
+					   strlen(desc->fields[i].name));
 		pack_field(packer, &desc->fields[i], state);
 	}
 }

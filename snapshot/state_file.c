@@ -188,12 +188,6 @@ int state_file_get(const struct state_file *file, const struct state_desc *desc,
 
 /* Writing -----------------------------------------------------------------------------------------*/
 
-static void pack_string(msgpack_packer *packer, const char *string)
-{
-	msgpack_pack_str(packer, strlen(string));
-	msgpack_pack_str_body(packer, string, strlen(string));
-}
-
 void state_writer_add(struct state_writer *writer, const struct state_desc *desc, uint32_t index,
 		      const void *state)
 {
@@ -202,15 +196,14 @@ void state_writer_add(struct state_writer *writer, const struct state_desc *desc
 
 	msgpack_packer_init(&packer, &body, state_buffer_write);
 	msgpack_pack_array(&packer, 4);
-	pack_string(&packer, desc->name);
+	msgpack_pack_str_with_body(&packer, desc->name, strlen(desc->name));
 	msgpack_pack_uint32(&packer, index);
 	msgpack_pack_uint32(&packer, desc->version);
 	state_encode(&body, desc, state);
 	msgpack_packer_init(&packer, &writer->body, state_buffer_write);
 	msgpack_pack_array(&packer, 2);
 	msgpack_pack_uint32(&packer, body.failed ? 0 : checksum(body.bytes, body.len));
-	msgpack_pack_bin(&packer, body.len);
-	msgpack_pack_bin_body(&packer, body.bytes, body.len);
+	msgpack_pack_bin_with_body(&packer, body.bytes, body.len);
 	writer->body.failed |= body.failed;
 	writer->count++;
 	free(body.bytes);
@@ -224,7 +217,7 @@ int state_writer_finish(const struct state_writer *writer, struct state_buffer *
 	*out = (struct state_buffer){ .failed = writer->body.failed };
 	msgpack_packer_init(&packer, out, state_buffer_write);
 	msgpack_pack_array(&packer, 3);
-	pack_string(&packer, STATE_FILE_MAGIC);
+	msgpack_pack_str_with_body(&packer, STATE_FILE_MAGIC, strlen(STATE_FILE_MAGIC));
 	msgpack_pack_uint32(&packer, STATE_FILE_FORMAT);
 	msgpack_pack_uint32(&packer, writer->count);
 	state_buffer_write(out, (const char *)writer->body.bytes, writer->body.len);
