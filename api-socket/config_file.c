@@ -1,14 +1,13 @@
 #include "api-socket/config_file.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "api-socket/json_text.h"
 #include "api-socket/method.h"
+#include "base/read_file.h"
 
-#define FILE_MAX MIB(16)
+#define FILE_MAX_MIB 16u
 
 /* What a file may hold, in the order in which it counts. */
 static const struct {
@@ -34,38 +33,10 @@ static const struct {
 
 /* Reading ---------------------------------------------------------------------------------------*/
 
-/* Not to wait for anybody: what is no file is not read. */
-static char *read_file(const char *path, size_t *len, struct error *err)
-{
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-	char *text;
-	ssize_t count;
-
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		error_set_errno(err, errno, "cannot open %s", path);
-		return NULL;
-	}
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > FILE_MAX) {
-		error_set(err, EINVAL, "%s is no file of at most %lu MiB", path, FILE_MAX >> 20);
-		return NULL;
-	}
-	text = malloc((size_t)st.st_size + 1);
-	count = text ? retry_eintr(read(fd, text, (size_t)st.st_size)) : -1;
-	if (count != st.st_size) {
-		error_set(err, EIO, "cannot read all of %s", path);
-		free(text);
-		return NULL;
-	}
-	text[count] = '\0';
-	*len = (size_t)count;
-	return text;
-}
-
 static json_t *read_json(const char *path, struct error *err)
 {
 	size_t len = 0;
-	cleanup_free char *text = read_file(path, &len, err);
+	cleanup_free char *text = read_file(path, FILE_MAX_MIB, &len, err);
 	json_t *tree = text ? json_text_read(text, len, err) : NULL;
 
 	if (text && !tree)

@@ -1,19 +1,18 @@
 #include "jailer/guard.h"
 
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/read_file.h"
 #include "base/thread.h"
 #include "jailer/seccomp_builtin.h"
 #include "jailer/seccomp_compile.h"
 
-#define POLICY_FILE_MAX MIB(1)
+#define POLICY_FILE_MAX_MIB 1u
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define HAS_SANITIZER 1
@@ -40,34 +39,6 @@ static int arm(enum thread_kind kind, struct error *err)
 		return error_set_errno(err, errno, "seccomp: cannot arm the thread %s",
 				       thread_name());
 	return 0;
-}
-
-static char *read_file(const char *path, size_t *len, struct error *err)
-{
-	int fd cleanup_fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat info;
-	char *text;
-	ssize_t got;
-
-	if (fd < 0 || fstat(fd, &info) < 0) {
-		error_set_errno(err, errno, "--seccomp-filter: cannot open %s", path);
-		return NULL;
-	}
-	if (!S_ISREG(info.st_mode) || info.st_size > (off_t)POLICY_FILE_MAX) {
-		error_set(err, EINVAL, "--seccomp-filter: %s is no file of at most %lu KiB", path,
-			  POLICY_FILE_MAX >> 10);
-		return NULL;
-	}
-	text = malloc((size_t)info.st_size + 1);
-	got = text ? read(fd, text, (size_t)info.st_size) : -1;
-	if (got < 0) {
-		error_set_errno(err, text ? errno : ENOMEM, "--seccomp-filter: cannot read %s",
-				path);
-		free(text);
-		return NULL;
-	}
-	*len = (size_t)got;
-	return text;
 }
 
 static bool is_json(const char *text, size_t len)
@@ -101,11 +72,11 @@ static int use_file(const char *path, struct error *err)
 {
 	struct seccomp_policy policy;
 	size_t len;
-	char *text cleanup_free = read_file(path, &len, err);
+	char *text cleanup_free = read_file(path, POLICY_FILE_MAX_MIB, &len, err);
 	int ret;
 
 	if (!text)
-		return err->code;
+		return error_prefix(err, "--seccomp-filter");
 	ret = is_json(text, len) ? seccomp_policy_parse_json(&policy, path, text, len, err)
 				 : seccomp_policy_parse(&policy, path, text, len, err);
 	if (ret == 0)
