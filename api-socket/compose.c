@@ -16,7 +16,7 @@ static struct bucket_config compose_bucket(const struct bucket_request *bucket)
 	};
 }
 
-struct rate_config compose_rate(const struct rate_request *rate)
+static struct rate_config compose_rate(const struct rate_request *rate)
 {
 	return (struct rate_config){
 		.bytes = compose_bucket(&rate->bandwidth),

@@ -97,11 +97,6 @@ void controller_destroy(struct controller *controller)
 	free(controller);
 }
 
-struct machine *controller_machine(struct controller *controller)
-{
-	return controller->machine;
-}
-
 const char *controller_state(const struct controller *controller)
 {
 	switch (controller->phase) {

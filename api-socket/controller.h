@@ -39,6 +39,3 @@ void controller_destroy(struct controller *controller);
 
 /* The machine has ended by itself: tells everybody who listens how. */
 void controller_tell_end(struct controller *controller);
-
-/* NULL before the start. */
-struct machine *controller_machine(struct controller *controller);

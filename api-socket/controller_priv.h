@@ -97,8 +97,6 @@ const char *controller_state(const struct controller *controller);
 /* Among `count` kept requests the one whose field (a string) is `id`: its index, or count. */
 unsigned int kept_find(const struct kept *kept, unsigned int count, const char *id);
 
-struct rate_config compose_rate(const struct rate_request *rate);
-
 /* What of a limit a patch names: NULL for what it leaves alone. The buckets are in *out. */
 struct rate_update {
 	struct bucket_config bytes, ops;

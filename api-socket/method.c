@@ -19,7 +19,7 @@ const struct method *method_at(unsigned int number)
 	return NULL;
 }
 
-unsigned int method_number(const struct method *method)
+static unsigned int method_number(const struct method *method)
 {
 	unsigned int number = 0;
 

@@ -92,7 +92,6 @@ extern const struct method_group *const method_groups[];
 
 /* The number-th of all, counted from 0; NULL behind the last. */
 const struct method *method_at(unsigned int number);
-unsigned int method_number(const struct method *method);
 
 /* Is there one with a lower number that is counted as the same thing? */
 bool method_counted_before(const struct method *method);

@@ -8,7 +8,8 @@ static const struct field fields[] = {
 	      .help = "what to do"),
 };
 
-const struct field_set action_fields = FIELD_SET("ActionBody", struct action_request, fields);
+static const struct field_set action_fields = FIELD_SET("ActionBody", struct action_request,
+							fields);
 
 /* What an action is allowed in depends on the action. */
 static int check_phase(const struct controller *controller, enum action action, struct error *err)

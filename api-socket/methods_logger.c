@@ -47,7 +47,8 @@ static const struct field fields[] = {
 	      .help = "only what source files say whose path begins so"),
 };
 
-const struct field_set logger_fields = FIELD_SET("LoggerConfig", struct logger_request, fields);
+static const struct field_set logger_fields = FIELD_SET("LoggerConfig", struct logger_request,
+							fields);
 
 /* What is not said stays as it was, but the level, which is Info then. */
 static int put_logger(struct controller *controller, struct api_request *request,

@@ -28,8 +28,8 @@ static const struct field patch_table[] = { MACHINE_FIELDS(FIELD_OPTIONAL, FIELD
 
 const struct field_set machine_fields = FIELD_SET("MachineConfig", struct machine_request,
 						  put_table);
-const struct field_set machine_patch_fields = FIELD_SET("MachineConfigUpdate",
-							struct machine_request, patch_table);
+static const struct field_set machine_patch_fields = FIELD_SET("MachineConfigUpdate",
+							       struct machine_request, patch_table);
 
 static int check_template(const struct machine_request *machine, struct error *err)
 {

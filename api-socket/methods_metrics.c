@@ -10,8 +10,8 @@ static const struct field fields[] = {
 	      .help = "texts by name, which are repeated in each line"),
 };
 
-const struct field_set metrics_fields = FIELD_SET("MetricsConfig", struct metrics_request, fields,
-						  .lenient = true);
+static const struct field_set metrics_fields = FIELD_SET("MetricsConfig", struct metrics_request,
+							 fields, .lenient = true);
 
 #define METRICS_ERROR "Metrics error: Cannot initialize the metrics system due to bad user input: "
 

@@ -12,7 +12,8 @@ static const struct field fields[] = {
 	      .sub = &bucket_fields, .help = "how many bytes of it; what is beyond is dropped"),
 };
 
-const struct field_set serial_fields = FIELD_SET("SerialConfig", struct serial_request, fields);
+static const struct field_set serial_fields = FIELD_SET("SerialConfig", struct serial_request,
+							fields);
 
 static int put_serial(struct controller *controller, struct api_request *request,
 		      struct api_reply *reply)

@@ -37,7 +37,7 @@ enum huge_pages_kind {
 	HUGE_PAGES_2M,
 };
 
-extern const struct field_set machine_fields, machine_patch_fields;
+extern const struct field_set machine_fields;
 
 struct boot_request {
 	bool given;
@@ -75,8 +75,6 @@ enum action {
 	ACTION_INSTANCE_START,
 	ACTION_SEND_CTRL_ALT_DEL,
 };
-
-extern const struct field_set action_fields;
 
 struct drive_patch_request {
 	bool given;
@@ -158,8 +156,6 @@ struct serial_request {
 	struct bucket_request rate_limiter;
 };
 
-extern const struct field_set serial_fields;
-
 struct logger_request {
 	bool given;
 	const char *log_path, *level;
@@ -167,16 +163,12 @@ struct logger_request {
 	const char *module;
 };
 
-extern const struct field_set logger_fields;
-
 struct metrics_request {
 	bool given;
 	const char *metrics_path;
 	struct opt_bool emit_id;
 	json_t *properties;
 };
-
-extern const struct field_set metrics_fields;
 
 struct vm_request {
 	bool given;
@@ -251,8 +243,6 @@ enum mmds_version {
 	MMDS_V1,
 	MMDS_V2,
 };
-
-extern const struct field_set mmds_config_fields;
 
 /*
  * PUT /snapshot/create and /snapshot/load hand their requests to these (api-socket/methods_snapshot.c).

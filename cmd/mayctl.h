@@ -96,9 +96,6 @@ void ctl_print(const json_t *value, FILE *out);
 /* For --json or for people. */
 void ctl_print_result(const struct ctl *ctl, const json_t *value);
 
-/* "1.5 GiB", "12 ms" of a value by the name of its field; the number alone when that tells no unit. */
-void ctl_format_number(const char *name, const json_t *value, char *out, size_t size);
-
 /* mayctl_help.c ----------------------------------------------------------------------------------*/
 
 void ctl_help(FILE *out);

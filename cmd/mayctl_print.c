@@ -58,7 +58,8 @@ static const struct {
 	{ "swap_out", 1, format_bytes },
 };
 
-void ctl_format_number(const char *name, const json_t *value, char *out, size_t size)
+/* "1.5 GiB", "12 ms" of a value by the name of its field; the number alone when that tells no unit. */
+static void format_number(const char *name, const json_t *value, char *out, size_t size)
 {
 	double number = json_number_value(value);
 
@@ -90,7 +91,7 @@ static void format_value(const char *name, const json_t *value, char *out, size_
 		break;
 	case JSON_INTEGER:
 	case JSON_REAL:
-		ctl_format_number(name, value, out, size);
+		format_number(name, value, out, size);
 		break;
 	default:
 		text = json_dumps(value, JSON_COMPACT);

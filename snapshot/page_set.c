@@ -1,7 +1,5 @@
 #include "snapshot/page_set.h"
 
-#include <string.h>
-
 static uint64_t word_count(uint64_t pages)
 {
 	return (pages + 63) / 64;
@@ -26,55 +24,16 @@ static uint64_t mask(uint64_t from, uint64_t to)
 	return (to == 64 ? UINT64_MAX : (1ull << to) - 1) & ~((1ull << from) - 1);
 }
 
-static void change(struct page_set *set, uint64_t first, uint64_t count, bool add)
+void page_set_add(struct page_set *set, uint64_t first, uint64_t count)
 {
 	uint64_t end = count > set->pages - MIN(first, set->pages) ? set->pages : first + count;
 
 	while (first < end) {
 		uint64_t word = first / 64;
-		uint64_t bits = mask(first % 64, MIN(end - word * 64, (uint64_t)64));
 
-		if (add)
-			set->words[word] |= bits;
-		else
-			set->words[word] &= ~bits;
+		set->words[word] |= mask(first % 64, MIN(end - word * 64, (uint64_t)64));
 		first = (word + 1) * 64;
 	}
-}
-
-void page_set_add(struct page_set *set, uint64_t first, uint64_t count)
-{
-	change(set, first, count, true);
-}
-
-void page_set_remove(struct page_set *set, uint64_t first, uint64_t count)
-{
-	change(set, first, count, false);
-}
-
-void page_set_clear(struct page_set *set)
-{
-	memset(set->words, 0, word_count(set->pages) * sizeof(*set->words));
-}
-
-void page_set_join(struct page_set *set, const struct page_set *other)
-{
-	for (uint64_t i = 0; i < word_count(MIN(set->pages, other->pages)); i++)
-		set->words[i] |= other->words[i];
-}
-
-bool page_set_has(const struct page_set *set, uint64_t page)
-{
-	return page < set->pages && set->words[page / 64] >> page % 64 & 1;
-}
-
-uint64_t page_set_count(const struct page_set *set)
-{
-	uint64_t count = 0;
-
-	for (uint64_t i = 0; i < word_count(set->pages); i++)
-		count += (uint64_t)__builtin_popcountll(set->words[i]);
-	return count;
 }
 
 /* The first page at or after `from` whose bit is `wanted`; set->pages when there is none. */

@@ -14,14 +14,6 @@ void page_set_fini(struct page_set *set);
 
 /* What is beyond the end is left out. */
 void page_set_add(struct page_set *set, uint64_t first, uint64_t count);
-void page_set_remove(struct page_set *set, uint64_t first, uint64_t count);
-void page_set_clear(struct page_set *set);
-
-/* Adds all that is in `other`, of the same size. */
-void page_set_join(struct page_set *set, const struct page_set *other);
-
-bool page_set_has(const struct page_set *set, uint64_t page);
-uint64_t page_set_count(const struct page_set *set);
 
 /* The next run of pages in the set at or after *first: false when there is none. */
 bool page_set_next(const struct page_set *set, uint64_t *first, uint64_t *count);

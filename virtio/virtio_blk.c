@@ -316,7 +316,7 @@ static void blk_stop(struct virtio_device *dev)
 	blk_backend_stop(blk->backend);
 }
 
-const char *const blk_counter_names[BLK_COUNTERS] = {
+static const char *const blk_counter_names[BLK_COUNTERS] = {
 	[BLK_ACTIVATE_FAILS] = "activate_fails",
 	[BLK_NO_AVAIL_BUFFER] = "no_avail_buffer",
 	[BLK_EXECUTE_FAILS] = "execute_fails",

@@ -83,8 +83,6 @@ enum blk_counter {
 	BLK_COUNTERS,
 };
 
-extern const char *const blk_counter_names[BLK_COUNTERS];
-
 static inline struct virtio_blk *blk_of(struct virtio_device *dev)
 {
 	return container_of(dev, struct virtio_blk, dev);

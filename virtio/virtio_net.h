@@ -32,9 +32,6 @@ must_check int virtio_net_create(struct virtio_device **out, const struct virtio
 				 struct net_backend *backend, struct guest_memory *mem,
 				 struct event_loop *loop, struct irq_line *irq, struct error *err);
 
-/* Its MAC now, for whoever reports it. Any thread. */
-void virtio_net_mac(struct virtio_device *dev, uint8_t mac[static 6]);
-
 /*
  * The link as the driver sees it. Down: frames are dropped and counted, both ways. Loop thread
  * (event_loop_call). -ENODEV: the tap is gone, and the link with it.

@@ -46,13 +46,6 @@ void net_change_mac(struct virtio_device *dev, const void *mac)
 	memcpy(net_of(dev)->config.mac, mac, ETH_ALEN);
 }
 
-void virtio_net_mac(struct virtio_device *dev, uint8_t mac[static 6])
-{
-	pthread_mutex_lock(&dev->lock);
-	memcpy(mac, net_of(dev)->config.mac, ETH_ALEN);
-	pthread_mutex_unlock(&dev->lock);
-}
-
 /* A driver begins with what it negotiated, and may take of that away later. */
 uint64_t net_offloads_negotiated(const struct virtio_net *net)
 {

@@ -11,23 +11,23 @@ static void on_socket(struct loop_watch *watch);
 
 /* The patience for the guest's answers -----------------------------------------------------------*/
 
-/* Everyone has the same patience, so the list is in the order of deadlines. */
-void vsock_wait(struct virtio_vsock *vsock, struct vsock_conn *conn)
-{
-	vsock_wait_no_more(vsock, conn);
-	conn->is_waiting = true;
-	conn->deadline = clock_now_ns(CLOCK_MONOTONIC) + vsock->patience_ns;
-	TAILQ_INSERT_TAIL(&vsock->table.waiting, conn, waiting_link);
-	if (!vsock->timer.armed)
-		loop_timer_arm(&vsock->timer, vsock->patience_ns);
-}
-
-void vsock_wait_no_more(struct virtio_vsock *vsock, struct vsock_conn *conn)
+static void wait_no_more(struct virtio_vsock *vsock, struct vsock_conn *conn)
 {
 	if (!conn->is_waiting)
 		return;
 	TAILQ_REMOVE(&vsock->table.waiting, conn, waiting_link);
 	conn->is_waiting = false;
+}
+
+/* Everyone has the same patience, so the list is in the order of deadlines. */
+static void wait_for_guest(struct virtio_vsock *vsock, struct vsock_conn *conn)
+{
+	wait_no_more(vsock, conn);
+	conn->is_waiting = true;
+	conn->deadline = clock_now_ns(CLOCK_MONOTONIC) + vsock->patience_ns;
+	TAILQ_INSERT_TAIL(&vsock->table.waiting, conn, waiting_link);
+	if (!vsock->timer.armed)
+		loop_timer_arm(&vsock->timer, vsock->patience_ns);
 }
 
 static void on_silence(struct loop_timer *timer)
@@ -82,9 +82,9 @@ void vsock_end(struct virtio_vsock *vsock, struct vsock_conn *conn, uint8_t pend
 	conn->state = VSOCK_ENDED;
 	conn->pending = pending;
 	if (pending & VSOCK_SEND_RST)
-		vsock_wait_no_more(vsock, conn);
+		wait_no_more(vsock, conn);
 	else
-		vsock_wait(vsock, conn);
+		wait_for_guest(vsock, conn);
 	vsock_ready(vsock, conn);
 }
 
@@ -225,7 +225,7 @@ void vsock_open(struct virtio_vsock *vsock, uint32_t host_port, uint32_t guest_p
 
 void vsock_opened(struct virtio_vsock *vsock, struct vsock_conn *conn)
 {
-	vsock_wait_no_more(vsock, conn);
+	wait_no_more(vsock, conn);
 	conn->state = VSOCK_CONNECTED;
 	if (vsock_unix_accept_request(conn->watch.fd, conn->host_port) < 0) {
 		vsock_end(vsock, conn, VSOCK_SEND_RST);
@@ -247,7 +247,7 @@ static void shake_hands(struct virtio_vsock *vsock, struct vsock_conn *conn)
 	vsock_conn_name(&vsock->table, conn, vsock_host_port(&vsock->table, port), port);
 	conn->state = VSOCK_REQUESTED;
 	conn->pending = VSOCK_SEND_REQUEST;
-	vsock_wait(vsock, conn);
+	wait_for_guest(vsock, conn);
 	vsock_ready(vsock, conn);
 }
 

@@ -101,10 +101,6 @@ void vsock_remove(struct virtio_vsock *vsock, struct vsock_conn *conn);
 /* After bytes went to the socket or were kept for it: credit for the guest, a delayed end. */
 void vsock_settle(struct virtio_vsock *vsock, struct vsock_conn *conn);
 
-/* Waits, for the patience, until the guest answers; or not any more. */
-void vsock_wait(struct virtio_vsock *vsock, struct vsock_conn *conn);
-void vsock_wait_no_more(struct virtio_vsock *vsock, struct vsock_conn *conn);
-
 /* virtio/virtio_vsock_rx.c: to the guest ----------------------------------------------------------*/
 
 /* Something, `pending` or bytes, is there for the guest: it is this connection's turn in time. */

@@ -124,7 +124,8 @@ static int map_memory(struct adoption *adoption, struct error *err)
 	return ret;
 }
 
-void machine_forget_memory(struct machine *machine)
+/* Frees what was mapped: an address range without memory again. */
+static void forget_memory(struct machine *machine)
 {
 	file_backings_fini(&machine->backings);
 	guest_memory_unmap(&machine->memory);
@@ -294,7 +295,7 @@ int machine_adopt(struct machine *machine, const struct machine_snapshot *snapsh
 	    (ret = read_vcpus(adoption, err)) == 0) {
 		ret = load(adoption, options, err);
 		if (ret < 0)
-			machine_forget_memory(machine);
+			forget_memory(machine);
 	}
 	if (ret == 0) {
 		machine->adopted = machine->started = machine->paused = true;

@@ -21,6 +21,3 @@ must_check int machine_track(struct machine *machine, struct error *err);
 
 /* Memory is as in this snapshot: what changes from now on is what has changed. */
 void machine_set_base(struct machine *machine, const struct snapshot_info *info);
-
-/* Frees what machine_adopt() mapped: an address range without memory again. */
-void machine_forget_memory(struct machine *machine);

@@ -30,7 +30,9 @@ static void put32(uint8_t *at, uint32_t value)
 	put16(at + 2, value);
 }
 
-uint16_t mmds_checksum(uint32_t sum, const uint8_t *data, size_t len)
+/* The Internet checksum (RFC 1071) of what `sum` stands for and these bytes; 0 over what contains a
+ * right one. */
+static uint16_t checksum(uint32_t sum, const uint8_t *data, size_t len)
 {
 	for (; len > 1; data += 2, len -= 2)
 		sum += get16(data);
@@ -98,12 +100,12 @@ int mmds_frame_parse(const uint8_t *frame, size_t len, bool checksum_pending,
 		return -EPROTO;
 	total = get16(ip + 2); /* Ethernet may have padded it */
 	if (total < IP_LEN || total > len - ETH_LEN || get16(ip + 6) & ~DONT_FRAGMENT ||
-	    mmds_checksum(0, ip, IP_LEN))
+	    checksum(0, ip, IP_LEN))
 		return -EPROTO;
 	if (ip[9] != IPPROTO_TCP)
 		return -EPROTONOSUPPORT;
 	if (!checksum_pending &&
-	    mmds_checksum(pseudo_sum(ip, total - IP_LEN), ip + IP_LEN, total - IP_LEN))
+	    checksum(pseudo_sum(ip, total - IP_LEN), ip + IP_LEN, total - IP_LEN))
 		return -EBADMSG;
 	memcpy(out->peer.mac, frame + 6, 6);
 	memcpy(out->peer.ip, ip + 12, 4);
@@ -127,7 +129,7 @@ static void build_ip(uint8_t *out, const uint8_t *from, const uint8_t *to, size_
 	out[9] = IPPROTO_TCP;
 	memcpy(out + 12, from, 4);
 	memcpy(out + 16, to, 4);
-	put16(out + 10, mmds_checksum(0, out, IP_LEN));
+	put16(out + 10, checksum(0, out, IP_LEN));
 }
 
 size_t mmds_frame_build(uint8_t out[MMDS_REPLY_MAX], const uint8_t mac[6], const uint8_t ip[4],
@@ -151,8 +153,7 @@ size_t mmds_frame_build(uint8_t out[MMDS_REPLY_MAX], const uint8_t mac[6], const
 		put32(tcp + TCP_LEN, 2u << 24 | 4u << 16 | segment->mss);
 	if (segment->len)
 		memcpy(tcp + header, segment->data, segment->len);
-	put16(tcp + 16,
-	      mmds_checksum(pseudo_sum(out + ETH_LEN, total - IP_LEN), tcp, total - IP_LEN));
+	put16(tcp + 16, checksum(pseudo_sum(out + ETH_LEN, total - IP_LEN), tcp, total - IP_LEN));
 	return ETH_LEN + total;
 }
 

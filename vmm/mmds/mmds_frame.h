@@ -17,10 +17,6 @@ struct mmds_packet {
 	struct mmds_segment segment;
 };
 
-/* The Internet checksum (RFC 1071) of what `sum` stands for and these bytes; 0 over what contains a
- * right one. */
-uint16_t mmds_checksum(uint32_t sum, const uint8_t *data, size_t len);
-
 /*
  * Takes an IPv4 frame apart that is for the service. -EPROTO: no sound IPv4, not ours or in
  * fragments, or with options; -EPROTONOSUPPORT: sound, but not TCP; -EBADMSG: no sound TCP, or a wrong
