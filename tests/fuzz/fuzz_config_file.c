@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct controller_params params = { .host = &no_guest, .id = "fuzz", .mmds_max = 4096 };
+	struct controller_params params = no_guest_params();
 	struct controller *controller;
 	struct error err = { 0 };
 	char path[40];

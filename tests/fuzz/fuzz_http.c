@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct api_server server = { .params.payload_max = API_PAYLOAD_MAX_DEFAULT };
 	struct connection connection = { .server = &server, .watch.fd = -1 };
-	struct controller_params params = { .host = &no_guest, .id = "fuzz", .mmds_max = 4096 };
+	struct controller_params params = no_guest_params();
 	struct error err;
 	void *front;
 

@@ -5,6 +5,7 @@
 #include "api-socket/controller.h"
 #include "api-socket/rpc_tree.h"
 #include "base/log.h"
+#include "tests/fuzz/no_guest.h"
 
 #define LEN_MAX 51200u
 
@@ -43,7 +44,7 @@ static void call(const json_t *tree)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct controller_params params = { .id = "fuzz" };
+	const struct controller_params params = no_guest_params();
 	struct error err;
 	const char *why;
 	json_t *tree;
