@@ -244,10 +244,11 @@ def emulator_may_be_at_fault(test_, result, text):
     return test_.group == "lab" and result == "FAIL" and "triple fault" in text
 
 
-def run_tests(tests, score, at_once):
-    """Tests that want to be alone come last."""
+def run_tests(tests, score, at_once, again=False):
+    """Tests that want to be alone come last. `again`: one that fails has a second chance with nothing beside
+    it, for machines that others load too; a line tells of the first failure, and the second one counts."""
     waiting = sorted(tests, key=lambda test_: test_.alone)
-    running, again = [], set()
+    running, second = [], set()
     os.makedirs(os.path.join(OUT, "log"), exist_ok=True)
     while waiting or running:
         while waiting and len(running) < (1 if waiting[0].alone else at_once):
@@ -255,15 +256,18 @@ def run_tests(tests, score, at_once):
         ready, _, _ = select.select([one.report for one in running], [], [], 1)
         for one in list(running):
             one.check_deadline()
-            if one.report in ready:
-                running.remove(one)
-                result, text = one.finish()
-                if emulator_may_be_at_fault(one.test, result, text) and one.test.name not in again:
-                    print(f"# {one.test.name} once more: the guest had a triple fault", flush=True)
-                    again.add(one.test.name)
-                    waiting.insert(0, one.test)
-                    continue
-                score.add(one.test.name, result, text, time.monotonic() - one.start)
+            if one.report not in ready:
+                continue
+            running.remove(one)
+            result, text = one.finish()
+            has_chance = result == "FAIL" and one.test.name not in second
+            if has_chance and (again or emulator_may_be_at_fault(one.test, result, text)):
+                print(f"# {one.test.name} once more, it failed: {' '.join(text.split())}", flush=True)
+                second.add(one.test.name)
+                one.test.alone = True
+                waiting.append(one.test)
+                continue
+            score.add(one.test.name, result, text, time.monotonic() - one.start)
 
 
 def matching(patterns):
