@@ -205,11 +205,12 @@ static int serve(struct api *api)
 		.gone = on_gone,
 		.opaque = api,
 	};
+	const struct guard_options guard = { api->options.seccomp_filter, api->options.no_seccomp };
 	struct error err = { 0 };
 	int status;
 
 	crash_setup(run_file_at, run_repair_at);
-	if (!api->options.no_seccomp && guard_setup(api->options.seccomp_filter, &err) < 0)
+	if (guard_setup(&guard, &err) < 0)
 		return fail(EXIT_BAD_CONFIG, &err);
 	if (set_up(api, &host, &err) < 0) {
 		status = fail(api->bad_config ? EXIT_BAD_CONFIG : EXIT_GENERIC, &err);

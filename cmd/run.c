@@ -176,6 +176,7 @@ static int fail(const struct run *run, int status, const struct error *err)
 int run_main(int argc, char **argv, struct timeline *timeline)
 {
 	struct run run = RUN_INIT;
+	struct guard_options guard;
 	struct error err = { 0 };
 	int status;
 
@@ -191,8 +192,9 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	if (check_descriptors(&run.options.vm, &err) < 0)
 		return fail(&run, EXIT_BAD_CONFIG, &err);
 	timeline_mark(timeline, MOMENT_CONFIGURED);
+	guard = (struct guard_options){ run.options.seccomp_filter, run.options.no_seccomp };
 	crash_setup(run_file_at, run_repair_at);
-	if (!run.options.no_seccomp && guard_setup(run.options.seccomp_filter, &err) < 0)
+	if (guard_setup(&guard, &err) < 0)
 		return fail(&run, EXIT_BAD_CONFIG, &err);
 	if (run_machine(&run, &err) < 0) {
 		terminal_restore();

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/read_file.h"
 #include "base/thread.h"
+#include "jailer/landlock.h"
+#include "jailer/privileges.h"
 #include "jailer/seccomp_builtin.h"
 #include "jailer/seccomp_compile.h"
 
@@ -33,8 +35,17 @@ static struct sock_fprog filters[THREAD_KINDS] = {
 	[THREAD_VCPU] = { ARRAY_SIZE(builtin_vcpu), (struct sock_filter *)(uintptr_t)builtin_vcpu },
 };
 
+static bool has_filters;
+
+/* The filter last: it lets none of the others through. */
 static int arm(enum thread_kind kind, struct error *err)
 {
+	int ret = kind == THREAD_CONTROL ? 0 : landlock_confine_to_nothing(err);
+
+	if (ret == 0)
+		ret = privileges_drop(kind, err);
+	if (ret < 0 || !has_filters)
+		return ret;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[kind]) < 0)
 		return error_set_errno(err, errno, "seccomp: cannot arm the thread %s",
 				       thread_name());
@@ -85,9 +96,21 @@ static int use_file(const char *path, struct error *err)
 	return ret;
 }
 
-int guard_setup(const char *policy_path, struct error *err)
+/* An exec would undo it, so a jailer cannot do it for us. */
+static int harden_process(struct error *err)
 {
-	int ret = policy_path ? use_file(policy_path, err) : 0;
+	/* Nothing that is executed from here on, by whatever means, has more rights than this process. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_set_errno(err, errno, "cannot set no_new_privs");
+	/* No core with a guest's memory in it, no tracing by the same user. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return error_set_errno(err, errno, "cannot make the process non-dumpable");
+	return 0;
+}
+
+int guard_setup(const struct guard_options *options, struct error *err)
+{
+	int ret = options->policy ? use_file(options->policy, err) : 0;
 
 	if (ret < 0)
 		return ret;
@@ -95,15 +118,13 @@ int guard_setup(const char *policy_path, struct error *err)
 		log_info("no seccomp: this build has a sanitizer, which needs more system calls");
 		return 0;
 	}
-	/* Nothing that is executed from here on, by whatever means, has more rights than this process. */
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return error_set_errno(err, errno, "cannot set no_new_privs");
-	/* No core with a guest's memory in it, no tracing by the same user. An exec would undo it, so a jailer
-	 * cannot do it for us. */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return error_set_errno(err, errno, "cannot make the process non-dumpable");
-	thread_set_guard(arm);
-	return 0;
+	has_filters = !options->no_seccomp;
+	ret = harden_process(err);
+	if (ret == 0)
+		ret = landlock_confine(err);
+	if (ret == 0)
+		thread_set_guard(arm);
+	return ret;
 }
 
 const char *guard_syscall_name(int number)

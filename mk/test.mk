@@ -51,3 +51,11 @@ fuzz-coverage-run: $(FUZZ_PROGRAMS)
 $B/prisoner: $B/tests/jail/prisoner.o $B/libmayfly.a
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
+
+# Which rules of the seccomp policy the end-to-end tests use.
+$B/tests/jail/%.o: CPPFLAGS += -isystem build/gen
+$B/tests/jail/witness.o: build/gen/tests/jail/witness.skel.h
+build/gen/tests/jail/witness.bpf.o: tests/jail/witness.h
+$B/witness: $B/tests/jail/witness.o $B/libmayfly.a
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@

@@ -47,10 +47,14 @@ class Jail:
         self.t.log(f"status {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def start(self, *words, options=()):
-        """Waits for the first line of its output."""
+    def popen(self, *words, options=()):
         process = subprocess.Popen(self.command(*words, options=options), stdout=subprocess.PIPE, text=True)
         self.t.cleanups.append(lambda: (process.kill(), process.wait()))
+        return process
+
+    def start(self, *words, options=()):
+        """Waits for the first line of its output."""
+        process = self.popen(*words, options=options)
         if not process.stdout.readline():
             raise Failure("a jailed program that runs", f"its end, status {process.wait()}")
         return process
@@ -70,9 +74,9 @@ class Jail:
         return found
 
 
-def unjailed(t, *words, limit=30):
+def unjailed(t, *words, before=(), limit=30):
     """The same program with nothing around it: the attempt itself must work, or a refusal proves nothing."""
     need_root()
-    done = subprocess.run([PRISONER, *map(str, words)], capture_output=True, text=True, timeout=limit, check=False)
+    done = subprocess.run([*before, PRISONER, *map(str, words)], capture_output=True, text=True, timeout=limit, check=False)
     t.log(f"unjailed {words}: status {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done

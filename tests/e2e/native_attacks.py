@@ -21,7 +21,7 @@ def forbidden(done, syscall):
 # The system call itself ------------------------------------------------------------------------------
 
 CALLS = {
-    "ptrace": ("ptrace", "1"), "mount": ("mount", ""), "mknod": ("mknodat", ""), "raw-socket": ("socket", ""),
+    "ptrace": ("ptrace", "1"), "mount": ("mount", ""), "mknod": ("mknodat", "/disk"), "raw-socket": ("socket", ""),
     "packet-socket": ("socket", ""), "internet-socket": ("socket", ""), "mmap-exec": ("mmap", ""),
     "mprotect-exec": ("mprotect", ""), "io-uring-setup": ("io_uring_setup", ""), "sigaction": ("rt_sigaction", ""),
     "user-namespace": ("unshare", ""), "setuid": ("setresuid", ""), "chroot": ("chroot", "/"),
@@ -114,7 +114,7 @@ def jailed_against_the_host(t, attempt, error, argument):
 @test("native")
 def jailed_mknod(t):
     """No capability; and were there one, the device policy."""
-    equal("inside", Jail(t).run("none", "mknod").stdout, "refused: EPERM\n")
+    equal("inside", Jail(t).run("none", "mknod", "/disk").stdout, "refused: EPERM\n")
 
 
 @test("native")

@@ -4,12 +4,14 @@
  *
  *   prisoner [JAILER'S ARGUMENTS] KIND ATTEMPT [ARGUMENT]
  *
- * KIND: control, io, vcpu; none: not armed, so that the walls behind seccomp show. It writes "done" when the
- * attempt succeeded, "refused: NAME" with the error's name when it did not. A forbidden system call ends the
- * process as it ends the monitor: status 148.
+ * KIND: control, io, vcpu; with a "no-seccomp-" before it all of the guard but the filter, so that what is behind
+ * shows; guarded: the guard as it is before a thread is armed; none: without any, so that the jail alone shows. It
+ * writes "done" when the attempt succeeded, "refused: NAME" with the error's name when it did not. A forbidden system
+ * call ends the process as it ends the monitor: status 148.
  */
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,6 +63,30 @@ static int connect_path(void)
 	return fd < 0 ? fd : connect(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
+/* From whom listens at that path, a folder's descriptor; then a file below it. */
+static int open_by_descriptor(void)
+{
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	char byte;
+	struct iovec data = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &data,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), folder;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", argument);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    recvmsg(fd, &message, 0) != 1 || !CMSG_FIRSTHDR(&message))
+		return -1;
+	memcpy(&folder, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(folder));
+	return openat(folder, "file", O_RDONLY);
+}
+
 static int kill_other(void)
 {
 	return kill((pid_t)number(), 0);
@@ -86,7 +112,22 @@ static int mount_proc(void)
 
 static int make_node(void)
 {
-	return mknod("/disk", S_IFBLK | 0600, makedev(7, 0));
+	return mknod(argument, S_IFBLK | 0600, makedev(7, 0));
+}
+
+static int make_pipe(void)
+{
+	return mkfifo(argument, 0600);
+}
+
+static int make_link(void)
+{
+	return symlink("/etc", argument);
+}
+
+static int make_file(void)
+{
+	return open(argument, O_WRONLY | O_CREAT | O_EXCL, 0600);
 }
 
 static int raw_socket(void)
@@ -102,6 +143,15 @@ static int packet_socket(void)
 static int internet_socket(void)
 {
 	return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static int bind_tcp(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	return fd < 0 ? fd : bind(fd, (const struct sockaddr *)&address, sizeof(address));
 }
 
 static int executable_memory(void)
@@ -252,6 +302,11 @@ static const struct {
 	{ "read-memory", read_other },
 	{ "mount", mount_proc },
 	{ "mknod", make_node },
+	{ "mkfifo", make_pipe },
+	{ "symlink", make_link },
+	{ "create", make_file },
+	{ "descriptor", open_by_descriptor },
+	{ "bind-tcp", bind_tcp },
 	{ "raw-socket", raw_socket },
 	{ "packet-socket", packet_socket },
 	{ "internet-socket", internet_socket },
@@ -275,6 +330,7 @@ static const struct {
 
 static int (*attempt)(void);
 static int kind = -1;
+static bool guarded, no_seccomp;
 
 static void *attack(void *arg)
 {
@@ -299,7 +355,12 @@ static void *attack(void *arg)
 static bool choose(const char *kind_name, const char *name)
 {
 	static const char *const kinds[] = { "control", "io", "vcpu" };
+	static const char prefix[] = "no-seccomp-";
 
+	guarded = strcmp(kind_name, "guarded") == 0;
+	no_seccomp = strncmp(kind_name, prefix, strlen(prefix)) == 0;
+	if (no_seccomp)
+		kind_name += strlen(prefix);
 	for (int i = 0; i < 3; i++)
 		if (strcmp(kinds[i], kind_name) == 0)
 			kind = i;
@@ -311,6 +372,7 @@ static bool choose(const char *kind_name, const char *name)
 
 int main(int argc, char **argv)
 {
+	struct guard_options guard = { 0 };
 	struct error err = { 0 };
 	pthread_t thread;
 	int at = 1;
@@ -322,7 +384,8 @@ int main(int argc, char **argv)
 	if (at + 2 < argc)
 		argument = argv[at + 2];
 	crash_setup(NULL, NULL);
-	if (kind >= 0 && guard_setup(NULL, &err) < 0)
+	guard.no_seccomp = no_seccomp;
+	if ((guarded || kind >= 0) && guard_setup(&guard, &err) < 0)
 		return 3;
 	if (thread_start(&thread, "attacker", attack, NULL) < 0)
 		return 3;
