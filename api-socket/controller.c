@@ -53,6 +53,7 @@ int controller_create(struct controller **out, const struct controller_params *p
 	controller->host = params->host;
 	controller->timeline = params->timeline;
 	controller->id = params->id;
+	controller->tap_policies = params->tap_policies;
 	controller->mmds_max = params->mmds_max;
 	controller->serial_fd = -1;
 	controller->log = (struct log_target){ .fd = -1, .id = params->id };

@@ -25,9 +25,12 @@ struct controller_params {
 	struct event_loop *loop; /* the control loop */
 	const struct controller_host *host;
 	struct timeline *timeline;
-	const char *id;			     /* the instance's; borrowed */
-	size_t mmds_max;		     /* bytes of metadata */
-	bool boot_timer;		     /* log how long the guest took to boot */
+	const char *id;	 /* the instance's; borrowed */
+	size_t mmds_max; /* bytes of metadata */
+	const char *
+		tap_policies; /* names, between commas, of the taps that the jailer set a policy for;
+				   * NULL: nobody jailed this process; borrowed */
+	bool boot_timer;      /* log how long the guest took to boot */
 	uint64_t startup_us, startup_cpu_us; /* what the start of this process took; 0: not known */
 };
 

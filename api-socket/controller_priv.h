@@ -20,6 +20,7 @@ struct controller {
 	const struct controller_host *host;
 	struct timeline *timeline;
 	const char *id;
+	const char *tap_policies; /* as in controller_params */
 
 	enum api_phase phase;
 	struct listeners listeners; /* the connections that can be told of events */
@@ -81,6 +82,14 @@ must_check int controller_open_serial(struct controller *controller, struct erro
 
 /* api-socket/methods_cpu.c: frees its arrays. */
 void cpu_template_clear(struct cpu_template *cpu);
+
+/*
+ * api-socket/tap_policy.c: in a jail, a tap (by name, or its descriptor) without a policy is warned about in the answer
+ * and, if wanted, in the log. The second: all taps of the machine that there is.
+ */
+void controller_judge_tap(const struct controller *controller, const char *tap, int fd, bool log,
+			  struct api_reply *reply);
+void controller_judge_taps(const struct controller *controller, bool log, struct api_reply *reply);
 
 /* A file or pipe for lines: never blocks, neither here nor at writing. -errno. */
 int controller_open_sink(const char *path);

@@ -49,15 +49,19 @@ int http_refuse(struct http *http, const char *fmt, ...)
 
 /* body NULL: none. No reason phrase follows the status, but its space does: Firecracker's clients have
  * seen nothing else. */
-static void send_answer(struct http *http, unsigned int status, bool deprecated, const char *type,
-			const char *body)
+static void send_answer(struct http *http, unsigned int status, const struct api_reply *reply,
+			const char *type, const char *body)
 {
-	char head[256];
+	char head[256 + sizeof(reply->warning)];
 	int len =
 		snprintf(head, sizeof(head),
 			 "HTTP/1.1 %u \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n%s",
-			 status, deprecated ? "Deprecation: true\r\n" : "");
+			 status, reply && reply->deprecated ? "Deprecation: true\r\n" : "");
 
+	/* RFC 7234, 5.5: 199 is a warning of any kind. */
+	if (reply && reply->warning[0])
+		len += snprintf(head + len, sizeof(head) - (size_t)len,
+				"Warning: 199 mayfly \"%s\"\r\n", reply->warning);
 	if (body)
 		len += snprintf(head + len, sizeof(head) - (size_t)len,
 				"Content-Type: %s\r\nContent-Length: %zu\r\n", type, strlen(body));
@@ -67,20 +71,21 @@ static void send_answer(struct http *http, unsigned int status, bool deprecated,
 		connection_send(http->connection, body, strlen(body));
 }
 
-static void send_json(struct http *http, unsigned int status, bool deprecated, json_t *tree)
+static void send_json(struct http *http, unsigned int status, const struct api_reply *reply,
+		      json_t *tree)
 {
 	cleanup_free char *text = json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY);
 
 	if (text)
-		send_answer(http, status, deprecated, "application/json", text);
+		send_answer(http, status, reply, "application/json", text);
 	else
-		send_answer(http, 400, false, "application/json",
+		send_answer(http, 400, NULL, "application/json",
 			    "{\"fault_message\":\"out of memory\"}");
 }
 
 void http_send_continue(struct http *http)
 {
-	send_answer(http, 100, false, NULL, NULL);
+	send_answer(http, 100, NULL, NULL, NULL);
 }
 
 /* Of what is no request; in another form than faults, as Firecracker has it. */
@@ -91,17 +96,18 @@ void http_send_refusal(struct http *http)
 	snprintf(text, sizeof(text),
 		 "{ \"error\": \"%s\nAll previous unanswered requests will be dropped.\" }",
 		 http->refusal);
-	send_answer(http, 400, false, "application/json", text);
+	send_answer(http, 400, NULL, "application/json", text);
 }
 
 /* What came from outside may be no UTF-8, which JSON must be. */
-static void send_fault(struct http *http, unsigned int status, bool deprecated, const char *text)
+static void send_fault(struct http *http, unsigned int status, const struct api_reply *reply,
+		       const char *text)
 {
 	json_t *tree = json_pack("{s:s}", "fault_message", text);
 
 	if (!tree)
 		tree = json_pack("{s:s}", "fault_message", "The request is not valid UTF-8.");
-	send_json(http, status, deprecated, tree);
+	send_json(http, status, reply, tree);
 	json_decref(tree);
 }
 
@@ -113,20 +119,20 @@ printf_like(2, 3) static void fault(struct http *http, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	send_fault(http, 400, false, text);
+	send_fault(http, 400, NULL, text);
 }
 
 static void send_reply(struct http *http, enum api_outcome outcome, struct api_reply *reply)
 {
 	if (outcome != API_DONE)
-		send_fault(http, reply->too_large ? 413 : 400, reply->deprecated, reply->err.text);
+		send_fault(http, reply->too_large ? 413 : 400, reply, reply->err.text);
 	else if (reply->result && reply->is_text)
-		send_answer(http, 200, reply->deprecated, "text/plain; version=0.0.4",
+		send_answer(http, 200, reply, "text/plain; version=0.0.4",
 			    json_string_value(reply->result));
 	else if (reply->result)
-		send_json(http, 200, reply->deprecated, reply->result);
+		send_json(http, 200, reply, reply->result);
 	else
-		send_answer(http, 204, reply->deprecated, NULL, NULL);
+		send_answer(http, 204, reply, NULL, NULL);
 	json_decref(reply->result);
 	if (reply->ends_process)
 		connection_end_process(http->connection);

@@ -45,9 +45,11 @@ struct api_request {
 struct api_reply {
 	json_t *result;	  /* NULL: nothing to tell; else the front end's to release */
 	struct error err; /* of a failure: the sentence */
-	bool is_text;	  /* result is a string to be shown as it is */
-	bool deprecated;  /* something of the request is deprecated */
-	bool too_large;	  /* the failure is a limit of size (HTTP: 413) */
+	char warning
+		[200];	 /* "": none; what went well but should be known: printable, without '"' */
+	bool is_text;	 /* result is a string to be shown as it is */
+	bool deprecated; /* something of the request is deprecated */
+	bool too_large;	 /* the failure is a limit of size (HTTP: 413) */
 	unsigned int
 		awaits;	   /* 1 << enum api_event, or'ed: the answer is the next of these events */
 	bool ends_process; /* after the answer: the state is too broken to go on */

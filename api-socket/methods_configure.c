@@ -61,6 +61,8 @@ static int configure_and_start(struct controller *controller, struct api_request
 	if (ret < 0) {
 		controller_forget(controller);
 		restore_mmds(controller, had_mmds, &mmds);
+	} else {
+		controller_judge_taps(controller, false, reply);
 	}
 	return ret;
 }

@@ -131,6 +131,8 @@ static int put_net(struct controller *controller, struct api_request *request,
 		return ret;
 	if (place == controller->net_count)
 		controller->net_count++;
+	controller_judge_tap(controller, net->host_dev_name.path, net->host_dev_name.fd, true,
+			     reply);
 	return 0;
 }
 

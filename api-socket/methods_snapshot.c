@@ -133,7 +133,11 @@ static int put_load(struct controller *controller, struct api_request *request,
 					   "allowed after configuring boot-specific resources.");
 	ret = controller_load_snapshot(controller, request->data, &reply->err);
 	reply->ends_process = ret < 0 && !prepared;
-	return ret < 0 ? reply_prefix(reply, "Load snapshot error") : 0;
+	if (ret < 0)
+		return reply_prefix(reply, "Load snapshot error");
+	/* Those of a prepared machine were said when they were named. */
+	controller_judge_taps(controller, !prepared, reply);
+	return 0;
 }
 
 static int put_prepare(struct controller *controller, struct api_request *request,

@@ -145,11 +145,22 @@ static void explain(const struct field_error *why, char *text, size_t size)
 		snprintf(text + len, size - len, "%s%s", len ? ": " : "", why->text);
 }
 
+/* What there is to warn of stands in the result, whose place it takes where there is none. */
+static void send_reply(struct rpc *rpc, json_int_t id, struct api_reply *reply)
+{
+	json_t *nothing = json_null();
+
+	if (reply->warning[0] && !reply->result)
+		reply->result = json_object();
+	if (reply->warning[0])
+		json_object_set_new(reply->result, "warning", json_string(reply->warning));
+	send_result(rpc, id, reply->result ? reply->result : nothing);
+}
+
 static void answer(struct rpc *rpc, const struct message *message, enum api_outcome outcome,
 		   struct api_reply *reply, const struct field_error *why)
 {
 	json_int_t id = json_integer_value(message->id);
-	json_t *nothing = json_null();
 	char text[800];
 
 	if (!message->id)
@@ -160,7 +171,7 @@ static void answer(struct rpc *rpc, const struct message *message, enum api_outc
 	} else if (outcome != API_DONE) {
 		send_failure(rpc, id, reply->err.text);
 	} else if (!reply->awaits) {
-		send_result(rpc, id, reply->result ? reply->result : nothing);
+		send_reply(rpc, id, reply);
 	} else if (!wait_for(rpc, id, reply->awaits)) {
 		send_failure(rpc, id, "too many requests of this client wait for an event");
 	}

@@ -16,6 +16,7 @@
 #include "cmd/snapshot.h"
 #include "cmd/terminal.h"
 #include "jailer/guard.h"
+#include "jailer/jail.h"
 
 /* One process that serves the API. Everything is the main thread's, the control loop's. */
 struct api {
@@ -150,6 +151,16 @@ static void measure_startup(const struct api_options *options, struct controller
 					 options->start_time_cpu_us + options->parent_cpu_time_us;
 }
 
+/* A jailer says what CPU time it took, and by a variable which taps have a policy. */
+static const char *tap_policies(const struct api_options *options)
+{
+	const char *taps = getenv(TAP_POLICIES_VARIABLE);
+
+	if (!taps && options->parent_cpu_time_us)
+		taps = "";
+	return taps;
+}
+
 static int set_up(struct api *api, const struct controller_host *host, struct error *err)
 {
 	struct controller_params params = {
@@ -157,6 +168,7 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 		.timeline = api->run.timeline,
 		.id = api->options.id,
 		.mmds_max = api->options.mmds_max,
+		.tap_policies = tap_policies(&api->options),
 		.boot_timer = api->options.boot_timer,
 	};
 	int ret = event_loop_create(&api->run.control, EVENT_LOOP_EPOLL, "control", err);

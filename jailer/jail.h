@@ -9,6 +9,9 @@
 
 #include "jailer/jail_options.h"
 
+/* In the program's environment if there are any: the names, between commas, of the taps with a policy. */
+#define TAP_POLICIES_VARIABLE "MAYFLY_TAP_POLICIES"
+
 /* What the plan depends on and the options do not say. */
 struct jail_host {
 	char cgroup2[64];      /* where it is mounted; empty: nowhere */

@@ -139,7 +139,8 @@ static int execute(struct jail *jail, struct jail_step *step, struct error *err)
 	};
 	const char **argv cleanup_free = calloc(ARRAY_SIZE(fixed) + jail->options->arg_count + 1,
 						sizeof(*argv));
-	char *const no_environment[] = { NULL };
+	char taps[JAIL_TAPS_VARIABLE_MAX];
+	char *const environment[] = { jail_taps_variable(jail->options, taps), NULL };
 
 	(void)step;
 	if (!argv)
@@ -151,7 +152,7 @@ static int execute(struct jail *jail, struct jail_step *step, struct error *err)
 	memcpy(argv, fixed, sizeof(fixed));
 	for (unsigned int i = 0; i < jail->options->arg_count; i++)
 		argv[ARRAY_SIZE(fixed) + i] = jail->options->args[i];
-	execveat(jail->program, "", (char *const *)(uintptr_t)argv, no_environment, AT_EMPTY_PATH);
+	execveat(jail->program, "", (char *const *)(uintptr_t)argv, environment, AT_EMPTY_PATH);
 	return error_set_errno(err, errno, "cannot execute %s%s", host->exec_path,
 			       errno == ENOENT ? " (it needs an interpreter: link it statically)"
 					       : "");

@@ -61,7 +61,11 @@ static void add_process(struct jail_plan *plan)
 	const struct jail_options *options = plan->jail.options;
 
 	jail_plan_add(plan, &jail_close_step, "3 and up", "closed");
-	jail_plan_add(plan, &jail_environment_step, "all variables", "cleared");
+	char taps[JAIL_TAPS_VARIABLE_MAX];
+	const char *kept = jail_taps_variable(options, taps);
+
+	jail_plan_add(plan, &jail_environment_step, "all variables", "cleared%s%s",
+		      kept ? "; the program's: " : "", kept ? kept : "");
 	jail_plan_add(plan, &jail_program_step, plan->jail.host->exec_path,
 		      "opened, to be executed by descriptor");
 	/* Before the first path is looked up: a mount belongs to the namespace it was found in. */

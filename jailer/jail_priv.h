@@ -1,6 +1,8 @@
 /* Private to jailer/jail*.c: steps, and what they hand on to each other. */
 #pragma once
 
+#include <net/if.h>
+
 #include "jailer/jail.h"
 #include "jailer/jail_record.h"
 
@@ -76,6 +78,10 @@ extern const struct jail_step_ops jail_device_policy_step;
 
 /* jail_taps.c */
 extern const struct jail_step_ops jail_tap_policy_step;
+
+/* jail_taps.c: the variable that tells the program which taps have a policy; NULL: none has. */
+#define JAIL_TAPS_VARIABLE_MAX (sizeof(TAP_POLICIES_VARIABLE) + 1 + JAIL_TAPS_MAX * IF_NAMESIZE)
+char *jail_taps_variable(const struct jail_options *options, char text[JAIL_TAPS_VARIABLE_MAX]);
 
 /* jail_exec.c */
 extern const struct jail_step_ops jail_privileges_step, jail_user_namespace_step, jail_exec_step;

@@ -13,6 +13,16 @@
 /* linux/bpf.h of Debian 12 is older than this; Linux 6.6 has it. */
 #define ATTACH_TCX_INGRESS 46
 
+char *jail_taps_variable(const struct jail_options *options, char text[JAIL_TAPS_VARIABLE_MAX])
+{
+	size_t used = (size_t)snprintf(text, JAIL_TAPS_VARIABLE_MAX, TAP_POLICIES_VARIABLE "=");
+
+	for (unsigned int i = 0; i < options->tap_count; i++)
+		used += (size_t)snprintf(text + used, JAIL_TAPS_VARIABLE_MAX - used, "%s%s",
+					 i ? "," : "", options->taps[i].name);
+	return options->tap_count ? text : NULL;
+}
+
 /* The id's folder is shared by its taps; the first one records and makes it. */
 static int make_folders(struct jail *jail, const char *tap, struct error *err)
 {
