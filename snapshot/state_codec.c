@@ -235,12 +235,16 @@ static int unpack_field(struct mp_reader *in, const struct state_field *field, u
 	return unpack_element(in, field, state + field->offset, err);
 }
 
+/* `next` is where it probably is: who writes a table of fields writes them in its order. */
 static const struct state_field *find_field(const struct state_desc *desc,
-					    const struct mp_value *name)
+					    const struct mp_value *name, uint32_t next)
 {
-	for (uint32_t i = 0; i < desc->field_count; i++)
-		if (mp_is(name, desc->fields[i].name))
-			return &desc->fields[i];
+	for (uint32_t i = 0; i < desc->field_count; i++) {
+		const struct state_field *field = &desc->fields[(next + i) % desc->field_count];
+
+		if (mp_is(name, field->name))
+			return field;
+	}
 	return NULL;
 }
 
@@ -263,7 +267,7 @@ static int unpack_pair(struct mp_reader *in, const struct state_desc *desc, uint
 
 	if (mp_next(in, &name) < 0 || name.type != MP_STR)
 		return malformed(err);
-	field = find_field(desc, &name);
+	field = find_field(desc, &name, (uint32_t)__builtin_popcountll(*seen));
 	if (!field)
 		return mp_skip(in) < 0 ? malformed(err) : 0;
 	bit = 1ull << (field - desc->fields);
@@ -292,11 +296,17 @@ static int unpack_struct(struct mp_reader *in, const struct state_desc *desc, ui
 	return check_all_seen(desc, version, seen, err);
 }
 
-int state_decode(struct mp_reader *in, const struct state_desc *desc, uint64_t version, void *state,
-		 struct error *err)
+int state_fill(struct mp_reader *in, const struct state_desc *desc, uint64_t version, void *zeroes,
+	       struct error *err)
 {
 	struct error ignored;
 
+	return unpack_struct(in, desc, version, zeroes, err ? err : &ignored);
+}
+
+int state_decode(struct mp_reader *in, const struct state_desc *desc, uint64_t version, void *state,
+		 struct error *err)
+{
 	memset(state, 0, desc->size);
-	return unpack_struct(in, desc, version, state, err ? err : &ignored);
+	return state_fill(in, desc, version, state, err);
 }

@@ -26,5 +26,10 @@ void state_encode(struct state_buffer *out, const struct state_desc *desc, const
 must_check int state_decode(struct mp_reader *in, const struct state_desc *desc, uint64_t version,
 			    void *state, struct error *err);
 
+/* The same where all is zero already, and of which only what the map has is touched: for a large structure in fresh
+ * pages, most of which a machine does not have. */
+must_check int state_fill(struct mp_reader *in, const struct state_desc *desc, uint64_t version,
+			  void *zeroes, struct error *err);
+
 /* For whoever packs what is no structure: an msgpack_packer's write function, with a state_buffer as data. */
 int state_buffer_write(void *buffer, const char *bytes, size_t len);

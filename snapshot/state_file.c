@@ -91,19 +91,28 @@ static int parse(struct state_file *file, struct error *err)
 	return 0;
 }
 
-int state_file_parse(struct state_file *file, const void *bytes, size_t size, const char *name,
+/* Takes over `bytes`, also on failure. */
+static int parse_own(struct state_file *file, uint8_t *bytes, size_t size, const char *name,
 		     struct error *err)
 {
 	int ret;
 
-	*file = (struct state_file){ .name = name, .size = size, .bytes = malloc(size + 1) };
-	if (!file->bytes)
-		return error_set(err, ENOMEM, "snapshot %s: out of memory", name);
-	memcpy(file->bytes, bytes, size);
+	*file = (struct state_file){ .name = name, .size = size, .bytes = bytes };
 	ret = parse(file, err);
 	if (ret < 0)
 		state_file_fini(file);
 	return ret;
+}
+
+int state_file_parse(struct state_file *file, const void *bytes, size_t size, const char *name,
+		     struct error *err)
+{
+	uint8_t *copy = malloc(size + 1);
+
+	if (!copy)
+		return error_set(err, ENOMEM, "snapshot %s: out of memory", name);
+	memcpy(copy, bytes, size);
+	return parse_own(file, copy, size, name, err);
 }
 
 /* Until `size` bytes or the end, whichever comes first; how many it were. */
@@ -130,11 +139,11 @@ static int read_whole(struct state_file *file, int fd, size_t size, const char *
 {
 	uint8_t *bytes = malloc(size + 1);
 	ssize_t got = bytes ? read_up_to(fd, bytes, size) : -ENOMEM;
-	int ret = got < 0 ? error_set_errno(err, (int)-got, "snapshot %s: cannot read it", name)
-			  : state_file_parse(file, bytes, (size_t)got, name, err);
 
+	if (got >= 0)
+		return parse_own(file, bytes, (size_t)got, name, err);
 	free(bytes);
-	return ret;
+	return error_set_errno(err, (int)-got, "snapshot %s: cannot read it", name);
 }
 
 int state_file_read(struct state_file *file, int fd, const char *name, struct error *err)
@@ -168,8 +177,8 @@ uint32_t state_file_count(const struct state_file *file, const char *name)
 	return count;
 }
 
-int state_file_get(const struct state_file *file, const struct state_desc *desc, uint32_t index,
-		   void *state, struct error *err)
+int state_file_fill(const struct state_file *file, const struct state_desc *desc, uint32_t index,
+		    void *zeroes, struct error *err)
 {
 	for (uint32_t i = 0; i < file->count; i++) {
 		const struct state_section *section = &file->sections[i];
@@ -177,13 +186,20 @@ int state_file_get(const struct state_file *file, const struct state_desc *desc,
 
 		if (section->index != index || !mp_is(&section->name, desc->name))
 			continue;
-		if (state_decode(&in, desc, section->version, state, err) == 0)
+		if (state_fill(&in, desc, section->version, zeroes, err) == 0)
 			return 0;
 		return error_prefix(err, "snapshot %s: section %s %u", file->name, desc->name,
 				    index);
 	}
 	return error_set(err, ENOENT, "snapshot %s: there is no section %s %u", file->name,
 			 desc->name, index);
+}
+
+int state_file_get(const struct state_file *file, const struct state_desc *desc, uint32_t index,
+		   void *state, struct error *err)
+{
+	memset(state, 0, desc->size);
+	return state_file_fill(file, desc, index, state, err);
 }
 
 /* Writing -----------------------------------------------------------------------------------------*/

@@ -67,5 +67,9 @@ void state_file_fini(struct state_file *file);
 must_check int state_file_get(const struct state_file *file, const struct state_desc *desc,
 			      uint32_t index, void *state, struct error *err);
 
+/* The same by state_fill(). */
+must_check int state_file_fill(const struct state_file *file, const struct state_desc *desc,
+			       uint32_t index, void *zeroes, struct error *err);
+
 /* How many sections have this name. */
 uint32_t state_file_count(const struct state_file *file, const char *name);

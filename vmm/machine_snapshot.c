@@ -1,6 +1,7 @@
 /* A snapshot's files, opened and believed as far as they can be without a machine. */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -19,8 +20,8 @@ static int open_state(struct machine_snapshot *snapshot, const char *path, struc
 		ret = state_file_get(&snapshot->state, &snapshot_info_desc, 0, &snapshot->info,
 				     err);
 	if (ret == 0)
-		ret = state_file_get(&snapshot->state, &saved_config_desc, 0, &snapshot->saved,
-				     err);
+		ret = state_file_fill(&snapshot->state, &saved_config_desc, 0, &snapshot->saved,
+				      err);
 	return ret;
 }
 
@@ -76,10 +77,20 @@ static int check_pair(const struct machine_snapshot *snapshot, struct error *err
 		snapshot->memory_name, snapshot->state.name, has, wanted);
 }
 
+/* Room for as many paths as a machine can have, of which few are touched: pages of its own, not malloc's, which
+ * would clear it all. */
+static struct machine_snapshot *new_snapshot(void)
+{
+	void *pages = mmap(NULL, sizeof(struct machine_snapshot), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
 int machine_snapshot_open(struct machine_snapshot **out, const char *state_path,
 			  const char *memory_path, int memory_fd, struct error *err)
 {
-	struct machine_snapshot *snapshot = calloc(1, sizeof(*snapshot));
+	struct machine_snapshot *snapshot = new_snapshot();
 	int ret;
 
 	if (!snapshot) {
@@ -112,7 +123,7 @@ void machine_snapshot_close(struct machine_snapshot *snapshot)
 	close_fd(&snapshot->memory);
 	free(snapshot->state_name);
 	free(snapshot->memory_name);
-	free(snapshot);
+	munmap(snapshot, sizeof(*snapshot));
 }
 
 struct vm_config *machine_snapshot_config(struct machine_snapshot *snapshot)
