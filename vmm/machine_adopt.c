@@ -9,14 +9,19 @@
 #include "vmm/machine_snapshot_priv.h"
 #include "vmm/vcpu_state.h"
 
+struct vcpu_adoption {
+	struct vcpu_state state;
+	struct vcpu_load load;
+	struct error err;
+};
+
 struct adoption {
 	struct machine *machine;
 	const struct machine_snapshot *snapshot;
 	struct clock_state clock;
 	struct cpuid cpuid;
 	bool cpuid_differs;
-	struct vcpu_state *vcpus;
-	struct vcpu_load loads[LAYOUT_VCPUS_MAX];
+	struct vcpu_adoption *vcpus; /* [machine->vcpu_count] */
 };
 
 /* Does it fit? ------------------------------------------------------------------------------------*/
@@ -99,7 +104,7 @@ static int read_vcpus(struct adoption *adoption, struct error *err)
 	if (!adoption->vcpus)
 		return error_set(err, ENOMEM, "snapshot %s: out of memory", file->name);
 	for (unsigned int i = 0; i < count && ret == 0; i++)
-		ret = state_file_get(file, &vcpu_state_desc, i, &adoption->vcpus[i], err);
+		ret = state_file_fill(file, &vcpu_state_desc, i, &adoption->vcpus[i].state, err);
 	return ret;
 }
 
@@ -173,40 +178,13 @@ static struct vcpu_load how_to_load(const struct adoption *adoption, const struc
 	struct vcpu_load load = {
 		.state = state,
 		.cpuid = adoption->cpuid_differs ? &adoption->cpuid : NULL,
-		.tsc = adoption->vcpus[0].tsc,
+		.tsc = adoption->vcpus[0].state.tsc,
 	};
 
 	load.has_tsc_offset = state->has_tsc_offset &&
 			      clock_tsc_offset(&adoption->machine->kvm, &adoption->clock,
 					       state->tsc_offset, state->tsc_khz, &load.tsc_offset);
 	return load;
-}
-
-/*
- * kvmclock first: the counters' offsets are worked out against it. The vCPUs' threads load while this one
- * does what of it can take long, the interrupt routes.
- */
-static int load_kvm(struct adoption *adoption, const struct adopt_options *options,
-		    struct error *err)
-{
-	struct machine *machine = adoption->machine;
-	struct error errors[LAYOUT_VCPUS_MAX] = { 0 };
-	int ret = clock_load(&machine->kvm, &adoption->clock, options->realtime, err);
-
-	if (ret < 0)
-		return ret;
-	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
-		adoption->loads[i] = how_to_load(adoption, &adoption->vcpus[i]);
-		vcpu_start_task(&machine->vcpus[i], vcpu_load, &adoption->loads[i], &errors[i]);
-	}
-	ret = load_legacy(adoption, err);
-	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
-		if (vcpu_wait_task(&machine->vcpus[i]) < 0 && ret == 0) {
-			*err = errors[i];
-			ret = err->code;
-		}
-	}
-	return ret;
 }
 
 static int load_own(struct adoption *adoption, unsigned int index, struct error *err)
@@ -254,6 +232,55 @@ static int load_devices(struct adoption *adoption, struct error *err)
 	return ret;
 }
 
+static void start_vcpu_loads(struct adoption *adoption)
+{
+	struct machine *machine = adoption->machine;
+
+	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
+		struct vcpu_adoption *vcpu = &adoption->vcpus[i];
+
+		vcpu->load = how_to_load(adoption, &vcpu->state);
+		vcpu_start_task(&machine->vcpus[i], vcpu_load, &vcpu->load, &vcpu->err);
+	}
+}
+
+static int wait_for_vcpu_loads(struct adoption *adoption, struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	int ret = 0;
+
+	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
+		if (vcpu_wait_task(&machine->vcpus[i]) < 0 && ret == 0) {
+			*err = adoption->vcpus[i].err;
+			ret = err->code;
+		}
+	}
+	return ret;
+}
+
+/*
+ * kvmclock first: the counters' offsets are worked out against it. The vCPUs' threads load while this one
+ * does the rest, of which the interrupt routes can take long. Nothing of it raises an interrupt, which the load of a
+ * local APIC would drop.
+ */
+static int load_parts(struct adoption *adoption, const struct adopt_options *options,
+		      struct error *err)
+{
+	struct error of_vcpus = { 0 };
+	int ret = clock_load(&adoption->machine->kvm, &adoption->clock, options->realtime, err);
+
+	if (ret < 0)
+		return ret;
+	start_vcpu_loads(adoption);
+	if ((ret = load_legacy(adoption, err)) == 0 && (ret = load_devices(adoption, err)) == 0)
+		ret = load_vmgenid(adoption, err);
+	if (wait_for_vcpu_loads(adoption, &of_vcpus) < 0 && ret == 0) {
+		*err = of_vcpus;
+		ret = of_vcpus.code;
+	}
+	return ret;
+}
+
 /* An interrupt that was raised may have been on its way; one too many costs nothing. */
 static void raise_pending(struct machine *machine)
 {
@@ -271,8 +298,8 @@ static int load(struct adoption *adoption, const struct adopt_options *options, 
 		return ret;
 	/* Before anything is written to memory: the generation's id below, say. */
 	machine_set_base(adoption->machine, &adoption->snapshot->info);
-	if ((ret = load_kvm(adoption, options, err)) < 0 ||
-	    (ret = load_devices(adoption, err)) < 0 || (ret = load_vmgenid(adoption, err)) < 0)
+	ret = load_parts(adoption, options, err);
+	if (ret < 0)
 		return ret;
 	raise_pending(adoption->machine);
 	vmgenid_notify(&adoption->machine->vmgenid);

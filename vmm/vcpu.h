@@ -72,6 +72,7 @@ struct vcpu {
 	/* The thread's until it has posted `ready`. */
 	int fd;
 	struct kvm_run *run;
+	int tsc_khz;	    /* as it was made; 0 or less where KVM does not say */
 	struct error error; /* why it could not be made */
 	sem_t ready;
 

@@ -1,4 +1,5 @@
 /* A vCPU's state, set. */
+#include <asm/kvm_para.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -36,7 +37,7 @@ bool vcpu_tsc_is_close(uint32_t saved_khz, uint32_t host_khz)
 /* A guest that measured its counter once relies on the frequency for good. */
 static int load_tsc_frequency(const struct vcpu *vcpu, uint32_t khz, struct error *err)
 {
-	int now = ioctl(vcpu->fd, KVM_GET_TSC_KHZ);
+	const int now = vcpu->tsc_khz;
 
 	if (khz == 0 || now <= 0 || khz == (uint32_t)now)
 		return 0;
@@ -115,6 +116,17 @@ static int load_apic(const struct vcpu *vcpu, const struct vcpu_load *load, stru
 	return 0;
 }
 
+/* A guest without it has nothing to be told. */
+static bool has_kvmclock(const struct vcpu_state *state)
+{
+	for (uint32_t i = 0; i < state->msr_count; i++)
+		if ((state->msrs[i].index == MSR_KVM_SYSTEM_TIME_NEW ||
+		     state->msrs[i].index == MSR_KVM_SYSTEM_TIME) &&
+		    state->msrs[i].value & KVM_MSR_ENABLED)
+			return true;
+	return false;
+}
+
 static int load_rest(const struct vcpu *vcpu, const struct vcpu_state *state, struct error *err)
 {
 	struct kvm_mp_state mp = { .mp_state = state->mp_state };
@@ -123,8 +135,9 @@ static int load_rest(const struct vcpu *vcpu, const struct vcpu_state *state, st
 		return failed(vcpu, "KVM_SET_VCPU_EVENTS", err);
 	if (ioctl(vcpu->fd, KVM_SET_MP_STATE, &mp) < 0)
 		return failed(vcpu, "KVM_SET_MP_STATE", err);
-	/* The guest was away: no lockup of its own. A guest without kvmclock has nothing to be told. */
-	(void)ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
+	/* The guest was away: no lockup of its own. */
+	if (has_kvmclock(state))
+		(void)ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
 	return 0;
 }
 

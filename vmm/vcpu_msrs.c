@@ -131,6 +131,7 @@ static int differing(const struct vcpu *vcpu, const struct vcpu_msr *msrs, uint3
 	return 0;
 }
 
+/* How many there were to write. */
 static int write_batch(const struct vcpu *vcpu, const struct vcpu_msr *msrs, uint32_t count,
 		       struct error *err)
 {
@@ -142,7 +143,7 @@ static int write_batch(const struct vcpu *vcpu, const struct vcpu_msr *msrs, uin
 	if (ret < 0)
 		return error_set_errno(err, ret, "vCPU %u: its model-specific registers",
 				       vcpu->index);
-	return 0;
+	return (int)batch.nmsrs;
 }
 
 /* One by one, to find which: KVM_SET_MSRS says how many it set, and the first that it did not is the
@@ -172,7 +173,7 @@ int vcpu_write_msrs(const struct vcpu *vcpu, const struct vcpu_msr *msrs, uint32
 		uint32_t n = MIN(BATCH, count - at);
 		int ret = write_batch(vcpu, msrs + at, n, err);
 
-		if (ret == 0)
+		if (ret > 0)
 			ret = check_written(vcpu, msrs + at, n, err);
 		if (ret < 0)
 			return ret;

@@ -137,6 +137,7 @@ int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err)
 		return error_set_errno(err, errno, "vCPU %u: KVM_SET_CPUID2", vcpu->index);
 	if (set_msrs(vcpu, err) < 0 || modify_msrs(vcpu, err) < 0)
 		return err->code;
+	vcpu->tsc_khz = ioctl(vcpu->fd, KVM_GET_TSC_KHZ);
 	if (vcpu->index == 0)
 		warm_up(vcpu);
 	return 0;
