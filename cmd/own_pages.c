@@ -1,6 +1,7 @@
 #include "cmd/own_pages.h"
 
 #include <link.h>
+#include <malloc.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
@@ -16,7 +17,7 @@ static uintptr_t load_base(const ElfW(Phdr) * headers, size_t count)
 	return (uintptr_t)headers - sizeof(ElfW(Ehdr));
 }
 
-void own_pages_release(void)
+static void release_program(void)
 {
 	const ElfW(Phdr) *headers = (const void *)getauxval(AT_PHDR);
 	const size_t count = getauxval(AT_PHNUM);
@@ -33,4 +34,10 @@ void own_pages_release(void)
 		start = align_down(start, PAGE_SIZE);
 		madvise((void *)start, end - start, MADV_DONTNEED);
 	}
+}
+
+void own_pages_release(void)
+{
+	release_program();
+	malloc_trim(0);
 }
