@@ -1,6 +1,7 @@
 /* Saving the controller's machine, and loading one into a controller that has none. */
 #include <fcntl.h>
 #include <linux/virtio_ids.h>
+#include <sched.h>
 #include <string.h>
 
 #include "api-socket/controller_priv.h"
@@ -249,6 +250,8 @@ int controller_load_snapshot(struct controller *controller,
 	controller_set_phase(controller, PHASE_PAUSED);
 	if (request->resume_vm.value) {
 		machine_resume(controller->machine);
+		/* The guest before all that follows, also where it finds no other processor. */
+		sched_yield();
 		controller_set_phase(controller, PHASE_RUNNING);
 	}
 	controller->host->started(controller->host->opaque);
