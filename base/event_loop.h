@@ -127,8 +127,15 @@ struct loop_op {
 struct io_uring_sqe *event_loop_sqe(struct event_loop *loop);
 void event_loop_submit_op(struct io_uring_sqe *sqe, struct loop_op *op);
 
-/* The ring itself, to register files, buffers or restrictions. Loop thread only. */
-struct io_uring *event_loop_ring(struct event_loop *loop);
+/*
+ * Registers a descriptor with the ring, which then holds its file: the slot that an entry with
+ * IOSQE_FIXED_FILE names instead of the descriptor. -errno when that is not to be had: use the
+ * descriptor. Loop thread only.
+ */
+int event_loop_register_file(struct event_loop *loop, int fd);
+
+/* Nothing that names the slot may be in flight. No-op for a negative one. Loop thread only. */
+void event_loop_unregister_file(struct event_loop *loop, int slot);
 
 /* Handles whatever is ready now and returns; when nothing is, waits for something if `wait`.
  * For drains and tests that drive a loop by hand. Loop thread only. */

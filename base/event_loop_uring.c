@@ -1,6 +1,7 @@
 /* The io_uring way of waiting: descriptors by multishot poll, block I/O by submissions. */
 #include <liburing.h>
 #include <poll.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/loop_backend.h"
@@ -13,9 +14,13 @@
 #define RING_ENTRIES 128
 #define RING_COMPLETIONS 512
 
+/* A drive has one, and for a moment its successor another; whoever finds none left does without. */
+#define RING_FILES 32
+
 struct uring_state {
 	struct io_uring ring;
-	uint64_t has; /* one bit for each of `operations` that the kernel has */
+	uint64_t has;	     /* one bit for each of `operations` that the kernel has */
+	uint32_t files_used; /* one bit for each slot */
 	struct log_limit errors;
 	struct watch_node *nodes; /* every one the kernel may still name in a completion */
 };
@@ -39,9 +44,9 @@ static const unsigned int setup_flags[] = {
  * only descriptors here that have any are block devices, and theirs is to discard.
  */
 static const uint8_t operations[] = {
-	IORING_OP_POLL_ADD,   IORING_OP_POLL_REMOVE, IORING_OP_READ,	  IORING_OP_WRITE,
-	IORING_OP_READV,      IORING_OP_WRITEV,	     IORING_OP_FSYNC,	  IORING_OP_FALLOCATE,
-	IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_URING_CMD,
+	IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE, IORING_OP_READ,
+	IORING_OP_WRITE,    IORING_OP_READV,	   IORING_OP_WRITEV,
+	IORING_OP_FSYNC,    IORING_OP_FALLOCATE,   IORING_OP_URING_CMD,
 };
 
 /* Which of them the kernel has; a restriction that names others is refused. */
@@ -82,6 +87,15 @@ static int restrict_ring(struct uring_state *state)
 	return io_uring_register_restrictions(&state->ring, rules, n);
 }
 
+/* An empty table: in a ring that is limited and has its one thread, slots may only be filled. */
+static int register_table(struct uring_state *state)
+{
+	int none[RING_FILES];
+
+	memset(none, -1, sizeof(none));
+	return io_uring_register_files(&state->ring, none, RING_FILES);
+}
+
 static int init_ring(struct uring_state *state)
 {
 	int ret = -EINVAL;
@@ -94,7 +108,9 @@ static int init_ring(struct uring_state *state)
 	}
 	if (ret < 0)
 		return ret;
-	ret = probe_operations(state);
+	ret = register_table(state);
+	if (ret == 0)
+		ret = probe_operations(state);
 	if (ret == 0)
 		ret = restrict_ring(state);
 	if (ret < 0)
@@ -130,9 +146,30 @@ bool event_loop_ring_has(const struct event_loop *loop, uint8_t op)
 	return loop->is_uring && op < 64 && state->has & 1ull << op;
 }
 
-struct io_uring *event_loop_ring(struct event_loop *loop)
+int event_loop_register_file(struct event_loop *loop, int fd)
 {
-	return &state_of(loop)->ring;
+	struct uring_state *state = state_of(loop);
+	const int slot = __builtin_ffs((int)~state->files_used) - 1;
+	int ret;
+
+	if (slot < 0)
+		return -ENFILE;
+	ret = io_uring_register_files_update(&state->ring, (unsigned int)slot, &fd, 1);
+	if (ret != 1)
+		return ret < 0 ? ret : -EBADF;
+	state->files_used |= 1u << slot;
+	return slot;
+}
+
+void event_loop_unregister_file(struct event_loop *loop, int slot)
+{
+	struct uring_state *state = state_of(loop);
+
+	if (slot < 0)
+		return;
+	/* A slot that cannot be emptied is not used again. */
+	if (io_uring_register_files_update(&state->ring, (unsigned int)slot, &(int){ -1 }, 1) == 1)
+		state->files_used &= ~(1u << slot);
 }
 
 struct io_uring_sqe *event_loop_sqe(struct event_loop *loop)

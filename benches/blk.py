@@ -19,7 +19,7 @@ def run_lab(bench, parts, copy_alone):
     request = {"parts": parts, "mayfly": copy_alone(bench, bench.mayfly), "peer": bench.peer,
                "other": bench.blk_other, "dir": bench.dir, "kernel": "build/guest/small/vmlinux",
                "initrd": "build/guest/bench.cpio", "fio": "build/guest/fio", "pin": bench.blk_pin,
-               "rounds": bench.blk_rounds, "seconds": bench.blk_seconds, "media": bench.blk_media}
+               "rounds": bench.blk_rounds, "seconds": bench.blk_seconds, "rows": bench.blk_rows, "media": bench.blk_media}
     subprocess.run(["tests/guest/bench-rootfs"], check=True)
     return labs.ask(bench, "blk", request, PATIENCE, partial=True) or {}
 

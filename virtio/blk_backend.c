@@ -13,7 +13,7 @@ static int create_engine(struct blk_backend **out, const struct blk_file *file,
 	ret = blk_uring_create(out, file, loop, err);
 	if (ret != -EOPNOTSUPP)
 		return ret;
-	log_warn("%s; using worker threads", err->text);
+	log_warn("drive %s: %s; using worker threads", file->drive, err->text);
 	return blk_threads_create(out, file, loop, err);
 }
 

@@ -155,6 +155,7 @@ int blk_file_open(struct blk_file *file, const struct blk_file_params *params, s
 
 	make_label(&label, params->drive, params->path, params->fd);
 	*file = (struct blk_file){ .fd = params->fd, .read_only = params->read_only };
+	snprintf(file->drive, sizeof(file->drive), "%s", params->drive);
 	if (params->path)
 		file->fd =
 			retry_eintr(open(params->path, mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));

@@ -10,7 +10,8 @@
 /* All but the descriptor is found out at opening; every size in bytes. */
 struct blk_file {
 	int fd;
-	uint64_t size; /* a multiple of BLK_SECTOR, and of io_align */
+	char drive[32]; /* whose it is, for messages */
+	uint64_t size;	/* a multiple of BLK_SECTOR, and of io_align */
 	bool read_only;
 	bool direct;   /* O_DIRECT: around the page cache */
 	bool is_block; /* a block device, not a regular file */

@@ -15,8 +15,9 @@
 #include "virtio/blk_backend.h"
 #include "virtio/iov.h"
 
-/* Larger requests take long enough that the loop's other devices would notice. */
-#define INLINE_BYTES KIB(64)
+/* Larger requests take long enough that the loop's other devices would notice. What a guest's
+ * readahead asks for at once (128 KiB) is less. */
+#define INLINE_BYTES KIB(256)
 
 /*
  * A write that may wait (see `writes`) and slept for so long sends the others to the engine for a
@@ -105,8 +106,9 @@ static ssize_t write_now(struct blk_inline *this, const struct blk_io *io)
 	this->writes_known = true;
 	if (ret < 0 && errno == EOPNOTSUPP) {
 		this->writes = MAY_WAIT;
-		log_info("descriptor %d: no RWF_NOWAIT for writes; small ones are made by the loop",
-			 this->backend.file->fd);
+		log_info(
+			"drive %s: no RWF_NOWAIT for writes to its file; they are made by the loop",
+			this->backend.file->drive);
 	}
 	return ret;
 }
@@ -181,7 +183,7 @@ static void probe(struct blk_inline *this)
 	if (preadv2(fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP)
 		return;
 	this->reads = this->writes = is_memory(fd) ? MAY_WAIT : NOT_HERE;
-	log_info("descriptor %d: no RWF_NOWAIT; %s", fd,
+	log_info("drive %s: no RWF_NOWAIT for its file; %s", this->backend.file->drive,
 		 this->reads == MAY_WAIT ? "a filesystem in memory, served by the loop"
 					 : "everything is left to the engine");
 }

@@ -57,6 +57,7 @@ struct virtio_blk {
 	struct blk_request *free;
 	unsigned int fresh; /* requests[fresh...] were never used */
 	unsigned int in_flight;
+	uint64_t turn_bytes; /* of the queue that is just being served, in this turn */
 
 	struct rate_limiter limiter; /* of all its queues together */
 	unsigned int turn;	     /* which queue goes on first after a wait */

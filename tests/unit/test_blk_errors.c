@@ -1,5 +1,6 @@
 /* A disk that fails, and one that the page cache stands in for: the guest learns it, the VM goes on. */
 #include "tests/unit/blk_driver.h"
+#include "tests/unit/log_lines.h"
 
 #define BOTH(name) ENGINES(blk_errors, name, .num_queues = 1)
 
@@ -54,32 +55,9 @@ static void make_faulty(enum blk_op kind, int answer)
 	faulty.answer[kind] = answer;
 }
 
-/* What the log says meanwhile. */
-static int log_file;
-
-static void read_log_from_now(void)
-{
-	log_file = memfd_create("log", MFD_CLOEXEC);
-	cr_assert_geq(dup2(log_file, STDERR_FILENO), 0);
-	log_set_level(LOG_WARN);
-}
-
-static unsigned int lines_with(const char *text)
-{
-	static char log[8192];
-	const ssize_t len = pread(log_file, log, sizeof(log) - 1, 0);
-	unsigned int n = 0;
-
-	cr_assert_geq(len, 0);
-	log[len] = 0;
-	for (const char *at = log; (at = strstr(at, text)); at++)
-		n++;
-	return n;
-}
-
 BOTH(each_kind_of_error_is_said_once)
 {
-	read_log_from_now();
+	read_log_from_now(LOG_WARN);
 	make_faulty(BLK_READ, -EIO);
 	make_faulty(BLK_WRITE, -ENOSPC);
 	make_faulty(BLK_FLUSH, -EIO);
@@ -161,12 +139,15 @@ BOTH(inline_on_a_disk)
 
 MEMORY(inline_in_memory)
 {
-	read_log_from_now();
-	log_set_level(LOG_INFO);
+	read_log_from_now(LOG_INFO);
 	fake_fini(&fake);
 	fake_init(&fake, EVENT_LOOP_URING);
 	create_with((struct virtio_blk_params){ 0 });
 	fake_drive(&fake, offered(), 64);
-	cr_expect_eq(lines_with("a filesystem in memory, served by the loop"), 1);
+	cr_expect_eq(
+		lines_with(
+			"drive vda: no RWF_NOWAIT for its file; a filesystem in memory, served by "
+			"the loop"),
+		1);
 	write_and_read_back();
 }

@@ -1,0 +1,123 @@
+/* A drive whose guest asks for all it can leaves the loop to the others. */
+#include <time.h>
+
+#include "tests/unit/blk_driver.h"
+
+#define BIG_BYTES MIB(15)
+
+static struct fake_driver second;
+
+/* Beside the first, on the same loop: a drive with one sector asked for. */
+static void a_second_drive_waits(void)
+{
+	static const struct fake_buffer buffers[] = { { HEADER, 16, false },
+						      { DATA, 512, true },
+						      { STATUS, 1, true } };
+	struct virtio_device *first = fake.dev;
+	struct error err = { 0 };
+
+	second = fake;
+	cr_assert_eq(
+		virtio_blk_create(&second.dev,
+				  &(struct virtio_blk_params){ .name = "vdb", .fd = dup(file) },
+				  &fake.mem, fake.loop, &fake.irq, &err),
+		0, "%s", err.text);
+	fake_place_rings_at(&second, 0x7000, 16);
+	cr_assert(fake_negotiate(&second, 1ull << VIRTIO_F_VERSION_1 | FEATURE(FLUSH)));
+	cr_assert(fake_setup_queue(&second));
+	fake_write(&second, VIRTIO_MMIO_STATUS, 15);
+	fake.dev = first;
+	set_header(HEADER, VIRTIO_BLK_T_IN, 5);
+	fake_chain(&second, buffers, ARRAY_SIZE(buffers));
+}
+
+/* `n` reads of `count` times `len` bytes, all into the same place. */
+static void ask_for(unsigned int n, unsigned int count, uint32_t len)
+{
+	struct fake_buffer buffers[64] = { { HEADER, 16, false } };
+
+	for (unsigned int i = 0; i < count; i++)
+		buffers[1 + i] = (struct fake_buffer){ FAKE_HIGH, len, true };
+	buffers[1 + count] = (struct fake_buffer){ STATUS + 1, 1, true };
+	for (unsigned int i = 0; i < n; i++)
+		fake_indirect(&fake, DATA + 0x1000 + i * 1024, buffers, count + 2);
+}
+
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The page cache could give everything at once: 256 times 256 KiB. */
+ENGINES_IN("/dev/shm", blk_share, lie_storm_of_cached_reads, .queue_size = 256)
+{
+	const _Atomic uint64_t *read_bytes = &fake.dev->counters[BLK_READ_BYTES];
+	struct vring_used_elem elem;
+	unsigned int turns = 0;
+	uint64_t before = 0;
+
+	a_second_drive_waits();
+	ask_for(256, 4, KIB(64));
+	fake_kick(&fake);
+	fake_kick(&second);
+	for (; !fake_used(&second, &elem) && turns < 20; turns++) {
+		event_loop_run_once(fake.loop, false);
+		cr_expect_leq(*read_bytes - before, MIB(4), "a turn");
+		before = *read_bytes;
+	}
+	cr_expect_leq(turns, 3);
+	for (unsigned int i = 0; i < 256; i++)
+		cr_assert(fake_wait_used(&fake, &elem));
+	virtio_device_destroy(second.dev);
+}
+
+static void make_the_file_big(void)
+{
+	char *data = calloc(1, BIG_BYTES);
+
+	cr_assert_eq(pwrite(file, data, BIG_BYTES, 0), BIG_BYTES);
+	free(data);
+	cr_assert_eq(virtio_blk_update_capacity(fake.dev), 0);
+}
+
+/* As one of them is copied. */
+static void copy_it_all(void)
+{
+	struct iovec iov[15];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(iov); i++)
+		iov[i] = (struct iovec){ fake_ptr(&fake, FAKE_HIGH, MIB(1)), MIB(1) };
+	cr_assert_eq(preadv(file, iov, ARRAY_SIZE(iov), 0), BIG_BYTES);
+}
+
+/* One request may be for gigabytes: it moves in the background, not in the loop's time. */
+Test(blk_share, lie_requests_of_many_mebibytes)
+{
+	struct vring_used_elem elem;
+	uint64_t copying, serving;
+	unsigned int done = 0;
+
+	begin(EVENT_LOOP_URING, "/tmp", (struct virtio_blk_params){ 0 });
+	make_the_file_big();
+	copy_it_all();
+	copying = thread_cpu_ns();
+	copy_it_all();
+	copying = thread_cpu_ns() - copying;
+
+	ask_for(16, 15, MIB(1));
+	serving = thread_cpu_ns();
+	fake_kick(&fake);
+	while (done < 16) {
+		event_loop_run_once(fake.loop, true);
+		while (fake_used(&fake, &elem))
+			done++;
+	}
+	serving = thread_cpu_ns() - serving;
+	cr_expect_eq(*(uint8_t *)fake_ptr(&fake, STATUS + 1, 1), VIRTIO_BLK_S_OK);
+	cr_expect_lt(serving, copying, "%lu us for the loop, %lu for one copy", serving / 1000,
+		     copying / 1000);
+	end();
+}
