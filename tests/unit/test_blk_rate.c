@@ -151,7 +151,9 @@ BOTH(zeroes_that_become_data_are_paid_for, .bytes = { 65536, 0, 3600000 })
 {
 	drive()->no_punch = drive()->no_zero_range = true;
 	cr_expect_eq(range(VIRTIO_BLK_T_WRITE_ZEROES, 0, 1024, 0), VIRTIO_BLK_S_OK);
-	cr_expect_eq(drive()->limiter.bytes.level.debt, 1024 * 512 - 65536);
+	/* Some bytes were paid off meanwhile: 18 a second. */
+	cr_expect_leq(drive()->limiter.bytes.level.debt, 1024 * 512 - 65536);
+	cr_expect_gt(drive()->limiter.bytes.level.debt, 1024 * 512 - 65536 - 2048);
 	offer(&fake, VIRTIO_BLK_T_FLUSH, 0, 0);
 	cr_expect_eq(used_now(&fake), 0);
 }
