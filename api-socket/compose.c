@@ -127,11 +127,18 @@ static const struct net_request *net_at(const struct controller *controller, uns
 
 void controller_compose(struct controller *controller)
 {
+	static const enum guest_pages pages[] = {
+		[HUGE_PAGES_NONE] = GUEST_PAGES_4K,
+		[HUGE_PAGES_TRANSPARENT] = GUEST_PAGES_TRANSPARENT,
+		[HUGE_PAGES_2M] = GUEST_PAGES_2M,
+	};
 	const struct machine_request *machine = &controller->machine_config;
 	struct vm_config *vm = &controller->vm;
 
 	*vm = (struct vm_config){
 		.vcpus = (unsigned int)machine->vcpu_count.value,
+		.smt = machine->smt.value,
+		.pages = pages[machine->huge_pages.value],
 		.memory = machine->mem_size_mib.value << 20,
 		.track_dirty = machine->track_dirty_pages.value,
 		.has_console = true,

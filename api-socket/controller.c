@@ -175,16 +175,6 @@ static void take_back(struct lent *lent)
 		close_fd(&lent->fds[i]);
 }
 
-/* What can be asked for and not be had. */
-static int check_machine(const struct machine_request *machine, struct error *err)
-{
-	if (machine->smt.value)
-		return error_set(err, ENOTSUP, "smt is not supported yet");
-	if (machine->huge_pages.value != HUGE_PAGES_NONE)
-		return error_set(err, ENOTSUP, "huge_pages are not supported yet");
-	return 0;
-}
-
 typedef int check_config(const struct vm_config *config, struct error *err);
 typedef int create_machine(struct machine **out, const struct vm_config *config,
 			   struct timeline *timeline, struct error *err);
@@ -218,8 +208,8 @@ int controller_start(struct controller *controller, struct error *err)
 
 	if (!controller->boot.set)
 		return error_set(err, EINVAL, "Cannot start microvm without kernel configuration.");
-	if ((ret = check_machine(&controller->machine_config, err)) < 0 ||
-	    (ret = make_machine(controller, vm_config_check, machine_build, err)) < 0)
+	ret = make_machine(controller, vm_config_check, machine_build, err);
+	if (ret < 0)
 		return ret;
 	machine_start(controller->machine);
 	controller_set_phase(controller, PHASE_RUNNING);

@@ -1,5 +1,7 @@
 #include "base/guest_memory.h"
 
+#include <linux/mman.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -9,7 +11,7 @@ static bool region_is_valid(const struct guest_memory *mem, uint64_t gpa, uint64
 {
 	const struct guest_region *last = mem->count ? &mem->regions[mem->count - 1] : NULL;
 
-	if (size == 0 || !is_aligned(gpa | size, PAGE_SIZE) || gpa + size < gpa)
+	if (size == 0 || !is_aligned(gpa | size, guest_memory_granule(mem)) || gpa + size < gpa)
 		return false;
 	return !last || gpa >= last->gpa + last->size;
 }
@@ -42,7 +44,7 @@ static void *far_away(unsigned int region)
 #endif
 }
 
-static void *reserve(uint64_t size, void *wish)
+static uint8_t *reserve(uint64_t size, void *wish)
 {
 	void *start = mmap(wish, size + 2 * GUARD, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -59,6 +61,12 @@ static void *reserve(uint64_t size, void *wish)
 	return host;
 }
 
+/* The region with the guard page on either side. */
+static void unmap_guarded(uint8_t *host, uint64_t size)
+{
+	munmap(host - PAGE_SIZE, size + 2 * PAGE_SIZE);
+}
+
 static int check_region(const struct guest_memory *mem, uint64_t gpa, uint64_t size,
 			struct error *err)
 {
@@ -72,19 +80,73 @@ static int check_region(const struct guest_memory *mem, uint64_t gpa, uint64_t s
 	return 0;
 }
 
+/* -1 where the host has no pool of that size. */
+static long free_huge_pages(void)
+{
+	FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+	char line[24];
+	long count = -1;
+
+	if (!file)
+		return -1;
+	if (fgets(line, sizeof(line), file))
+		count = strtol(line, NULL, 10);
+	fclose(file);
+	return count;
+}
+
+static int refuse_huge(int code, uint64_t size, struct error *err)
+{
+	long has = free_huge_pages();
+
+	if (code != ENOMEM || has < 0)
+		return error_set_errno(err, code,
+				       "guest memory: this host gives no huge pages of 2 MiB");
+	return error_set(err, ENOMEM,
+			 "guest memory: %lu MiB in huge pages take %lu of 2 MiB, and this host has "
+			 "%ld free; raise /proc/sys/vm/nr_hugepages",
+			 size >> 20, size / MIB(2), has);
+}
+
+/* Without NORESERVE: a huge page that is not there when the guest touches it would be its end. */
+static int map_huge(void *host, uint64_t size, struct error *err)
+{
+	if (mmap(host, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_HUGETLB | MAP_HUGE_2MB, -1,
+		 0) == MAP_FAILED)
+		return refuse_huge(errno, size, err);
+	return 0;
+}
+
+static int map_small(void *host, uint64_t size, bool transparent, struct error *err)
+{
+	/* NORESERVE: a host runs more guests than it has memory; what is not touched costs nothing. */
+	if (mmap(host, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return error_set_errno(err, errno, "guest memory: cannot map %lu MiB", size >> 20);
+	if (transparent && madvise(host, size, MADV_HUGEPAGE) < 0)
+		return error_set_errno(err, errno,
+				       "guest memory: this host has no transparent huge pages");
+	return 0;
+}
+
 int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, struct error *err)
 {
 	int ret = check_region(mem, gpa, size, err);
-	void *host;
+	uint8_t *host;
 
 	if (ret < 0)
 		return ret;
 	host = reserve(size, NULL);
-	/* NORESERVE: a host runs more guests than it has memory; what is not touched costs nothing. */
-	if (!host ||
-	    mmap(host, size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		return error_set_errno(err, errno, "guest memory: cannot map %lu MiB", size >> 20);
+	if (!host)
+		return error_set_errno(err, errno, "guest memory: no room for %lu MiB", size >> 20);
+	ret = mem->pages == GUEST_PAGES_2M
+		      ? map_huge(host, size, err)
+		      : map_small(host, size, mem->pages == GUEST_PAGES_TRANSPARENT, err);
+	if (ret < 0) {
+		unmap_guarded(host, size);
+		return ret;
+	}
 	mem->regions[mem->count++] = (struct guest_region){ gpa, size, host };
 	return 0;
 }
@@ -123,7 +185,7 @@ int guest_memory_add_window(struct guest_memory *mem, const struct guest_region 
 int guest_memory_reserve(struct guest_memory *mem, uint64_t gpa, uint64_t size, struct error *err)
 {
 	int ret = check_region(mem, gpa, size, err);
-	void *host;
+	uint8_t *host;
 
 	if (ret < 0)
 		return ret;
@@ -170,9 +232,14 @@ void guest_memory_unmap(struct guest_memory *mem)
 void guest_memory_fini(struct guest_memory *mem)
 {
 	for (unsigned int i = 0; i < mem->count; i++)
-		munmap(mem->regions[i].host - PAGE_SIZE, mem->regions[i].size + 2 * PAGE_SIZE);
+		unmap_guarded(mem->regions[i].host, mem->regions[i].size);
 	mem->count = mem->window_count = 0;
 	guest_dirty_stop(mem);
+}
+
+uint64_t guest_memory_granule(const struct guest_memory *mem)
+{
+	return mem->pages == GUEST_PAGES_2M ? MIB(2) : PAGE_SIZE;
 }
 
 uint64_t guest_memory_size(const struct guest_memory *mem)
@@ -234,6 +301,8 @@ int guest_memory_map_file(struct guest_memory *mem, uint64_t gpa, int fd, uint64
 
 	if (!at || !is_aligned(gpa | offset | len, PAGE_SIZE))
 		return -EFAULT;
+	if (mem->pages == GUEST_PAGES_2M)
+		return -ENODEV;
 	if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
 		 (off_t)offset) == MAP_FAILED)
 		return -errno;

@@ -29,7 +29,15 @@ struct guest_window {
 	bool read_only;
 };
 
+/* What memory is made of. */
+enum guest_pages {
+	GUEST_PAGES_4K,
+	GUEST_PAGES_TRANSPARENT, /* of 2 MiB where the kernel has one at hand when it is touched */
+	GUEST_PAGES_2M, /* of the host's pool of huge pages; all are set aside when it is added */
+};
+
 struct guest_memory {
+	enum guest_pages pages; /* of regions that are added; set it before the first */
 	struct guest_region regions[GUEST_REGIONS_MAX]; /* ascending, never overlapping */
 	unsigned int count;
 	struct guest_window
@@ -41,8 +49,8 @@ struct guest_memory {
 /*
  * Adds `size` bytes of zeroed private memory at gpa, between guard pages that belong to nobody.
  * Nothing is touched: pages appear when used.
- * Regions must be added in ascending order. -EINVAL on overlap or misalignment, -ENOSPC when the
- * table is full, -ENOMEM where the host refuses the mapping.
+ * Regions must be added in ascending order. -EINVAL on overlap or misalignment (GUEST_PAGES_2M: of 2 MiB),
+ * -ENOSPC when the table is full, -ENOMEM where the host refuses the mapping or has too few huge pages.
  */
 must_check int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size,
 				struct error *err);
@@ -73,6 +81,9 @@ void guest_memory_unmap(struct guest_memory *mem);
 /* Unmaps every region. Nothing may hold a pointer into guest memory any more. */
 void guest_memory_fini(struct guest_memory *mem);
 
+/* What memory can be given back to the host by: the size of its pages, bytes. */
+uint64_t guest_memory_granule(const struct guest_memory *mem);
+
 /* Sum of all regions, bytes. */
 uint64_t guest_memory_size(const struct guest_memory *mem);
 
@@ -93,7 +104,8 @@ must_check int guest_write(const struct guest_memory *mem, uint64_t gpa, const v
 /*
  * Maps `len` bytes of fd at `offset` over guest memory, private: the guest reads the file's pages
  * and writes to copies. All three are multiples of the page size. Only before vCPUs run.
- * -EFAULT when the range is not inside a region, else mmap's errno.
+ * -EFAULT when the range is not inside a region, -ENODEV when memory is GUEST_PAGES_2M (read the file instead),
+ * else mmap's errno.
  */
 must_check int guest_memory_map_file(struct guest_memory *mem, uint64_t gpa, int fd,
 				     uint64_t offset, uint64_t len);

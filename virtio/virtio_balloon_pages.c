@@ -17,14 +17,17 @@ struct range {
 
 /*
  * Guest memory is private: what is dropped is free at once, and reads as zeroes (or as the file that is mapped
- * there) when it is touched again. The bytes that went; negative on failure.
+ * there) when it is touched again. The bytes that went, of huge pages those of whole ones; negative on failure.
  */
-static int64_t give_back(struct virtio_balloon *balloon, const struct range *range)
+static int64_t give_back(struct virtio_balloon *balloon, const struct range *named)
 {
-	const size_t len = (size_t)(range->end - range->start);
+	const uint64_t granule = guest_memory_granule(balloon->dev.mem);
+	const struct range whole = { (uint8_t *)align_up((uintptr_t)named->start, granule),
+				     (uint8_t *)align_down((uintptr_t)named->end, granule) };
+	const size_t len = whole.end > whole.start ? (size_t)(whole.end - whole.start) : 0;
 
-	guest_dirty(balloon->dev.mem, range->start, len);
-	if (len == 0 || madvise(range->start, len, MADV_DONTNEED) == 0)
+	guest_dirty(balloon->dev.mem, whole.start, len);
+	if (len == 0 || madvise(whole.start, len, MADV_DONTNEED) == 0)
 		return (int64_t)len;
 	log_limited(&balloon->dev.warnings, LOG_WARN, "%s: cannot give back %zu KiB: %s",
 		    balloon->dev.name, len >> 10, strerrordesc_np(errno));
@@ -113,9 +116,8 @@ void balloon_give_back(struct virtio_balloon *balloon, struct balloon_work *work
 	/* The host's alignment is the guest's: regions are mapped at multiples of 2 MiB. */
 	uint8_t *start = work->at->iov_base;
 	const size_t len = MIN(work->at->iov_len, STEP_BYTES);
-	const struct range whole = { (uint8_t *)align_up((uintptr_t)start, PAGE_SIZE),
-				     (uint8_t *)align_down((uintptr_t)(start + len), PAGE_SIZE) };
-	const int64_t ret = whole.end > whole.start ? give_back(balloon, &whole) : 0;
+	const struct range named = { start, start + len };
+	const int64_t ret = give_back(balloon, &named);
 
 	if (ret < 0)
 		virtio_count(&balloon->dev, fails, 1);

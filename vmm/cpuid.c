@@ -108,8 +108,14 @@ static void filter_xsave(struct cpuid *cpuid)
 	}
 }
 
-/* How many bits of an APIC id number the cores. */
-static uint32_t core_bits(unsigned int count)
+struct topology {
+	unsigned int vcpus;
+	unsigned int threads; /* of a core: 1 or 2 */
+	bool tsc_deadline;
+};
+
+/* How many bits of an APIC id number so many. */
+static uint32_t bits_for(unsigned int count)
 {
 	uint32_t bits = 0;
 
@@ -118,72 +124,80 @@ static uint32_t core_bits(unsigned int count)
 	return bits;
 }
 
-static void set_basic_topology(struct kvm_cpuid_entry2 *entry, unsigned int count, bool deadline)
+static void set_basic_topology(struct kvm_cpuid_entry2 *entry, const struct topology *topology)
 {
-	entry->ebx = (entry->ebx & 0x0000ffff) | count << 16;
+	entry->ebx = (entry->ebx & 0x0000ffff) | topology->vcpus << 16;
 	entry->ecx |= BIT(31); /* a hypervisor is here */
 	entry->ecx |= BIT(21); /* x2APIC, emulated by the kernel whatever the host has */
-	if (deadline)
+	if (topology->tsc_deadline)
 		entry->ecx |= BIT(24);
-	entry->edx = count > 1 ? entry->edx | BIT(28) : entry->edx & ~BIT(28); /* HTT */
+	entry->edx = topology->vcpus > 1 ? entry->edx | BIT(28) : entry->edx & ~BIT(28); /* HTT */
 }
 
-/* Intel's cache leaf: the last level is shared by all cores, the others by one. */
-static void set_intel_caches(struct kvm_cpuid_entry2 *entry, unsigned int count)
+/* Intel's cache leaf: the last level is shared by all cores, the others by the threads of one. */
+static void set_intel_caches(struct kvm_cpuid_entry2 *entry, const struct topology *topology)
 {
 	uint32_t level = entry->eax >> 5 & 7;
-	uint32_t sharing = level >= 3 ? (1u << core_bits(count)) - 1 : 0;
-	uint32_t cores = (1u << core_bits(count)) - 1;
+	uint32_t sharing = level >= 3 ? (1u << bits_for(topology->vcpus)) - 1
+				      : topology->threads - 1;
+	uint32_t cores = (1u << bits_for(topology->vcpus / topology->threads)) - 1;
 
 	if ((entry->eax & 0x1f) == 0)
 		return; /* the end of the list */
 	entry->eax = (entry->eax & 0x3fff) | sharing << 14 | cores << 26;
 }
 
-static void set_amd_caches(struct kvm_cpuid_entry2 *entry, unsigned int count)
+static void set_amd_caches(struct kvm_cpuid_entry2 *entry, const struct topology *topology)
 {
 	uint32_t level = entry->eax >> 5 & 7;
+	uint32_t sharing = (level >= 3 ? topology->vcpus : topology->threads) - 1;
 
 	if ((entry->eax & 0x1f) == 0)
 		return;
-	entry->eax = (entry->eax & ~(0xfffu << 14)) | (level >= 3 ? count - 1 : 0) << 14;
+	entry->eax = (entry->eax & ~(0xfffu << 14)) | sharing << 14;
 }
 
 /* Extended topology (0xb, 0x1f): subleaf 0 the threads of a core, 1 the cores of the package. */
-static void set_extended_topology(struct kvm_cpuid_entry2 *entry, unsigned int count)
+static void set_extended_topology(struct kvm_cpuid_entry2 *entry, const struct topology *topology)
 {
 	static const uint32_t smt = 1, core = 2;
+	const unsigned int inside = entry->index == 0	? topology->threads
+				    : entry->index == 1 ? topology->vcpus
+							: 0;
 
-	entry->eax = entry->index == 1 ? core_bits(count) : 0;
-	entry->ebx = entry->index == 0 ? 1 : entry->index == 1 ? count : 0;
+	entry->eax = bits_for(inside);
+	entry->ebx = inside;
 	entry->ecx = entry->index | (entry->index == 0	 ? smt << 8
 				     : entry->index == 1 ? core << 8
 							 : 0);
 }
 
-static void set_topology(struct kvm_cpuid_entry2 *entry, unsigned int count, bool deadline)
+static void set_topology(struct kvm_cpuid_entry2 *entry, const struct topology *topology)
 {
 	switch (entry->function) {
 	case 0x1:
-		set_basic_topology(entry, count, deadline);
+		set_basic_topology(entry, topology);
 		break;
 	case 0x4:
-		set_intel_caches(entry, count);
+		set_intel_caches(entry, topology);
 		break;
 	case 0xb:
 	case 0x1f:
-		set_extended_topology(entry, count);
+		set_extended_topology(entry, topology);
 		break;
 	case 0x80000001:
 		/* CmpLegacy, AMD only: more than one core */
-		if (count == 1)
+		if (topology->vcpus == 1)
 			entry->ecx &= ~BIT(1);
 		break;
 	case 0x80000008:
-		entry->ecx = core_bits(count) << 12 | (count - 1);
+		entry->ecx = bits_for(topology->vcpus) << 12 | (topology->vcpus - 1);
 		break;
 	case 0x8000001d:
-		set_amd_caches(entry, count);
+		set_amd_caches(entry, topology);
+		break;
+	case 0x8000001e: /* cpuid_set_vcpu() reads it */
+		entry->ebx = (entry->ebx & 0xffff0000) | (topology->threads - 1) << 8;
 		break;
 	}
 }
@@ -209,13 +223,19 @@ static void add_core_level(struct cpuid *cpuid, uint32_t function)
 	};
 }
 
-void cpuid_filter(struct cpuid *cpuid, unsigned int vcpu_count, bool tsc_deadline)
+void cpuid_filter(struct cpuid *cpuid, unsigned int vcpu_count, bool smt, bool tsc_deadline)
 {
+	const struct topology topology = {
+		.vcpus = vcpu_count,
+		.threads = smt && vcpu_count > 1 ? 2 : 1,
+		.tsc_deadline = tsc_deadline,
+	};
+
 	add_core_level(cpuid, 0xb);
 	add_core_level(cpuid, 0x1f);
 	for (uint32_t i = 0; i < cpuid->nent; i++) {
 		remove_features(&cpuid->entries[i]);
-		set_topology(&cpuid->entries[i], vcpu_count, tsc_deadline);
+		set_topology(&cpuid->entries[i], &topology);
 	}
 	filter_xsave(cpuid);
 }
@@ -235,19 +255,21 @@ void cpuid_set_vcpu(struct cpuid *cpuid, unsigned int index)
 			break;
 		case 0x8000001e:
 			entry->eax = index;
-			entry->ebx = (entry->ebx & 0xffff0000) | index; /* core id, one thread */
-			entry->ecx = 0;					/* node 0, one node */
+			entry->ebx = (entry->ebx & 0xffffff00) |
+				     index / ((entry->ebx >> 8 & 0xff) + 1); /* core id */
+			entry->ecx = 0;					     /* node 0, one node */
 			break;
 		}
 	}
 }
 
-void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_count,
+void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_count, bool smt,
 		       bool tsc_deadline, const struct cpu_template *cpu)
 {
 	source->cpu = cpu;
 	source->kvm = kvm;
 	source->vcpu_count = vcpu_count;
+	source->smt = smt;
 	source->tsc_deadline = tsc_deadline;
 	source->is_read = false;
 	pthread_mutex_init(&source->lock, NULL);
@@ -265,7 +287,7 @@ static int read_supported(struct cpuid_source *source, struct error *err)
 		if (ret < 0)
 			return ret;
 	}
-	cpuid_filter(&source->table, source->vcpu_count, source->tsc_deadline);
+	cpuid_filter(&source->table, source->vcpu_count, source->smt, source->tsc_deadline);
 	/* Which of the host's CPUs answered says nothing of the host: a snapshot's table is compared. */
 	cpuid_set_vcpu(&source->table, 0);
 	source->is_read = true;

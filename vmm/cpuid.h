@@ -1,6 +1,6 @@
 /*
  * The guest's CPUID: what KVM supports here, minus what a guest of ours must not have, plus its
- * own topology: N cores of one thread in one package, the APIC id being the vCPU's number.
+ * own topology: N vCPUs in one package, one or two to a core, the APIC id being the vCPU's number.
  */
 #pragma once
 
@@ -18,8 +18,8 @@ struct cpuid {
 };
 
 /* Removes performance counters, nested virtualization, power and debug facilities, and every feature
- * with state that is not saved; sets the topology of vcpu_count cores. */
-void cpuid_filter(struct cpuid *cpuid, unsigned int vcpu_count, bool tsc_deadline);
+ * with state that is not saved; sets the topology. With smt two threads make a core, but for a single vCPU. */
+void cpuid_filter(struct cpuid *cpuid, unsigned int vcpu_count, bool smt, bool tsc_deadline);
 
 /* Sets the fields that differ from vCPU to vCPU. */
 void cpuid_set_vcpu(struct cpuid *cpuid, unsigned int index);
@@ -30,7 +30,7 @@ struct cpu_template;
 struct cpuid_source {
 	int kvm; /* /dev/kvm */
 	unsigned int vcpu_count;
-	bool tsc_deadline;
+	bool smt, tsc_deadline;
 	const struct cpu_template *cpu; /* NULL: as the host's */
 
 	pthread_mutex_t lock;
@@ -38,7 +38,7 @@ struct cpuid_source {
 	struct cpuid table;
 };
 
-void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_count,
+void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_count, bool smt,
 		       bool tsc_deadline, const struct cpu_template *cpu);
 
 /* The CPUID of one vCPU. Any thread. */

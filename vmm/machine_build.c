@@ -34,6 +34,7 @@ static int add_memory(struct machine *machine,
 	uint64_t low = MIN(size, LAYOUT_HOLE_START);
 	int ret = check_host_memory(size, err);
 
+	machine->memory.pages = machine->config->pages;
 	if (ret == 0)
 		ret = add(&machine->memory, 0, low, err);
 	if (ret == 0 && size > low)
@@ -80,7 +81,7 @@ static int start_vcpus(struct machine *machine, struct error *err)
 {
 	unsigned int count = machine->config->vcpus;
 
-	cpuid_source_init(&machine->cpuid, machine->kvm.fd, count,
+	cpuid_source_init(&machine->cpuid, machine->kvm.fd, count, machine->config->smt,
 			  kvm_check_extension(&machine->kvm, KVM_CAP_TSC_DEADLINE_TIMER),
 			  machine->config->cpu);
 	vcpu_setup_kick_signal();

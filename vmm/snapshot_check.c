@@ -48,7 +48,7 @@ static void check_cpuid(struct check *check)
 		lack(check, "out of memory");
 		return;
 	}
-	cpuid_source_init(&source, check->kvm.fd, check->view->config.vcpus,
+	cpuid_source_init(&source, check->kvm.fd, check->view->config.vcpus, false,
 			  kvm_check_extension(&check->kvm, KVM_CAP_TSC_DEADLINE_TIMER), NULL);
 	if (cpuid_source_get(&source, 0, host, &err) < 0)
 		lack(check, "%s", err.text);

@@ -20,14 +20,20 @@ const char *net_name(unsigned int index)
 	return index < VM_NETS_MAX ? names[index] : "net?";
 }
 
-static int check_memory(uint64_t memory, struct error *err)
+static int check_memory(const struct vm_config *config, struct error *err)
 {
+	const uint64_t memory = config->memory;
+
 	if (memory < VM_MEMORY_MIN || memory > VM_MEMORY_MAX)
 		return error_set(err, EINVAL, "memory: %lu KiB is not between %lu MiB and %lu GiB",
 				 memory >> 10, VM_MEMORY_MIN >> 20, VM_MEMORY_MAX >> 30);
 	if (!is_aligned(memory, PAGE_SIZE))
 		return error_set(err, EINVAL, "memory: %lu bytes is not a multiple of %u", memory,
 				 PAGE_SIZE);
+	if (config->pages == GUEST_PAGES_2M && !is_aligned(memory, MIB(2)))
+		return error_set(err, EINVAL,
+				 "memory: %lu KiB is no multiple of the 2 MiB of a huge page",
+				 memory >> 10);
 	return 0;
 }
 
@@ -208,7 +214,10 @@ int vm_config_check_shape(const struct vm_config *config, struct error *err)
 	if (config->vcpus < 1 || config->vcpus > LAYOUT_VCPUS_MAX)
 		return error_set(err, EINVAL, "vCPUs: %u is not between 1 and %u", config->vcpus,
 				 LAYOUT_VCPUS_MAX);
-	ret = check_memory(config->memory, err);
+	if (config->smt && config->vcpus > 1 && config->vcpus % 2)
+		return error_set(err, EINVAL, "vCPUs: %u are no cores of two threads",
+				 config->vcpus);
+	ret = check_memory(config, err);
 	if (ret < 0)
 		return ret;
 	ret = check_drives(config, err);

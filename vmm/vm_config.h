@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "base/error.h"
+#include "base/guest_memory.h"
 
 struct mmds;
 struct cpu_template;
@@ -93,7 +93,9 @@ struct vm_config {
 
 	unsigned int vcpus;
 	const struct cpu_template *cpu; /* what changes of the host's processor; NULL: nothing */
+	bool smt;			/* two threads a core; then vcpus is 1 or even */
 	uint64_t memory;		/* bytes, a multiple of the page size */
+	enum guest_pages pages;
 	bool track_dirty; /* which pages are written is noted, for snapshots of what has changed */
 
 	struct drive_config drives[VM_DRIVES_MAX]; /* vda, vdb, ... in this order */

@@ -32,6 +32,7 @@ import lab_pmem  # noqa: F401
 import lab_powercut  # noqa: F401
 import lab_rate  # noqa: F401
 import lab_sdk  # noqa: F401
+import lab_shape  # noqa: F401
 import lab_snapshot  # noqa: F401
 import lab_snapshot_devices  # noqa: F401
 import lab_vsock  # noqa: F401

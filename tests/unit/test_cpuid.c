@@ -20,9 +20,9 @@ static void add(struct kvm_cpuid_entry2 entry)
 	cpuid.entries[cpuid.nent++] = entry;
 }
 
-static void set_up(void)
+static void add_all(void)
 {
-	cpuid.nent = 0;
+	cpuid = (struct cpuid){ 0 };
 	add((struct kvm_cpuid_entry2){
 		.function = 0x1, .ebx = 0xff00abcd, .ecx = ~0u, .edx = ~0u });
 	add((struct kvm_cpuid_entry2){ .function = 0x4, .eax = 0xfc1fc021, .flags = INDEXED });
@@ -38,8 +38,14 @@ static void set_up(void)
 	add((struct kvm_cpuid_entry2){ .function = 0x80000001, .ecx = ~0u });
 	add((struct kvm_cpuid_entry2){ .function = 0x80000008, .ecx = 0xffff });
 	add((struct kvm_cpuid_entry2){ .function = 0x8000000a, .eax = 1, .edx = ~0u });
-	add((struct kvm_cpuid_entry2){ .function = 0x8000001e });
-	cpuid_filter(&cpuid, 6, true);
+	add((struct kvm_cpuid_entry2){ .function = 0x8000001d, .eax = 0x21, .flags = INDEXED });
+	add((struct kvm_cpuid_entry2){ .function = 0x8000001e, .ebx = 0x100 });
+}
+
+static void set_up(void)
+{
+	add_all();
+	cpuid_filter(&cpuid, 6, false, true);
 }
 
 TestSuite(cpuid, .init = set_up);
@@ -85,5 +91,36 @@ Test(cpuid, topology_is_one_package_of_single_threaded_cores)
 	cr_expect_eq(find(0xb, 1)->edx, 5);
 	cr_expect_eq(find(0x80000008, 0)->ecx, 0x3005);
 	cr_expect_eq(find(0x8000001e, 0)->eax, 5);
+	cr_expect_eq(find(0x8000001e, 0)->ebx, 5, "a core has one thread");
 	cr_expect_eq(find(0x4, 0)->eax >> 26, 7);
+	cr_expect_eq(find(0x4, 0)->eax >> 14 & 0xfff, 0, "a core has its own first cache");
+}
+
+/* The same answers as of a processor with hyper-threading: Intel's leaves, then AMD's. */
+Test(cpuid, two_threads_make_a_core)
+{
+	add_all();
+	cpuid_filter(&cpuid, 6, true, true);
+	cpuid_set_vcpu(&cpuid, 5);
+	cr_expect_eq(find(0x1, 0)->ebx, 0x0506abcd);
+	cr_expect_eq(find(0x4, 0)->eax >> 26, 3, "three cores take two bits");
+	cr_expect_eq(find(0x4, 0)->eax >> 14 & 0xfff, 1);
+	cr_expect_eq(find(0xb, 0)->eax, 1, "one bit tells the threads of a core apart");
+	cr_expect_eq(find(0xb, 0)->ebx, 2);
+	cr_expect_eq(find(0xb, 0)->ecx, 0x100);
+	cr_expect_eq(find(0xb, 1)->eax, 3);
+	cr_expect_eq(find(0xb, 1)->ebx, 6);
+	cr_expect_eq(find(0xb, 1)->edx, 5);
+	cr_expect_eq(find(0x80000008, 0)->ecx, 0x3005, "AMD counts threads");
+	cr_expect_eq(find(0x8000001d, 0)->eax >> 14, 1);
+	cr_expect_eq(find(0x8000001e, 0)->eax, 5);
+	cr_expect_eq(find(0x8000001e, 0)->ebx, 0x102, "thread 5 is of core 2, which has two");
+}
+
+Test(cpuid, a_single_vcpu_is_no_half_core)
+{
+	add_all();
+	cpuid_filter(&cpuid, 1, true, true);
+	cr_expect_eq(find(0xb, 0)->ebx, 1);
+	cr_expect_eq(find(0x8000001e, 0)->ebx & 0xff00, 0);
 }

@@ -69,3 +69,45 @@ Test(guest_memory, windows)
 	cr_expect_eq(guest_memory_size(&mem), 0x3000, "no RAM");
 	guest_memory_fini(&mem);
 }
+
+Test(guest_memory, huge_pages_are_promised_or_refused)
+{
+	struct guest_memory mem = { .pages = GUEST_PAGES_2M };
+	struct error err = { 0 };
+
+	cr_expect_eq(guest_memory_granule(&mem), MIB(2));
+	cr_expect_eq(guest_memory_add(&mem, 0, MIB(3), &err), -EINVAL);
+	cr_expect_eq(guest_memory_add(&mem, 0, GIB(512), &err), -ENOMEM, "%s", err.text);
+	cr_expect(strstr(err.text, "524288 MiB in huge pages take 262144 of 2 MiB"), "%s",
+		  err.text);
+	cr_expect_eq(mem.count, 0);
+	guest_memory_fini(&mem);
+}
+
+/* They are all one page: a file is not mapped over a part. */
+Test(guest_memory, no_file_in_a_huge_page)
+{
+	uint8_t *host = aligned_alloc(MIB(2), MIB(2));
+	struct guest_memory mem = {
+		.pages = GUEST_PAGES_2M,
+		.regions = { { .gpa = 0, .size = MIB(2), .host = host } },
+		.count = 1,
+	};
+
+	cr_assert_not_null(host);
+	cr_expect_eq(guest_memory_map_file(&mem, 0, 0, 0, PAGE_SIZE), -ENODEV);
+	free(host);
+}
+
+Test(guest_memory, transparent_huge_pages_are_asked_for)
+{
+	struct guest_memory mem = { .pages = GUEST_PAGES_TRANSPARENT };
+	struct error err = { 0 };
+	int ret = guest_memory_add(&mem, 0, MIB(4), &err);
+
+	if (ret == -EINVAL)
+		cr_skip_test("a kernel without them: %s", err.text);
+	cr_assert_eq(ret, 0, "%s", err.text);
+	cr_expect_eq(guest_memory_granule(&mem), PAGE_SIZE);
+	guest_memory_fini(&mem);
+}
