@@ -63,7 +63,8 @@ int new_file_open(struct new_file *file, const char *path, struct error *err)
 {
 	int ret;
 
-	*file = (struct new_file){ .fd = -1, .dir = -1, .path = path };
+	*file = NEW_FILE_NONE;
+	file->path = path;
 	if ((ret = open_folder(file, err)) < 0 || (ret = check_target(file, err)) < 0 ||
 	    (ret = open_beside(file, err)) < 0)
 		new_file_close(file);
@@ -89,6 +90,8 @@ int new_file_rename(struct new_file *file, struct error *err)
 {
 	if (!name_is_ours(file))
 		return error_set(err, EBUSY, "something else is saving to %s", file->path);
+	/* The old file goes when this is closed, not now: that takes a while, between the renames of a pair. */
+	file->old = openat(file->dir, file->target, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (renameat(file->dir, file->name, file->dir, file->target) < 0)
 		return failed(file, "replace", err);
 	free(file->name);
@@ -113,6 +116,7 @@ void new_file_close(struct new_file *file)
 	if (file->name && file->fd >= 0 && name_is_ours(file))
 		unlinkat(file->dir, file->name, 0);
 	close_fd(&file->fd);
+	close_fd(&file->old);
 	close_fd(&file->dir);
 	free(file->name);
 	free(file->target);

@@ -12,9 +12,12 @@
 struct new_file {
 	int fd;	 /* open for reading and writing; -1 when there is none */
 	int dir; /* the folder it is in */
+	int old; /* whose place it took, kept until the end; -1 when there is none */
 	const char *path;
 	char *name, *target; /* in the folder: now, and when committed */
 };
+
+#define NEW_FILE_NONE ((struct new_file){ .fd = -1, .dir = -1, .old = -1 })
 
 /* An empty file beside `path` (borrowed). On failure nothing is left to undo. */
 must_check int new_file_open(struct new_file *file, const char *path, struct error *err);
@@ -26,5 +29,5 @@ must_check int new_file_sync(const struct new_file *file, struct error *err);
 must_check int new_file_rename(struct new_file *file, struct error *err);
 must_check int new_file_sync_folder(const struct new_file *file, struct error *err);
 
-/* Closes it; one that was not renamed is gone. Harmless on a zeroed one with fd -1. */
+/* Closes it; one that was not renamed is gone. Harmless on NEW_FILE_NONE. */
 void new_file_close(struct new_file *file);

@@ -288,8 +288,8 @@ int machine_save(struct machine *machine, const struct save_request *request,
 {
 	struct save save = { .machine = machine,
 			     .request = request,
-			     .state = { .fd = -1, .dir = -1 },
-			     .memory = { .fd = -1, .dir = -1 },
+			     .state = NEW_FILE_NONE,
+			     .memory = NEW_FILE_NONE,
 			     .is_diff = request->kind == SAVE_DIFF && machine->base.is_there };
 	int ret = check_request(machine, request, err);
 

@@ -283,13 +283,13 @@ WRITE = (b"\x66\xba\xf8\x03\xb0S\xee"  # mov $0x3f8,%dx; mov $'S',%al; out %al,%
          b"\xeb\xeb")  # jmp 1b
 
 
-def start_writing(t, track=True):
+def start_writing(t, track=True, name="api.sock"):
     need_kvm()
     try:
         os.setxattr(t.file("attribute"), "user.test", b"x")
     except OSError:
         raise Skip("no user attributes here") from None
-    vm = Served(t)
+    vm = Served(t, name=name)
     vm.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128, "track_dirty_pages": track})
     vm.put("/boot-source", {"kernel_image_path": t.file("kernel", elf(segment(data=WRITE.ljust(4096, b"\0"))))})
     vm.start()

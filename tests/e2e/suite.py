@@ -11,6 +11,7 @@ import native_pmem  # noqa: F401
 import native_refusals  # noqa: F401
 import native_snapshot  # noqa: F401
 import native_snapshot_devices  # noqa: F401
+import native_snapshot_killed  # noqa: F401
 import native_snapshot_show  # noqa: F401
 import native_taps  # noqa: F401
 import native_mayctl  # noqa: F401
