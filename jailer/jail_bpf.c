@@ -17,12 +17,15 @@ void jail_bpf_quiet(void)
 int jail_bpf_remove_pins(const char *path)
 {
 	int dir cleanup_fd = open(JAIL_BPF_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int ret;
 
 	if (dir < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (strncmp(path, JAIL_BPF_DIR "/", sizeof(JAIL_BPF_DIR)) != 0)
 		return -EINVAL;
-	return jail_tree_remove(dir, path + sizeof(JAIL_BPF_DIR));
+	ret = jail_tree_remove(dir, path + sizeof(JAIL_BPF_DIR));
+	rmdir(JAIL_BPF_DIR); /* others may be in it */
+	return ret;
 }
 
 int jail_bpf_detach_tap(const char *text)

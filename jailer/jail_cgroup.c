@@ -8,6 +8,8 @@
 #include "jailer/jail_priv.h"
 #include "jailer/jail_tree.h"
 
+#define PARENT_TRIES 16
+
 /* Files -----------------------------------------------------------------------------------------*/
 
 static int write_file(int dir, const char *name, const char *text)
@@ -98,12 +100,27 @@ static int prepare(const struct jail *jail, const struct jail_step *step, int pa
 	return jail->host->version == 2 && parent >= 0 ? pass_controllers_on(jail, parent, err) : 0;
 }
 
-static int record_cgroup(struct jail *jail, const struct jail_step *step)
+/* The parent that the program's name gives is ours, and shared; one that was asked for is the user's. */
+static int record_cgroup(struct jail *jail, const struct jail_step *step, bool last)
 {
 	char path[512];
 
-	snprintf(path, sizeof(path), "%s/%s", step->object, step->detail);
-	return jail_record_add(jail->record, "cgroup", path);
+	if (!last && jail->options->parent_cgroup)
+		return 0;
+	snprintf(path, sizeof(path), "%s/%s", step->object,
+		 last ? step->detail : jail->host->exec_name);
+	return jail_record_add(jail->record, last ? "cgroup" : "cgroup-parent", path);
+}
+
+/*
+ * Without controllers a group may be threaded, and joined as cheaply as one of version 1. Ours is made so by everybody
+ * who comes by: whoever makes it might be overtaken by the next, and with a child it can be threaded no more.
+ */
+static void make_threaded(const struct jail *jail, const struct jail_step *step, int dir, bool made)
+{
+	if (step->number == 2 && jail->host->version == 1 &&
+	    (made || !jail->options->parent_cgroup))
+		(void)write_file(dir, "cgroup.type", "threaded");
 }
 
 /* Makes and opens the next part of the path; only the last one is the instance's own. */
@@ -113,8 +130,8 @@ static int descend(struct jail *jail, const struct jail_step *step, int at, cons
 	bool made;
 	int fd;
 
-	if (last && faccessat(at, part, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
-	    record_cgroup(jail, step) < 0)
+	if ((!last || faccessat(at, part, F_OK, AT_SYMLINK_NOFOLLOW) < 0) &&
+	    record_cgroup(jail, step, last) < 0)
 		return error_set(err, EIO, "cannot record a cgroup");
 	made = mkdirat(at, part, 0755) == 0;
 	if (!made && errno != EEXIST)
@@ -124,22 +141,16 @@ static int descend(struct jail *jail, const struct jail_step *step, int at, cons
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot open the cgroup %s/%s", step->object,
 				       step->detail);
-	/* Without controllers a group may be threaded, and joined as cheaply as one of version 1. */
-	if (made && step->number == 2 && jail->host->version == 1)
-		(void)write_file(fd, "cgroup.type", "threaded");
+	make_threaded(jail, step, fd, made);
 	return fd;
 }
 
-static int make_cgroup(struct jail *jail, struct jail_step *step, struct error *err)
+static int make_path(struct jail *jail, const struct jail_step *step, struct error *err)
 {
-	int at cleanup_fd = -1;
+	int at cleanup_fd = dup(step->held);
 	const char *path = step->detail;
 	int ret = 0;
 
-	step->held = open(step->object, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (step->held < 0)
-		return error_set_errno(err, errno, "cannot open %s", step->object);
-	at = dup(step->held);
 	while (*path && ret == 0) {
 		size_t len = strcspn(path, "/");
 		char part[256];
@@ -162,12 +173,26 @@ static int make_cgroup(struct jail *jail, struct jail_step *step, struct error *
 	return ret;
 }
 
+static int make_cgroup(struct jail *jail, struct jail_step *step, struct error *err)
+{
+	int ret = -ENOENT;
+
+	step->held = open(step->object, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (step->held < 0)
+		return error_set_errno(err, errno, "cannot open %s", step->object);
+	/* A clean-up of the last other instance may take the parent away between the two. */
+	for (unsigned int tries = 0; tries < PARENT_TRIES && ret == -ENOENT; tries++)
+		ret = make_path(jail, step, err);
+	return ret;
+}
+
 /* A group with a process in it cannot be removed: this one leaves it first. */
 static void remove_cgroup(struct jail *jail, struct jail_step *step)
 {
-	(void)jail;
 	(void)write_file(step->held, "cgroup.procs", "0");
 	unlinkat(step->held, step->detail, AT_REMOVEDIR);
+	if (!jail->options->parent_cgroup)
+		unlinkat(step->held, jail->host->exec_name, AT_REMOVEDIR);
 }
 
 const struct jail_step_ops jail_cgroup_step = { "cgroup", make_cgroup, remove_cgroup };

@@ -52,6 +52,8 @@ static int remove_one(const char *kind, char *text, void *opaque)
 
 	if (strcmp(kind, "cgroup") == 0)
 		ret = remove_cgroup(text);
+	else if (strcmp(kind, "cgroup-parent") == 0)
+		(void)rmdir(text); /* others may be in it */
 	else if (strcmp(kind, "pin") == 0)
 		ret = jail_bpf_remove_pins(text);
 	else if (strcmp(kind, "tap") == 0)

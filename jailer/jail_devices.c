@@ -1,12 +1,11 @@
 /* The cgroup device program: loaded and attached while there are privileges, and ends with the cgroup. */
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
 
 #include "jailer/bpf/devices.h"
 #include "jailer/bpf/devices.skel.h"
-#include "jailer/jail_bpf.h"
 #include "jailer/jail_priv.h"
 
 _Static_assert(JAIL_BINDS_MAX + 8 <= DEVICE_RULES_MAX, "a rule for every node");
@@ -34,7 +33,7 @@ static int attach(const struct devices_bpf *skeleton, const char *cgroup)
 	if (dir < 0)
 		return -errno;
 	/* MULTI: a program of the host's further up has its say too. */
-	return bpf_prog_attach(bpf_program__fd(skeleton->progs.devices), dir, BPF_CGROUP_DEVICE,
+	return bpf_prog_attach(skeleton->progs.devices.prog_fd, dir, BPF_CGROUP_DEVICE,
 			       BPF_F_ALLOW_MULTI);
 }
 
@@ -43,7 +42,6 @@ static int limit_devices(struct jail *jail, struct jail_step *step, struct error
 	struct devices_bpf *skeleton;
 	int ret;
 
-	jail_bpf_quiet();
 	skeleton = devices_bpf__open();
 	if (!skeleton)
 		return error_set_errno(err, errno, "cannot read the device program");

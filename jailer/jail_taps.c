@@ -23,13 +23,26 @@ char *jail_taps_variable(const struct jail_options *options, char text[JAIL_TAPS
 	return options->tap_count ? text : NULL;
 }
 
+/* A clean-up of the last other instance may take the folder of all away between the two. */
+static int make_shared(const char *path)
+{
+	int ret;
+
+	for (unsigned int tries = 0; tries < 16; tries++) {
+		if (mkdir(JAIL_BPF_DIR, 0700) < 0 && errno != EEXIST)
+			return -1;
+		ret = mkdir(path, 0700);
+		if (ret == 0 || errno != ENOENT)
+			break;
+	}
+	return ret;
+}
+
 /* The id's folder is shared by its taps; the first one records and makes it. */
 static int make_folders(struct jail *jail, const char *tap, struct error *err)
 {
 	char path[512];
 
-	if (mkdir(JAIL_BPF_DIR, 0700) < 0 && errno != EEXIST)
-		return error_set_errno(err, errno, "--tap %s: cannot make " JAIL_BPF_DIR, tap);
 	snprintf(path, sizeof(path), JAIL_BPF_DIR "/%s", jail->options->id);
 	if (jail->options->taps[0].name == tap) {
 		struct stat info;
@@ -38,7 +51,7 @@ static int make_folders(struct jail *jail, const char *tap, struct error *err)
 			return error_set(err, EEXIST, "--tap %s: %s is there already", tap, path);
 		if (jail_record_add(jail->record, "pin", path) < 0)
 			return error_set(err, EIO, "--tap %s: cannot record its pins", tap);
-		if (mkdir(path, 0700) < 0)
+		if (make_shared(path) < 0)
 			return error_set_errno(err, errno, "--tap %s: cannot make %s", tap, path);
 	}
 	snprintf(path, sizeof(path), JAIL_BPF_DIR "/%s/%s", jail->options->id, tap);

@@ -6,7 +6,7 @@
  *
  * CONDITION: argN == VALUE | argN <= VALUE | argN & MASK == VALUE, N from 0 to 5, values as numbers or by the
  * name that C has for them. What no line allows traps. `errno` lets the call fail instead; `rare` says that
- * the tests need not come by it. A reason is a must.
+ * the tests need not come by it (tests/jail/policy-used fails for any other that none uses). A reason is a must.
  */
 #pragma once
 

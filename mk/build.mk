@@ -29,6 +29,9 @@ build/gen/%.bpf.o: %.bpf.c $(wildcard jailer/bpf/*.h)
 	$(Q)llvm-strip -g $@.tmp && mv $@.tmp $@
 build/gen/%.skel.h: build/gen/%.bpf.o
 	$(Q)/usr/sbin/bpftool gen skeleton $< name $(notdir $*)_bpf >$@.tmp && mv $@.tmp $@
+# Every jail loads this one: a light skeleton asks the kernel for the program, not first for what it can do.
+build/gen/jailer/bpf/devices.skel.h: build/gen/jailer/bpf/devices.bpf.o
+	$(Q)/usr/sbin/bpftool gen skeleton -L $< name devices_bpf >$@.tmp && mv $@.tmp $@
 $B/jailer/%.o: CPPFLAGS += -isystem build/gen
 
 # The seccomp policy, compiled by a program that is built for this machine whatever the MODE.

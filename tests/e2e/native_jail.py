@@ -1,13 +1,17 @@
 """The jail as who starts one sees it: the layout, what is refused, what is left behind."""
 
+import concurrent.futures
+import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 
 import jails
-from harness import becomes, contains, equal, holds, lacks, test
+from harness import becomes, contains, equal, holds, test
 from jails import JAILER, Jail
+from native_taps import Tap
 
 
 @test("native")
@@ -262,23 +266,61 @@ def mounts():
         return len(file.readlines())
 
 
-@test("native", limit=300)
+def processes(word):
+    """Those that say this word, or see a mount with it: a namespace lives as long as somebody is in it."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for name in ("cmdline", "mountinfo"):
+            try:
+                with open(f"/proc/{pid}/{name}", errors="replace") as file:
+                    if int(pid) != os.getpid() and word in file.read():
+                        found.append(f"{pid} {name}")
+            except OSError:
+                pass
+    return found
+
+
+def bpf_programs():
+    """Their numbers by name."""
+    lines = subprocess.run(["/usr/sbin/bpftool", "-j", "prog", "show"], capture_output=True, check=True, text=True)
+    return {program["id"] for program in json.loads(lines.stdout) if program.get("name") in ("devices", "tap")}
+
+
+def cgroup_folders():
+    return {os.path.join(folder, name) for folder, folders, _ in os.walk(jails.CGROUPS) for name in folders}
+
+
+def live_and_die(jail, options):
+    done = subprocess.run(jail.command("none", "nothing", options=options), capture_output=True, text=True, check=False)
+    equal(f"status of {jail.id}", (done.returncode, done.stderr), (0, ""))
+    for which in ("the clean-up", "another"):
+        done = jail.clean()
+        equal(f"status of {which} of {jail.id}", (done.returncode, done.stderr), (0, ""))
+
+
+@test("native", limit=600, alone=True)
 def jail_hygiene(t):
-    """Many, one after the other: nothing stays but the folders that all share."""
-    count = 200
-    before = mounts()
-    for number in range(count):
-        jail = Jail(t)
-        t.cleanups.pop()
-        done = subprocess.run(jail.command("none", "nothing", options=["--cgroup", "pids.max=9"]),
-                              capture_output=True, text=True, check=False)
-        equal(f"status of number {number}", (done.returncode, done.stderr), (0, ""))
-        equal("status of the clean-up", jail.clean().returncode, 0)
-        equal("status of another", jail.clean().returncode, 0)
-    equal("left", os.listdir(f"{jail.base}/{jail.name}"), [])
+    """A thousand, some at once, some with a tap: nothing stays but the folder that all share."""
+    tap = Tap(t)
+    program = shutil.copy(jails.PRISONER, t.path("hygienist"))  # its own, so that its cgroups' parent is
+    all_jails = [Jail(t, program=program) for _ in range(1000)]
+    t.cleanups = [cleanup for cleanup in t.cleanups if getattr(cleanup, "__self__", None) not in all_jails]
+    before, programs, groups = mounts(), bpf_programs(), cgroup_folders()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(live_and_die, jail, ["--cgroup", "pids.max=9"] + (
+            ["--tap", f"{tap.name},mac=02:00:00:00:00:01"] if number % 10 == 0 else []))
+            for number, jail in enumerate(all_jails)]
+        for job in jobs:
+            job.result()
+    base = all_jails[0].base
+    equal("files left", os.listdir(f"{base}/hygienist"), [])
     equal("mounts", mounts(), before)
-    for folder, folders, _ in os.walk(jails.CGROUPS):
-        lacks(f"cgroups in {folder}", " ".join(folders), f"e2e-{os.getpid()}-")
+    equal("processes and their namespaces", processes(base), [])
+    equal("cgroups", sorted(group for group in cgroup_folders() - groups if "hygienist" in group), [])
+    becomes("no BPF program for each", lambda: len(bpf_programs() - programs) < 20)  # others may run jails meanwhile
+    holds("no pin", not os.path.exists("/sys/fs/bpf/mayfly"))
+    tap.udp("10.9.0.2", "10.9.0.1", mac=b"\x02\0\0\0\0\x09")
+    holds("the tap still there, and nothing on it", tap.arrives())
 
 
 @test("native", limit=300)
