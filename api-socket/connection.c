@@ -50,6 +50,11 @@ void connection_send(struct connection *connection, const void *bytes, size_t co
 	connection->out_len += count;
 }
 
+void connection_request_done(struct connection *connection)
+{
+	connection->stuck_since = 0;
+}
+
 void connection_end_process(struct connection *connection)
 {
 	connection->closing = true;
@@ -218,7 +223,7 @@ static void serve_input(struct connection *connection)
 
 /* Writing ---------------------------------------------------------------------------------------*/
 
-static void send_output(struct connection *connection)
+void connection_send_waiting(struct connection *connection)
 {
 	size_t done = 0;
 
@@ -240,7 +245,11 @@ static void send_output(struct connection *connection)
 /* In the middle of something: it waits for the rest of a request, or for its client to read. */
 static void note_stuck(struct connection *connection, bool moved)
 {
-	if (connection->out_len == 0 && connection->in_len == 0)
+	const struct front_end *front_end = connection->front_end;
+	const bool has_part = front_end && front_end->has_part &&
+			      front_end->has_part(connection->front);
+
+	if (connection->out_len == 0 && connection->in_len == 0 && !has_part)
 		connection->stuck_since = 0;
 	else if (moved || !connection->stuck_since)
 		connection->stuck_since = clock_now_ns(CLOCK_MONOTONIC);
@@ -260,9 +269,10 @@ void connection_serve(struct connection *connection)
 	size_t before = connection->out_len;
 
 	connection->more = false;
-	send_output(connection);
-	serve_input(connection);
-	send_output(connection);
+	connection_send_waiting(connection);
+	if (!server->params.is_ending || !server->params.is_ending(server->params.opaque))
+		serve_input(connection);
+	connection_send_waiting(connection);
 	/* Answers that piled up have gone: what they held up goes on, in the next turn. */
 	if (before >= CONNECTION_BACKLOG && connection->out_len < CONNECTION_BACKLOG)
 		connection->more = true;

@@ -30,6 +30,9 @@ struct front_end {
 	 * has gone out); none: when there are more. -errno ends the connection once all that was sent has gone out.
 	 */
 	ssize_t (*consume)(void *front, const uint8_t *bytes, size_t count);
+
+	/* Has it taken the beginning of a request, of which the rest is yet to come? NULL: it takes whole ones. */
+	bool (*has_part)(void *front);
 };
 
 extern const struct front_end http_front_end, rpc_front_end;
@@ -43,6 +46,9 @@ size_t connection_payload_max(const struct connection *connection);
 
 /* Adds bytes to what goes out. Never blocks; out of memory ends the connection. */
 void connection_send(struct connection *connection, const void *bytes, size_t count);
+
+/* A request was served: the time that the next may take begins. */
+void connection_request_done(struct connection *connection);
 
 /* After the answer that was just sent the process is to end. */
 void connection_end_process(struct connection *connection);

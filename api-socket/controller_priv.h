@@ -46,6 +46,7 @@ struct controller {
 	struct metrics_sink metrics;
 	struct call_counts calls[METHODS_MAX]; /* by the method's number */
 	uint64_t deprecated_calls;
+	struct log_limit deprecations;
 	bool boot_timer;
 	uint64_t startup_us, startup_cpu_us; /* of this process, for the metrics */
 	struct {

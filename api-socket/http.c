@@ -244,6 +244,7 @@ static ssize_t consume(void *front, const uint8_t *bytes, size_t count)
 	if (http->complete) {
 		http_serve(http);
 		start_request(http);
+		connection_request_done(http->connection);
 		return (ssize_t)taken;
 	}
 	if (http->refusal[0] || HTTP_PARSER_ERRNO(&http->parser) != HPE_OK) {
@@ -252,7 +253,13 @@ static ssize_t consume(void *front, const uint8_t *bytes, size_t count)
 		start_request(http);
 		return (ssize_t)count; /* what follows cannot be told apart from it */
 	}
+	http->begun = true;
 	return (ssize_t)taken;
+}
+
+static bool has_part(void *front)
+{
+	return ((struct http *)front)->begun;
 }
 
 const struct front_end http_front_end = {
@@ -260,4 +267,5 @@ const struct front_end http_front_end = {
 	.create = create,
 	.destroy = destroy,
 	.consume = consume,
+	.has_part = has_part,
 };

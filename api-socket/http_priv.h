@@ -18,6 +18,7 @@ struct http {
 	char *body; /* terminated */
 	size_t body_len, body_size;
 	bool expects_continue;
+	bool begun; /* something of it has come */
 	bool complete;
 	char refusal[HTTP_LINE_MAX + 200]; /* why it is no request that we take; "" so far */
 };

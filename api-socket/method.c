@@ -198,7 +198,11 @@ enum api_outcome method_call(struct controller *controller, const struct method 
 
 	counts->count++;
 	counts->fails += outcome != API_DONE;
-	controller->deprecated_calls += reply->deprecated;
+	if (reply->deprecated) {
+		controller->deprecated_calls++;
+		log_limited(&controller->deprecations, LOG_WARN,
+			    "api: %s: a field or value that is deprecated", method->name);
+	}
 	if (outcome == API_DONE)
 		log_info("api: %s: done", method->name);
 	else

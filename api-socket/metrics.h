@@ -34,6 +34,9 @@ struct metrics_sink {
 	const json_t *properties; /* borrowed; NULL: none */
 	json_t *last;		  /* what was told, as totals */
 	struct loop_timer timer;
+	uint64_t next_line; /* when, ns */
+	char *rest;	    /* of a line that has gone in part; NULL: none */
+	size_t rest_len;
 	uint64_t missed; /* lines that found no room */
 };
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 
 #define PERIOD_NS 60000000000u
+#define REST_AGAIN_NS 100000000u
 
 /* Two trees of the same form: what is told now, and all that has been counted. */
 struct lines {
@@ -72,19 +73,52 @@ static json_t *begin_line(const struct controller *controller)
 	return tree;
 }
 
-/* All of a line or none of it, as far as the file allows. */
-static bool write_line(int fd, const json_t *tree)
+/* Of a line that a full pipe took the beginning of, the rest goes first; and is tried for more often than lines come. */
+static void write_rest(struct metrics_sink *sink)
 {
-	char *text = json_dumps(tree, JSON_COMPACT);
-	size_t len = text ? strlen(text) : 0;
-	bool done = false;
+	ssize_t done = 0;
 
-	if (text) {
-		text[len] = '\n'; /* in place of the end: write() wants none */
-		done = retry_eintr(write(fd, text, len + 1)) == (ssize_t)len + 1;
+	if (sink->rest_len)
+		done = retry_eintr(write(sink->fd, sink->rest, sink->rest_len));
+	if (done > 0) {
+		sink->rest_len -= (size_t)done;
+		memmove(sink->rest, sink->rest + done, sink->rest_len);
 	}
-	free(text);
-	return done;
+	if (sink->rest_len)
+		return;
+	free(sink->rest);
+	sink->rest = NULL;
+}
+
+/* True: the line is there, or will be when its reader has made room. */
+static bool write_line(struct metrics_sink *sink, const json_t *tree)
+{
+	char *text = sink->rest ? NULL : json_dumps(tree, JSON_COMPACT);
+	size_t len = text ? strlen(text) : 0;
+	ssize_t done;
+
+	if (!text)
+		return false;
+	text[len] = '\n'; /* in place of the end: write() wants none */
+	done = retry_eintr(write(sink->fd, text, len + 1));
+	if (done <= 0) {
+		free(text);
+		return false;
+	}
+	sink->rest_len = len + 1 - (size_t)done;
+	sink->rest = text;
+	memmove(text, text + done, sink->rest_len);
+	write_rest(sink);
+	return true;
+}
+
+/* The next thing to do: the rest of a line, or the next line. */
+static void arm(struct metrics_sink *sink)
+{
+	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
+	const uint64_t left = sink->next_line > now ? sink->next_line - now : 0;
+
+	loop_timer_arm(&sink->timer, sink->rest ? MIN(left, REST_AGAIN_NS) : left);
 }
 
 void metrics_flush(struct controller *controller)
@@ -94,11 +128,12 @@ void metrics_flush(struct controller *controller)
 
 	if (sink->fd < 0)
 		return;
+	write_rest(sink);
 	lines.told = begin_line(controller);
 	lines.totals = json_object();
 	metrics_walk(controller, visit, &lines);
 	/* What was not told is told the next time. */
-	if (write_line(sink->fd, lines.told)) {
+	if (write_line(sink, lines.told)) {
 		json_decref(sink->last);
 		sink->last = json_incref(lines.totals);
 	} else {
@@ -106,14 +141,20 @@ void metrics_flush(struct controller *controller)
 	}
 	json_decref(lines.told);
 	json_decref(lines.totals);
+	arm(sink);
 }
 
-static void on_minute(struct loop_timer *timer)
+static void on_time(struct loop_timer *timer)
 {
 	struct metrics_sink *sink = container_of(timer, struct metrics_sink, timer);
 
+	if (clock_now_ns(CLOCK_MONOTONIC) < sink->next_line) {
+		write_rest(sink);
+		arm(sink);
+		return;
+	}
+	sink->next_line += PERIOD_NS;
 	metrics_flush(container_of(sink, struct controller, metrics));
-	loop_timer_arm(timer, PERIOD_NS);
 }
 
 int controller_open_sink(const char *path)
@@ -133,13 +174,14 @@ int metrics_open(struct controller *controller, const char *path, struct error *
 
 	if (fd < 0)
 		return error_set(err, fd, "%s", os_error(why, fd));
-	ret = loop_timer_init(&sink->timer, controller->loop, on_minute);
+	ret = loop_timer_init(&sink->timer, controller->loop, on_time);
 	if (ret < 0) {
 		close_fd(&fd);
 		return error_set_errno(err, ret, "cannot make a timer");
 	}
 	sink->fd = fd;
-	loop_timer_arm(&sink->timer, PERIOD_NS);
+	sink->next_line = clock_now_ns(CLOCK_MONOTONIC) + PERIOD_NS;
+	arm(sink);
 	return 0;
 }
 
@@ -154,4 +196,6 @@ void metrics_close(struct controller *controller)
 	close_fd(&sink->fd);
 	json_decref(sink->last);
 	sink->last = NULL;
+	free(sink->rest);
+	sink->rest = NULL;
 }

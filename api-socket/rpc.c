@@ -228,6 +228,7 @@ static ssize_t serve(struct rpc *rpc, const uint8_t *bytes, size_t len)
 		ret = give_up(rpc, why);
 	else
 		call(rpc, &message, &lent);
+	connection_request_done(rpc->connection);
 	for (unsigned int i = 0; i < lent.count; i++)
 		close_fd(&fds[i]); /* who wanted it has made a copy */
 	json_decref(tree);

@@ -10,9 +10,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* How long a client may be in the middle of something without a byte moving. */
-#define PATIENCE_NS 60000000000u
-#define LOOK_AGAIN_NS 5000000000u
+#define PATIENCE_DEFAULT_NS 60000000000u
+#define ACCEPT_AGAIN_NS 100000000u
 
 /* Connections -----------------------------------------------------------------------------------*/
 
@@ -41,7 +40,7 @@ void server_call_again(struct api_server *server)
 	if (has_more(server))
 		loop_timer_arm(&server->again, 0);
 	else if (!server->again.armed)
-		loop_timer_arm(&server->again, LOOK_AGAIN_NS);
+		loop_timer_arm(&server->again, server->params.patience_ns / 12);
 }
 
 /* Serving one may end it, and only it. */
@@ -53,8 +52,8 @@ static void serve_again(struct loop_timer *timer)
 	for (struct connection *at = server->connections; at; at = next) {
 		next = at->next;
 		if (at->stuck_since &&
-		    clock_now_ns(CLOCK_MONOTONIC) - at->stuck_since > PATIENCE_NS) {
-			log_info("api: a client was in the middle of a request for a minute");
+		    clock_now_ns(CLOCK_MONOTONIC) - at->stuck_since > server->params.patience_ns) {
+			log_info("api: a client was in the middle of a request for too long");
 			at->broken = true;
 		}
 		if (at->more || at->broken)
@@ -64,25 +63,43 @@ static void serve_again(struct loop_timer *timer)
 	}
 }
 
-static void on_client(struct loop_watch *watch)
+/* No descriptor, or no memory: the client stays in the listener's queue, of which the kernel has told once and
+ * does not tell again. */
+static void wait_for_room(struct api_server *server, int code)
 {
-	struct api_server *server = container_of(watch, struct api_server, listener);
+	if (!server->is_full)
+		log_warn("api: cannot accept a client, will try again: %s", strerrordesc_np(code));
+	server->is_full = true;
+	loop_timer_arm(&server->accept_again, ACCEPT_AGAIN_NS);
+}
 
+static void accept_clients(struct api_server *server)
+{
 	for (;;) {
-		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
-		if (fd < 0) {
-			if (errno != EAGAIN)
-				log_warn("api: cannot accept a client: %s", strerrordesc_np(errno));
+		if (fd < 0 && errno != EAGAIN)
+			return wait_for_room(server, errno);
+		server->is_full = false;
+		if (fd < 0)
 			return;
-		}
 		if (server->count == API_CONNECTIONS_MAX)
 			close_fd(&fd);
 		else if (connection_open(server, fd) < 0)
 			log_warn("api: no memory for another client");
 	}
+}
+
+static void on_client(struct loop_watch *watch)
+{
+	accept_clients(container_of(watch, struct api_server, listener));
+}
+
+static void on_accept_again(struct loop_timer *timer)
+{
+	accept_clients(container_of(timer, struct api_server, accept_again));
 }
 
 /* The socket ------------------------------------------------------------------------------------*/
@@ -140,9 +157,13 @@ int api_server_create(struct api_server **out, const struct api_server_params *p
 	if (!server)
 		return error_set(err, ENOMEM, "out of memory");
 	server->params = *params;
+	if (!params->patience_ns)
+		server->params.patience_ns = PATIENCE_DEFAULT_NS;
 	server->listener.fd = -1;
-	server->again.watch.fd = -1;
+	server->again.watch.fd = server->accept_again.watch.fd = -1;
 	ret = loop_timer_init(&server->again, params->loop, serve_again);
+	if (ret == 0)
+		ret = loop_timer_init(&server->accept_again, params->loop, on_accept_again);
 	if (ret < 0)
 		error_set_errno(err, ret, "cannot make a timer");
 	else
@@ -161,12 +182,8 @@ int api_server_create(struct api_server **out, const struct api_server_params *p
 
 void api_server_flush(struct api_server *server)
 {
-	struct connection *next;
-
-	for (struct connection *at = server ? server->connections : NULL; at; at = next) {
-		next = at->next;
-		connection_serve(at);
-	}
+	for (struct connection *at = server ? server->connections : NULL; at; at = at->next)
+		connection_send_waiting(at);
 }
 
 void api_server_destroy(struct api_server *server)
@@ -182,6 +199,7 @@ void api_server_destroy(struct api_server *server)
 	event_loop_unwatch(server->params.loop, &server->listener);
 	close_fd(&server->listener.fd);
 	loop_timer_fini(&server->again);
+	loop_timer_fini(&server->accept_again);
 	if (server->path)
 		unlink(server->path);
 	free(server->path);

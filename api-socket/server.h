@@ -18,7 +18,11 @@ struct api_server_params {
 	size_t payload_max;
 	struct event_loop *loop;
 	struct controller *controller; /* outlives the server */
-	void (*end)(void *opaque);     /* the process is to end, with a failure */
+	/* How long a client may be in the middle of something without a byte moving; 0: a minute. */
+	uint64_t patience_ns;
+	void (*end)(void *opaque); /* the process is to end, with a failure */
+	/* The process was told to end: no request is served any more. NULL: it never is. */
+	bool (*is_ending)(void *opaque);
 	void *opaque;
 };
 
@@ -26,7 +30,8 @@ struct api_server_params {
 must_check int api_server_create(struct api_server **out, const struct api_server_params *params,
 				 struct error *err);
 
-/* What waits to be sent goes out, as far as its clients take it at once: before the process ends. */
+/* What waits to be sent goes out, as far as its clients take it at once: before the process ends. No request is
+ * served any more. */
 void api_server_flush(struct api_server *server);
 
 /* Ends all connections and removes the socket. NULL is fine. */

@@ -38,10 +38,12 @@ struct api_server {
 	struct api_server_params params;
 	char *path; /* bound */
 	struct loop_watch listener;
-	struct loop_timer again; /* for connections with `more`, and for stuck ones */
+	struct loop_timer again;	/* for connections with `more`, and for stuck ones */
+	struct loop_timer accept_again; /* there was no descriptor for a client that waits */
 	struct connection *connections;
 	unsigned int count, http_count;
 	bool end_process;
+	bool is_full; /* it was said that a client cannot be accepted */
 };
 
 /* A client has connected; takes the descriptor over. -errno: it is closed. */
@@ -49,6 +51,9 @@ must_check int connection_open(struct api_server *server, int fd);
 
 /* Reads, serves, writes, for a bounded time. The connection may be gone afterwards. */
 void connection_serve(struct connection *connection);
+
+/* Sends what waits, as far as it goes at once; reads nothing. */
+void connection_send_waiting(struct connection *connection);
 
 /* Its resources; the server has forgotten it. */
 void connection_free(struct connection *connection);

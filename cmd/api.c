@@ -79,6 +79,16 @@ static void on_end_wanted(void *opaque)
 	event_loop_quit(api->run.control);
 }
 
+/* Who sends a signal and then a request expects no answer, as of a process that died of the signal; the loop may
+ * hear of the request first. */
+static bool is_ending(void *opaque)
+{
+	struct run *run = &((struct api *)opaque)->run;
+
+	run_take_signals(run);
+	return run->ended_by != 0;
+}
+
 /* The process ------------------------------------------------------------------------------------*/
 
 static int start_serving(struct api *api, struct error *err)
@@ -89,6 +99,7 @@ static int start_serving(struct api *api, struct error *err)
 		.loop = api->run.control,
 		.controller = api->controller,
 		.end = on_end_wanted,
+		.is_ending = is_ending,
 		.opaque = api,
 	};
 

@@ -34,6 +34,9 @@ struct run {
 /* Signals come to the control loop from here on: before any thread exists. */
 must_check int run_watch_signals(struct run *run, struct error *err);
 
+/* Signals that have come so far have their effect now. */
+void run_take_signals(struct run *run);
+
 /* From here on a signal does what it does by default: nothing that is left to do may outwait it. */
 void run_release_signals(struct run *run);
 

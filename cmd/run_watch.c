@@ -47,13 +47,17 @@ static void on_signal(struct run *run, int signal)
 	}
 }
 
-static void on_signals(struct loop_watch *watch)
+void run_take_signals(struct run *run)
 {
-	struct run *run = container_of(watch, struct run, signals);
 	struct signalfd_siginfo info;
 
-	while (read(watch->fd, &info, sizeof(info)) == sizeof(info))
+	while (read(run->signals.fd, &info, sizeof(info)) == sizeof(info))
 		on_signal(run, (int)info.ssi_signo);
+}
+
+static void on_signals(struct loop_watch *watch)
+{
+	run_take_signals(container_of(watch, struct run, signals));
 }
 
 /* Every signal that would end or stop the process where it stands, but those of a crash. */
