@@ -24,6 +24,17 @@ $B/live: $(LIVE_OBJS) $B/libmayfly.a
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
 
+# Clients and parsers that others have written, for tests/compat. Where they cannot be had that is said, and their tests
+# are skipped; the next `make test` tries again.
+COMPAT_TOOLS := build/go-sdk-tests build/promtool
+
+build/go-sdk-tests: $(wildcard tests/compat/go-sdk/*)
+	@$(if $(V),,echo '  GO      $@')
+	$(Q)tests/compat/go-sdk/build
+build/promtool:
+	@$(if $(V),,echo '  GET     $@')
+	$(Q)tests/compat/promtool
+
 # Fuzzers: tests/fuzz/fuzz_NAME.c each, with its corpus in tests/fuzz/corpus/NAME/.
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_PROGRAMS := $(FUZZ_SRCS:tests/fuzz/%.c=$B/%)

@@ -109,6 +109,15 @@ def artefact(name):
     return path
 
 
+def missing(name):
+    """Why a program of others is not in build/; make test makes it where it can be had."""
+    why = os.path.join(ROOT, f"build/{name}.missing")
+    if not os.path.exists(why):
+        return f"there is no build/{name}; make test makes it"
+    with open(why, encoding="utf-8") as file:
+        return f"no {name}: {file.read().strip()}"
+
+
 # Expectations ----------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import files
 import harness
-from harness import MAYFLY, Skip, artefact, contains, equal, test
+from harness import MAYFLY, Skip, artefact, contains, equal, missing, test
 from lab_net import GUEST, make_tap
 
 SDK = os.path.join(harness.ROOT, "build/go-sdk")
@@ -27,7 +27,7 @@ sleep 100000
 def sdk_go(t):
     """Boot, pause, patch, balloon, stop."""
     if not os.access(SDK, os.X_OK):
-        raise Skip("there is no build/go-sdk: tests/compat/go-sdk/build makes it where Go is")
+        raise Skip(missing("go-sdk"))
     folder = t.path("sdk")
     os.mkdir(folder)
     for name in ("first", "second"):
