@@ -135,16 +135,14 @@ static int open_snapshot(struct controller *controller, const struct snapshot_lo
 	const struct opt_file *memory = request->mem_backend.given
 						? &request->mem_backend.backend_path
 						: &request->mem_file_path;
-	int fd = -1;
+	const struct snapshot_file state = { request->snapshot_path.path,
+					     request->snapshot_path.fd };
+	struct snapshot_file image = { memory->path, -1 };
 	int ret = check_memory_kind(request, err);
 
-	if (ret == 0 && !request->snapshot_path.path)
-		ret = error_set(err, EINVAL, "the state's snapshot_path must be a path");
 	if (ret == 0 && !memory->path)
-		ret = copy_descriptor(memory->fd, &fd, err);
-	return ret < 0 ? ret
-		       : machine_snapshot_open(&controller->snapshot, request->snapshot_path.path,
-					       memory->path, fd, err);
+		ret = copy_descriptor(memory->fd, &image.fd, err);
+	return ret < 0 ? ret : machine_snapshot_open(&controller->snapshot, &state, &image, err);
 }
 
 static struct adopt_options adopt_options(struct controller *controller,

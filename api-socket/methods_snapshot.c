@@ -140,6 +140,17 @@ static int put_load(struct controller *controller, struct api_request *request,
 	return 0;
 }
 
+/* A load in one call, whose purpose is a microVM that runs. */
+static int put_restore(struct controller *controller, struct api_request *request,
+		       struct api_reply *reply)
+{
+	struct snapshot_load_request *load = request->data;
+
+	if (!load->resume_vm.given)
+		load->resume_vm.value = true;
+	return put_load(controller, request, reply);
+}
+
 static int put_prepare(struct controller *controller, struct api_request *request,
 		       struct api_reply *reply)
 {
@@ -168,6 +179,17 @@ static const struct method methods[] = {
 		.check = check_load,
 		.handle = put_load,
 		.help = "Makes this process the microVM that the files hold",
+	},
+	{
+		.name = "snapshot.restore",
+		.verb = API_PUT,
+		.path = "snapshot/restore",
+		.phases = PHASES_BEFORE | PHASE_PREPARED,
+		.fields = &load_fields,
+		.check = check_load,
+		.handle = put_restore,
+		.help = "The same in one call, and lets it run unless `resume_vm` is false. Firecracker "
+			"has no such request",
 	},
 	{
 		.name = "snapshot.prepare",

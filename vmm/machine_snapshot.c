@@ -8,14 +8,18 @@
 #include "base/log.h"
 #include "vmm/machine_snapshot_priv.h"
 
-static int open_state(struct machine_snapshot *snapshot, const char *path, struct error *err)
+static int open_state(struct machine_snapshot *snapshot, const struct snapshot_file *file,
+		      struct error *err)
 {
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	cleanup_fd int fd = file->path
+				    ? open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+				    : fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
 	int ret;
 
 	if (fd < 0)
-		return error_set_errno(err, errno, "snapshot: cannot open %s", path);
-	ret = state_file_read(&snapshot->state, fd, path, err);
+		return error_set_errno(err, errno, "snapshot: cannot open %s",
+				       snapshot->state_name);
+	ret = state_file_read(&snapshot->state, fd, snapshot->state_name, err);
 	if (ret == 0)
 		ret = state_file_get(&snapshot->state, &snapshot_info_desc, 0, &snapshot->info,
 				     err);
@@ -87,10 +91,11 @@ static struct machine_snapshot *new_snapshot(void)
 	return pages == MAP_FAILED ? NULL : pages;
 }
 
-int machine_snapshot_open(struct machine_snapshot **out, const char *state_path,
-			  const char *memory_path, int memory_fd, struct error *err)
+int machine_snapshot_open(struct machine_snapshot **out, const struct snapshot_file *state,
+			  const struct snapshot_file *memory, struct error *err)
 {
 	struct machine_snapshot *snapshot = new_snapshot();
+	int memory_fd = memory->path ? -1 : memory->fd;
 	int ret;
 
 	if (!snapshot) {
@@ -98,14 +103,14 @@ int machine_snapshot_open(struct machine_snapshot **out, const char *state_path,
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	}
 	snapshot->memory = memory_fd;
-	snapshot->state_name = strdup(state_path);
-	snapshot->memory_name = strdup(memory_path ? memory_path : "the memory's descriptor");
+	snapshot->state_name = strdup(state->path ? state->path : "the state's descriptor");
+	snapshot->memory_name = strdup(memory->path ? memory->path : "the memory's descriptor");
 	if (!snapshot->state_name || !snapshot->memory_name) {
 		machine_snapshot_close(snapshot);
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	}
-	if ((ret = open_state(snapshot, snapshot->state_name, err)) < 0 ||
-	    (ret = open_memory(snapshot, memory_path, err)) < 0 ||
+	if ((ret = open_state(snapshot, state, err)) < 0 ||
+	    (ret = open_memory(snapshot, memory->path, err)) < 0 ||
 	    (ret = check_pair(snapshot, err)) < 0) {
 		machine_snapshot_close(snapshot);
 		return ret;

@@ -44,13 +44,19 @@ must_check int machine_save(struct machine *machine, const struct save_request *
 /* A snapshot's files, opened and checked, nothing built. */
 struct machine_snapshot;
 
+/* A file by its name or, when path is NULL, by a descriptor. */
+struct snapshot_file {
+	const char *path;
+	int fd;
+};
+
 /*
- * `memory_path` NULL: the memory is in the descriptor memory_fd,
- * which is taken over whatever the result. -EINVAL or -EPROTONOSUPPORT for what the files are, else the errno
- * of opening them.
+ * The state's descriptor is only read from, the memory's is taken over whatever the result. -EINVAL or
+ * -EPROTONOSUPPORT for what the files are, else the errno of opening them.
  */
-must_check int machine_snapshot_open(struct machine_snapshot **out, const char *state_path,
-				     const char *memory_path, int memory_fd, struct error *err);
+must_check int machine_snapshot_open(struct machine_snapshot **out,
+				     const struct snapshot_file *state,
+				     const struct snapshot_file *memory, struct error *err);
 void machine_snapshot_close(struct machine_snapshot *snapshot);
 
 /*

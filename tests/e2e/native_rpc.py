@@ -7,6 +7,7 @@ import struct
 import msgpack
 from api import Served
 from harness import artefact, becomes, contains, equal, holds, test
+from native_snapshot import release, save, start
 from rpc import Rpc
 
 
@@ -274,3 +275,44 @@ def rpc_configure_and_start_all_or_nothing(t):
         rpc.call("machine.put", vcpu_count=1, mem_size_mib=64)
         rpc.refused("vm.configure_and_start", "configured already", fds=[other.fileno()], **whole(t))
         equal("what was configured", rpc.call("vm.config")["machine-config"]["mem_size_mib"], 64)
+
+
+@test("native")
+def rpc_snapshot_restore(t):
+    """A clone in one call, of files that it has no names for."""
+    save(t, start(t))
+    release(t)
+    vm = Served(t, name="clone.sock")
+    rpc = Rpc(vm.path)
+    rpc.call("events.subscribe", events=["vm.state"])
+    before = descriptors(vm)
+    with open(t.path("state"), "rb") as state, open(t.path("memory"), "rb") as memory, open(t.file("other", size=1 << 20),
+                                                                                           "r+b") as other:
+        rpc.call("snapshot.restore", [state.fileno(), memory.fileno(), other.fileno()], snapshot_path={"fd": 0},
+                 mem_backend={"backend_type": "File", "backend_path": {"fd": 1}},
+                 drive_overrides=[{"drive_id": "rootfs", "path_on_host": {"fd": 2}}])
+    vm.wait_for("R")
+    holds("descriptors of its own", descriptors(vm) > before)
+    equal("events", [rpc.event() for _ in range(2)],
+          [["vm.state", [{"state": state}]] for state in ("Paused", "Running")])
+
+
+@test("native")
+def rpc_snapshot_restore_paused_or_refused(t):
+    save(t, start(t))
+    vm = Served(t, name="clone.sock")
+    rpc = Rpc(vm.path)
+    mem = {"backend_type": "File", "backend_path": t.path("memory")}
+    rpc.refused("snapshot.restore", "descriptor", snapshot_path={"fd": 0}, mem_backend=mem)
+    rpc.call("snapshot.restore", snapshot_path=t.path("state"), mem_backend=mem, resume_vm=False)
+    equal("state", rpc.call("vm.info")["state"], "Paused")
+    for words, files in ((["more than the 16 MiB"], ["memory", "memory"]), (["not the state file"], ["disk", "memory"]),
+                         (["bytes, but the memory"], ["state", "state"]), (["not a regular file"], [".", "memory"])):
+        vm = Served(t, name="refused.sock")
+        rpc = Rpc(vm.path)
+        fds = [os.open(t.path(file), os.O_RDONLY) for file in files]
+        rpc.refused("snapshot.restore", *words, fds=fds, snapshot_path={"fd": 0},
+                    mem_backend={"backend_type": "File", "backend_path": {"fd": 1}})
+        for fd in fds:
+            os.close(fd)
+        vm.ends(1)

@@ -80,14 +80,20 @@ static void pause_and_save(void)
 	drain();
 }
 
+static int open_files(struct machine_snapshot **out, struct error *err)
+{
+	const struct snapshot_file state = { state_path, -1 }, memory = { memory_path, -1 };
+
+	return machine_snapshot_open(out, &state, &memory, err);
+}
+
 static void open_snapshot(void)
 {
 	struct error err = { 0 };
 
 	machine_snapshot_close(snapshot);
 	snapshot = NULL;
-	cr_assert_eq(machine_snapshot_open(&snapshot, state_path, memory_path, -1, &err), 0, "%s",
-		     err.text);
+	cr_assert_eq(open_files(&snapshot, &err), 0, "%s", err.text);
 }
 
 static void prepare(void)
@@ -201,7 +207,7 @@ Test(machine_snapshot, only_a_paused_machine_is_saved)
 static int try_open(struct error *err)
 {
 	struct machine_snapshot *other = NULL;
-	int ret = machine_snapshot_open(&other, state_path, memory_path, -1, err);
+	int ret = open_files(&other, err);
 
 	machine_snapshot_close(other);
 	return ret;
@@ -264,7 +270,7 @@ Test(machine_snapshot, a_failed_adoption_can_be_followed_by_another)
 
 	start(1);
 	pause_and_save();
-	cr_assert_eq(machine_snapshot_open(&wrong, state_path, memory_path, -1, &err), 0);
+	cr_assert_eq(open_files(&wrong, &err), 0);
 	payload_fini(&guest);
 	expected = 0xff;
 	start(2);
