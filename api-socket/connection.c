@@ -55,6 +55,11 @@ void connection_request_done(struct connection *connection)
 	connection->stuck_since = 0;
 }
 
+size_t connection_pending(const struct connection *connection)
+{
+	return connection->out_len;
+}
+
 void connection_end_process(struct connection *connection)
 {
 	connection->closing = true;

@@ -50,6 +50,9 @@ void connection_send(struct connection *connection, const void *bytes, size_t co
 /* A request was served: the time that the next may take begins. */
 void connection_request_done(struct connection *connection);
 
+/* How many bytes wait to be taken by the client. */
+size_t connection_pending(const struct connection *connection);
+
 /* After the answer that was just sent the process is to end. */
 void connection_end_process(struct connection *connection);
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "api-socket/controller_console.h"
 #include "api-socket/controller_priv.h"
 #include "vmm/mmds/mmds.h"
 
@@ -74,6 +75,7 @@ void controller_drop_machine(struct controller *controller)
 	if (!machine)
 		return;
 	machine_stop(machine);
+	controller_console_disconnect(controller);
 	controller->host->gone(controller->host->opaque);
 	controller->machine = NULL;
 	machine_destroy(machine);
@@ -87,6 +89,7 @@ void controller_destroy(struct controller *controller)
 		return;
 	metrics_close(controller);
 	controller_drop_machine(controller);
+	controller_console_destroy(controller);
 	controller_forget(controller);
 	kept_clear(&controller->serial);
 	kept_clear(&controller->metrics_request);
@@ -132,6 +135,7 @@ void controller_tell_end(struct controller *controller)
 
 	if (!controller->machine)
 		return;
+	controller_console_flush(controller);
 	end = machine_end(controller->machine, &text);
 	listeners_tell(&controller->listeners, EVENT_ENDED,
 		       json_pack("{s:s, s:s}", "how", how[end], "text", text));
@@ -196,7 +200,9 @@ static int make_machine(struct controller *controller, check_config *check, crea
 		take_back(&lent);
 		return ret;
 	}
-	ret = host->built(host->opaque, controller->machine, err);
+	ret = controller_console_connect(controller, err);
+	if (ret == 0)
+		ret = host->built(host->opaque, controller->machine, err);
 	if (ret < 0)
 		controller_drop_machine(controller);
 	return ret;

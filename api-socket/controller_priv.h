@@ -24,6 +24,8 @@ struct controller {
 
 	enum api_phase phase;
 	struct listeners listeners; /* the connections that can be told of events */
+	struct controller_console
+		*console; /* NULL: nobody has asked for it, and no machine was made */
 	struct machine *machine;
 	struct machine_snapshot *snapshot; /* what the machine was made from; NULL: a kernel */
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "api-socket/controller_console.h"
 #include "api-socket/controller_priv.h"
 #include "virtio/virtio_blk.h"
 
@@ -176,7 +177,9 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 	ret = machine_prepare(&controller->machine, vm, controller->timeline, err);
 	if (ret < 0)
 		return ret;
-	ret = host->built(host->opaque, controller->machine, err);
+	ret = controller_console_connect(controller, err);
+	if (ret == 0)
+		ret = host->built(host->opaque, controller->machine, err);
 	return ret < 0 ? ret
 		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
 }

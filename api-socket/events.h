@@ -5,6 +5,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 enum api_event {
 	EVENT_STATE,		  /* {"state": "Running"} */
@@ -22,7 +23,11 @@ extern const char *const event_names[EVENT_COUNT + 1];
 struct listener {
 	/* detail is the caller's. Must not call for events of its own. */
 	void (*heard)(struct listener *listener, enum api_event event, json_t *detail);
+	/* The serial port's output, while attached (controller_console.h): a notification that stands for so many
+	 * bytes. */
+	void (*console)(struct listener *listener, const char *name, json_t *detail, size_t bytes);
 	unsigned int kinds; /* 1 << enum api_event, or'ed: what it has subscribed to */
+	bool attached;
 	struct listener *next;
 };
 

@@ -15,12 +15,16 @@
 #include <stdio.h>
 
 #include "api-socket/connection.h"
+#include "api-socket/controller_console.h"
 #include "api-socket/controller_priv.h"
 #include "api-socket/rpc_tree.h"
 #include "base/log.h"
 
 /* Requests of one client that wait for an event. */
 #define WAITING_MAX 32u
+
+/* What of the console waits for a client that does not read; what comes then is lost to it. */
+#define CONSOLE_PENDING_MAX 131072u
 
 struct waiting {
 	json_int_t id;
@@ -31,6 +35,7 @@ struct rpc {
 	struct connection *connection;
 	struct listener listener;
 	struct waiting waiting[WAITING_MAX];
+	json_int_t dropped; /* bytes of the console, since the last that were sent */
 };
 
 /* Writing ---------------------------------------------------------------------------------------*/
@@ -80,6 +85,27 @@ static void on_event(struct listener *listener, enum api_event event, json_t *de
 	}
 	if (listener->kinds & 1u << event)
 		send_notification(rpc, event_names[event], detail);
+	connection_wake(rpc->connection);
+}
+
+/* Whoever is slow misses some of it, and is told how much; nobody waits. */
+static void on_console(struct listener *listener, const char *name, json_t *detail, size_t bytes)
+{
+	struct rpc *rpc = container_of(listener, struct rpc, listener);
+	json_int_t lost = json_integer_value(json_object_get(detail, "dropped"));
+	json_t *own = NULL;
+
+	if (bytes > 0 && connection_pending(rpc->connection) > CONSOLE_PENDING_MAX) {
+		rpc->dropped += (json_int_t)bytes + lost;
+		return;
+	}
+	if (rpc->dropped > 0 && bytes > 0) {
+		own = json_copy(detail);
+		json_object_set_new(own, "dropped", json_integer(rpc->dropped + lost));
+		rpc->dropped = 0;
+	}
+	send_notification(rpc, name, own ? own : detail);
+	json_decref(own);
 	connection_wake(rpc->connection);
 }
 
@@ -259,6 +285,7 @@ static void *create(struct connection *connection)
 		return NULL;
 	rpc->connection = connection;
 	rpc->listener.heard = on_event;
+	rpc->listener.console = on_console;
 	listeners_add(&connection_controller(connection)->listeners, &rpc->listener);
 	return rpc;
 }
@@ -267,7 +294,10 @@ static void destroy(void *front)
 {
 	struct rpc *rpc = front;
 
-	listeners_remove(&connection_controller(rpc->connection)->listeners, &rpc->listener);
+	struct controller *controller = connection_controller(rpc->connection);
+
+	controller_console_detach(controller, &rpc->listener);
+	listeners_remove(&controller->listeners, &rpc->listener);
 	free(rpc);
 }
 

@@ -1,5 +1,6 @@
 #include "api-socket/server.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 
 #define PATIENCE_DEFAULT_NS 60000000000u
 #define ACCEPT_AGAIN_NS 100000000u
+#define FLUSH_PATIENCE_NS 1000000000u
 
 /* Connections -----------------------------------------------------------------------------------*/
 
@@ -180,10 +182,29 @@ int api_server_create(struct api_server **out, const struct api_server_params *p
 	return ret;
 }
 
+/* Those who have not taken all; at most `max`. */
+static nfds_t find_takers(struct api_server *server, struct pollfd *takers, nfds_t max)
+{
+	nfds_t count = 0;
+	for (struct connection *at = server->connections; at && count < max; at = at->next) {
+		connection_send_waiting(at);
+		if (at->out_len > 0 && !at->broken)
+			takers[count++] = (struct pollfd){ .fd = at->watch.fd, .events = POLLOUT };
+	}
+	return count;
+}
+
 void api_server_flush(struct api_server *server)
 {
-	for (struct connection *at = server ? server->connections : NULL; at; at = at->next)
-		connection_send_waiting(at);
+	uint64_t until = clock_now_ns(CLOCK_MONOTONIC) + FLUSH_PATIENCE_NS, now;
+	struct pollfd takers[API_CONNECTIONS_MAX];
+	nfds_t count = server ? find_takers(server, takers, ARRAY_SIZE(takers)) : 0;
+
+	while (count > 0 && (now = clock_now_ns(CLOCK_MONOTONIC)) < until) {
+		if (poll(takers, count, (int)((until - now) / 1000000) + 1) < 0 && errno != EINTR)
+			return;
+		count = find_takers(server, takers, ARRAY_SIZE(takers));
+	}
 }
 
 void api_server_destroy(struct api_server *server)

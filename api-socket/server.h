@@ -30,7 +30,7 @@ struct api_server_params {
 must_check int api_server_create(struct api_server **out, const struct api_server_params *params,
 				 struct error *err);
 
-/* What waits to be sent goes out, as far as its clients take it at once: before the process ends. No request is
+/* What waits to be sent goes out, as far as its clients take it within a second: before the process ends. No request is
  * served any more. */
 void api_server_flush(struct api_server *server);
 

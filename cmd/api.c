@@ -44,8 +44,8 @@ static int on_built(void *opaque, struct machine *machine, struct error *err)
 
 	run->machine = machine;
 	run_name_crashes(machine);
-	run->console.quit = quit_by_key;
-	run->console.opaque = run;
+	run->console.keys.quit = quit_by_key;
+	run->console.keys.opaque = run;
 	/* From here to the guest's first instruction nothing can fail. */
 	ret = console_init(&run->console, run->control, machine, err);
 	return ret < 0 ? ret : thread_arm(THREAD_CONTROL, err);

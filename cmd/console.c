@@ -7,65 +7,13 @@
 #include "cmd/terminal.h"
 #include "vmm/legacy/serial.h"
 
-#define KEY_ESCAPE 0x01 /* Ctrl-A */
-
-static void say(const char *text)
-{
-	if (write(STDERR_FILENO, text, strlen(text)) < 0)
-		return;
-}
-
-static void show_keys(void)
-{
-	say("\n  Ctrl-A x       end the microVM\n"
-	    "  Ctrl-A h       this help\n"
-	    "  Ctrl-A Ctrl-A  send Ctrl-A to the guest\n");
-}
-
-/* The key after Ctrl-A. Returns true when the byte itself is for the guest. */
-static bool escape_key(struct console *console, uint8_t key)
-{
-	switch (key) {
-	case 'x':
-		console->quit(console->opaque);
-		return false;
-	case 'h':
-	case '?':
-		show_keys();
-		return false;
-	default:
-		return key == KEY_ESCAPE;
-	}
-}
-
-/* Takes the escape sequences out of what was typed; returns how many bytes are left. */
-static size_t filter_keys(struct console *console, uint8_t *bytes, size_t count)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		bool for_guest = true;
-
-		if (console->escape) {
-			console->escape = false;
-			for_guest = escape_key(console, bytes[i]);
-		} else if (bytes[i] == KEY_ESCAPE) {
-			console->escape = true;
-			for_guest = false;
-		}
-		if (for_guest)
-			bytes[kept++] = bytes[i];
-	}
-	return kept;
-}
-
 /* What finds no place is lost, with a bell, as a terminal does it with what is typed ahead. */
 static void keep(struct console *console, const uint8_t *bytes, size_t count)
 {
 	size_t room = sizeof(console->pending) - console->pending_len;
 
 	if (count > room)
-		say("\a");
+		escape_keys_say("\a");
 	memcpy(console->pending + console->pending_len, bytes, MIN(count, room));
 	console->pending_len += MIN(count, room);
 }
@@ -86,7 +34,8 @@ static bool read_more(struct console *console)
 		return false;
 	}
 	keep(console, bytes,
-	     console->is_terminal ? filter_keys(console, bytes, (size_t)count) : (size_t)count);
+	     console->is_terminal ? escape_keys_filter(&console->keys, bytes, (size_t)count)
+				  : (size_t)count);
 	return true;
 }
 
@@ -130,6 +79,7 @@ int console_init(struct console *console, struct event_loop *loop, struct machin
 	console->loop = loop;
 	console->serial = machine_serial(machine);
 	console->is_terminal = isatty(STDIN_FILENO);
+	console->keys.quit_help = "end the microVM";
 	console->input = (struct loop_watch){ .fd = STDIN_FILENO, .ready = on_input };
 	console->room = (struct loop_watch){ .ready = on_room };
 	console->room.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

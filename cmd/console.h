@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/event_loop.h"
+#include "cmd/escape_keys.h"
 #include "vmm/machine.h"
 
 struct console {
@@ -14,15 +15,13 @@ struct console {
 	struct loop_watch input; /* standard input */
 	struct loop_watch room;	 /* an eventfd: the port has room again */
 	bool is_terminal;
-	bool escape;	     /* the last key was Ctrl-A */
 	bool at_end;	     /* end of input */
 	uint8_t pending[64]; /* read, not yet taken by the port */
 	size_t pending_len;
-	void (*quit)(void *opaque); /* Ctrl-A x */
-	void *opaque;
+	struct escape_keys keys; /* its quit and opaque are the creator's to set */
 };
 
-/* Before machine_start(). The machine must outlive the console; set quit and opaque after it. */
+/* Before machine_start(). The machine must outlive the console; set keys.quit and keys.opaque after it. */
 must_check int console_init(struct console *console, struct event_loop *loop,
 			    struct machine *machine, struct error *err);
 

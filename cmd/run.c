@@ -50,8 +50,8 @@ static int start(struct run *run, struct error *err)
 	bool stdio = strcmp(run->options.console, "stdio") == 0;
 	int ret = stdio ? console_init(&run->console, run->control, run->machine, err) : 0;
 
-	run->console.quit = quit_by_key;
-	run->console.opaque = run;
+	run->console.keys.quit = quit_by_key;
+	run->console.keys.opaque = run;
 	if (ret == 0)
 		ret = thread_arm(THREAD_CONTROL, err);
 	if (ret < 0)

@@ -233,8 +233,19 @@ struct serial *machine_serial(struct machine *machine)
 
 void machine_on_serial_room(struct machine *machine, void (*room)(void *), void *opaque)
 {
-	machine->serial_room = room;
-	machine->serial_room_opaque = opaque;
+	for (unsigned int i = 0; i < SERIAL_ROOMS_MAX; i++)
+		if (!machine->serial_rooms[i].room) {
+			machine->serial_rooms[i].opaque = opaque;
+			machine->serial_rooms[i].room = room;
+			return;
+		}
+}
+
+void machine_tap_serial(struct machine *machine, struct console_tap *tap)
+{
+	machine->serial.tap = tap;
+	tap->room = serial_output_room;
+	tap->opaque = &machine->serial;
 }
 
 void machine_count(struct machine *machine, struct machine_counts *out)

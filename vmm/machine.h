@@ -105,5 +105,13 @@ void machine_press_ctrl_alt_del(struct machine *machine);
 /* The serial port, for input. */
 struct serial *machine_serial(struct machine *machine);
 
-/* Called on a vCPU thread when the serial port has room for input again. Before machine_start(). */
+#define SERIAL_ROOMS_MAX 2u
+
+struct console_tap;
+
+/* Gives whoever owns the tap, which outlives the machine, a copy of the serial port's output. Before machine_start(). */
+void machine_tap_serial(struct machine *machine, struct console_tap *tap);
+
+/* Called on a vCPU thread when the serial port has room for input again: SERIAL_ROOMS_MAX of them, each of whom offers
+ * what it has. Before machine_start(). */
 void machine_on_serial_room(struct machine *machine, void (*room)(void *), void *opaque);

@@ -62,8 +62,8 @@ static void on_input_room(void *opaque)
 {
 	struct machine *machine = opaque;
 
-	if (machine->serial_room)
-		machine->serial_room(machine->serial_room_opaque);
+	for (unsigned int i = 0; i < SERIAL_ROOMS_MAX && machine->serial_rooms[i].room; i++)
+		machine->serial_rooms[i].room(machine->serial_rooms[i].opaque);
 }
 
 static int add_serial(struct machine *machine, struct error *err)

@@ -47,8 +47,10 @@ struct machine {
 	struct serial serial;
 	struct i8042 i8042;
 	struct vmgenid vmgenid;
-	void (*serial_room)(void *opaque);
-	void *serial_room_opaque;
+	struct {
+		void (*room)(void *opaque);
+		void *opaque;
+	} serial_rooms[SERIAL_ROOMS_MAX];
 
 	struct virtio_device *devices[LAYOUT_VIRTIO_DEVICES_MAX];
 	struct boot_device addresses[LAYOUT_VIRTIO_DEVICES_MAX]; /* of the same device */

@@ -32,9 +32,15 @@ static void update_irq(struct serial *serial)
 		irq_line_raise(serial->irq);
 }
 
+/* Both are asked: the tap notes that somebody waits. */
+static bool output_has_room(struct serial *serial)
+{
+	return console_tap_has_room(serial->tap) && console_sink_has_room(serial->sink);
+}
+
 static void transmitter_is_empty(struct serial *serial)
 {
-	serial->transmit_pending = console_sink_has_room(serial->sink);
+	serial->transmit_pending = output_has_room(serial);
 	update_irq(serial);
 }
 
@@ -59,6 +65,7 @@ static void send_out(struct serial *serial, uint8_t byte)
 		token_bucket_charge(&serial->limit, 1, now);
 	}
 	console_sink_put(serial->sink, byte);
+	console_tap_put(serial->tap, byte);
 }
 
 static void transmit(struct serial *serial, uint8_t byte)
@@ -100,7 +107,7 @@ static uint8_t line_status(struct serial *serial)
 	serial->line_errors = 0;
 	if (shows_input(serial))
 		status |= UART_LSR_DR;
-	if (console_sink_has_room(serial->sink))
+	if (output_has_room(serial))
 		status |= UART_LSR_THRE | UART_LSR_TEMT;
 	return status;
 }
@@ -165,7 +172,7 @@ static void write_interrupt_enable(struct serial *serial, uint8_t value)
 {
 	serial->interrupt_enable = value & 0x0f;
 	if (value & UART_IER_THRI)
-		serial->transmit_pending = console_sink_has_room(serial->sink);
+		serial->transmit_pending = output_has_room(serial);
 	update_irq(serial);
 }
 

@@ -9,6 +9,7 @@
 #include "base/irq_line.h"
 #include "base/token_bucket.h"
 #include "vmm/legacy/console_sink.h"
+#include "vmm/legacy/console_tap.h"
 
 struct bus_ops;
 
@@ -18,6 +19,7 @@ struct bus_ops;
 struct serial {
 	struct irq_line *irq;
 	struct console_sink *sink;
+	struct console_tap *tap; /* gets a copy of what the sink gets; NULL: nobody does */
 	/* vCPU thread, no lock held: the guest has taken input while the buffer was full. */
 	void (*input_room)(void *opaque);
 	/* vCPU thread: the guest has written its first byte. */
@@ -49,5 +51,5 @@ void serial_init(struct serial *serial, struct irq_line *irq, struct console_sin
  * after input_room(). Any thread. */
 size_t serial_receive(struct serial *serial, const uint8_t *bytes, size_t count);
 
-/* The sink has room again after it was full. Any thread; a console_sink's room() callback. */
+/* The sink or the tap has room again after it was full. Any thread; a console_sink's room() callback. */
 void serial_output_room(void *serial);
