@@ -289,25 +289,35 @@ static int unpack_answer(struct mayfly_client *client, json_t *answer, json_t **
 	return 0;
 }
 
+/* Its place among the answers that are kept, or how many there are. */
+static size_t find_answer(const struct mayfly_client *client, uint32_t id)
+{
+	size_t count = json_array_size(client->answers);
+
+	for (size_t i = 0; i < count; i++)
+		if (json_integer_value(json_array_get(json_array_get(client->answers, i), 1)) == id)
+			return i;
+	return count;
+}
+
+bool mayfly_client_answered(const struct mayfly_client *client, uint32_t id)
+{
+	return find_answer(client, id) < json_array_size(client->answers);
+}
+
 int mayfly_client_receive(struct mayfly_client *client, uint32_t id, json_t **result)
 {
-	for (;;) {
-		size_t i;
-		json_t *answer;
-		int ret;
+	size_t at;
+	int ret;
 
-		json_array_foreach(client->answers, i, answer)
-		{
-			if (json_integer_value(json_array_get(answer, 1)) != id)
-				continue;
-			ret = unpack_answer(client, answer, result);
-			json_array_remove(client->answers, i);
-			return ret;
-		}
+	while ((at = find_answer(client, id)) == json_array_size(client->answers)) {
 		ret = wait_for_message(client);
 		if (ret < 0)
 			return ret;
 	}
+	ret = unpack_answer(client, json_array_get(client->answers, at), result);
+	json_array_remove(client->answers, at);
+	return ret;
 }
 
 int mayfly_client_call(struct mayfly_client *client, const char *method, json_t *params,

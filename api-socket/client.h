@@ -18,6 +18,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct mayfly_client;
@@ -60,6 +61,10 @@ int mayfly_client_send(struct mayfly_client *client, const char *method, json_t 
 
 /* Waits for the answer to the request. As mayfly_client_call(). */
 int mayfly_client_receive(struct mayfly_client *client, uint32_t id, json_t **result);
+
+/* Has the answer to the request been read while something else was waited for? Then mayfly_client_receive() does not
+ * wait. To go on with other things meanwhile: mayfly_client_event() with no time reads what has come. */
+bool mayfly_client_answered(const struct mayfly_client *client, uint32_t id);
 
 /*
  * The next event: *name and *details are the caller's to free() and to release. Waits at most timeout_ms (-1: as

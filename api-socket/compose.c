@@ -36,8 +36,12 @@ void compose_rate_update(const struct rate_request *rate, struct rate_update *ou
 
 static void compose_boot(struct vm_config *vm, const struct boot_request *boot)
 {
-	vm->kernel_path = boot ? boot->kernel_image_path : NULL;
-	vm->initrd_path = boot ? boot->initrd_path : NULL;
+	if (boot) {
+		vm->kernel_path = boot->kernel_image_path.path;
+		vm->kernel_fd = boot->kernel_image_path.fd;
+		vm->initrd_path = boot->initrd_path.path;
+		vm->initrd_fd = boot->initrd_path.fd;
+	}
 	vm->cmdline = boot && boot->boot_args ? boot->boot_args : BOOT_ARGS_DEFAULT;
 	vm->plain_cmdline = true;
 }
@@ -55,6 +59,10 @@ static void compose_drive(struct vm_config *vm, const struct drive_request *driv
 		.may_be_empty = true,
 		.unsafe = drive->cache_type.value == DRIVE_CACHE_UNSAFE,
 		.rate = compose_rate(&drive->rate_limiter),
+		.direct = drive->direct.value,
+		.num_queues = (unsigned int)drive->num_queues.value,
+		.queue_size = (unsigned int)drive->queue_size.value,
+		.loop = (unsigned int)drive->loop.value,
 	};
 }
 
@@ -70,6 +78,8 @@ static void compose_net(struct vm_config *vm, const struct net_request *net, boo
 		.mmds = mmds,
 		.rx_rate = compose_rate(&net->rx_rate_limiter),
 		.tx_rate = compose_rate(&net->tx_rate_limiter),
+		.antispoof = net->antispoof.value,
+		.queue_pairs = (unsigned int)net->queue_pairs.value,
 	};
 	out->has_mac = net->guest_mac && parse_mac(net->guest_mac, out->mac) == 0;
 }

@@ -137,6 +137,7 @@ void controller_tell_end(struct controller *controller)
 		return;
 	controller_console_flush(controller);
 	end = machine_end(controller->machine, &text);
+	listeners_tell(&controller->listeners, EVENT_TRACE, controller_trace(controller));
 	listeners_tell(&controller->listeners, EVENT_ENDED,
 		       json_pack("{s:s, s:s}", "how", how[end], "text", text));
 }

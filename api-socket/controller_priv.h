@@ -126,6 +126,9 @@ struct virtio_device *controller_device(struct controller *controller, uint32_t 
 must_check int controller_keep_config(struct controller *controller, const struct vm_config *vm,
 				      struct error *err);
 
+/* api-socket/methods_stats.c: when its start reached which moment; NULL when out of memory. */
+json_t *controller_trace(const struct controller *controller);
+
 /* A drive's configuration as the request for it, with this id and image. */
 json_t *drive_tree(const struct drive_config *drive, bool is_root, const char *id,
 		   const char *path);

@@ -116,7 +116,11 @@ static const char *field_name(const void *at, unsigned int i)
 
 void field_list_names(char *out, size_t size, const struct field_set *set)
 {
-	list(out, size, set->count, field_name, set);
+	unsigned int count = set->count;
+
+	while (count > 0 && set->fields[count - 1].ours)
+		count--;
+	list(out, size, count, field_name, set);
 }
 
 bool fields_has(const struct field *field, const void *data)

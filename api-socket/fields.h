@@ -78,7 +78,8 @@ struct field {
 	uint64_t fallback;	     /* a number's, choice's or bool's value when not given */
 	bool deprecated;	     /* its use is answered with a Deprecation header */
 	bool silent;		     /* left out of what is shown while it is not given */
-	bool shown;		     /* shown with its fallback when not given, not as null */
+	bool ours; /* Firecracker has no such field: refusals do not name it. Last in its table, and silent */
+	bool shown; /* shown with its fallback when not given, not as null */
 	/* A string's form: 0, or -EINVAL with why it has another. Pure. May be NULL. */
 	int (*check)(const char *text, char *why, size_t size);
 	bool check_early;     /* its refusals are those of a value, not of a member of a struct */

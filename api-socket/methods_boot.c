@@ -7,9 +7,9 @@
 #include "vmm/layout.h"
 
 static const struct field fields[] = {
-	FIELD(struct boot_request, kernel_image_path, FIELD_STRING, FIELD_REQUIRED,
+	FIELD(struct boot_request, kernel_image_path, FIELD_FILE, FIELD_REQUIRED,
 	      .help = "the kernel: an x86-64 ELF vmlinux or a bzImage"),
-	FIELD(struct boot_request, initrd_path, FIELD_STRING, FIELD_OPTIONAL,
+	FIELD(struct boot_request, initrd_path, FIELD_FILE, FIELD_OPTIONAL,
 	      .help = "its initial RAM disk"),
 	FIELD(struct boot_request, boot_args, FIELD_STRING, FIELD_OPTIONAL,
 	      .help = "its command line, up to 2047 bytes with what is added to it"),
@@ -18,10 +18,13 @@ static const struct field fields[] = {
 const struct field_set boot_fields = FIELD_SET("BootSourceConfig", struct boot_request, fields);
 
 /* So that a wrong path is known when it is named; the start opens it again. */
-static int try_open(const char *path)
+static int try_open(const struct opt_file *file)
 {
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	cleanup_fd int fd = -1;
 
+	if (!file->path)
+		return 0;
+	fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	return fd < 0 ? -errno : 0;
 }
 
@@ -30,13 +33,13 @@ static int put_boot(struct controller *controller, struct api_request *request,
 {
 	const struct boot_request *boot = request->data;
 	char why[OS_ERROR_MAX];
-	int ret = try_open(boot->kernel_image_path);
+	int ret = try_open(&boot->kernel_image_path);
 
 	if (ret < 0)
 		return reply_refuse(reply,
 				    "Boot source error: The kernel file cannot be opened: %s",
 				    os_error(why, ret));
-	ret = boot->initrd_path ? try_open(boot->initrd_path) : 0;
+	ret = try_open(&boot->initrd_path);
 	if (ret < 0)
 		return reply_refuse(reply,
 				    "Boot source error: The initrd file cannot be opened due to "

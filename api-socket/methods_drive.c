@@ -33,6 +33,14 @@ static const struct field put_table[] = {
 	      .help = "Firecracker's engines; both are io_uring here"),
 	FIELD(struct drive_request, socket, FIELD_STRING, FIELD_OPTIONAL,
 	      .help = "of a vhost-user process; not supported"),
+	FIELD(struct drive_request, direct, FIELD_BOOL, FIELD_OPTIONAL, .silent = true,
+	      .ours = true, .help = "around the host's page cache"),
+	FIELD(struct drive_request, num_queues, FIELD_U8, FIELD_OPTIONAL, .silent = true,
+	      .ours = true, .help = "request queues, up to 32; 1 when not given"),
+	FIELD(struct drive_request, queue_size, FIELD_U16, FIELD_OPTIONAL, .silent = true,
+	      .ours = true, .help = "entries of each, a power of 2 up to 1024; 256 when not given"),
+	FIELD(struct drive_request, loop, FIELD_U8, FIELD_OPTIONAL, .silent = true, .ours = true,
+	      .help = "the I/O thread that serves it, up to 15"),
 };
 
 const struct field_set drive_fields = FIELD_SET("BlockDeviceConfig", struct drive_request,

@@ -36,7 +36,7 @@ static json_t *show_all(const struct kept *kept, unsigned int count)
 /* Without a kernel there still is an object, of one without a name. */
 static json_t *show_boot(const struct controller *controller)
 {
-	const struct boot_request none = { .kernel_image_path = "" };
+	const struct boot_request none = { .kernel_image_path = { "", -1 }, .initrd_path.fd = -1 };
 
 	return controller->boot.set ? kept_encode(&controller->boot)
 				    : fields_encode(&boot_fields, &none);

@@ -47,6 +47,10 @@ static const struct field put_table[] = {
 	      .sub = &rate_fields, .help = "how fast the guest may receive"),
 	FIELD(struct net_request, tx_rate_limiter, FIELD_STRUCT, FIELD_OPTIONAL,
 	      .sub = &rate_fields, .help = "how fast the guest may send"),
+	FIELD(struct net_request, antispoof, FIELD_BOOL, FIELD_OPTIONAL, .silent = true,
+	      .ours = true, .help = "drop what the guest sends from another MAC address"),
+	FIELD(struct net_request, queue_pairs, FIELD_U8, FIELD_OPTIONAL, .silent = true,
+	      .ours = true, .help = "of a tap that has as many, up to 8; 1 when not given"),
 };
 
 const struct field_set net_fields = FIELD_SET("NetworkInterfaceConfig", struct net_request,

@@ -56,14 +56,12 @@ static int next_moment(const uint64_t at[MOMENT_COUNT], int last)
 	return next;
 }
 
-static int get_trace(struct controller *controller, struct api_request *request,
-		     struct api_reply *reply)
+json_t *controller_trace(const struct controller *controller)
 {
 	json_t *list = json_array();
 	uint64_t at[MOMENT_COUNT], first;
 	int i;
 
-	(void)request;
 	for (i = 0; i < MOMENT_COUNT; i++)
 		at[i] = moment(controller, (enum moment)i);
 	i = next_moment(at, -1);
@@ -71,7 +69,14 @@ static int get_trace(struct controller *controller, struct api_request *request,
 	for (; list && i >= 0; i = next_moment(at, i))
 		json_array_append_new(list, json_pack("{s:s, s:I}", "moment", moment_names[i],
 						      "at_ns", (json_int_t)(at[i] - first)));
-	return reply_with(reply, json_pack("{s:s, s:o}", "id", controller->id, "moments", list));
+	return json_pack("{s:s, s:o}", "id", controller->id, "moments", list);
+}
+
+static int get_trace(struct controller *controller, struct api_request *request,
+		     struct api_reply *reply)
+{
+	(void)request;
+	return reply_with(reply, controller_trace(controller));
 }
 
 static const struct method methods[] = {

@@ -35,7 +35,32 @@ static int patch_vm(struct controller *controller, struct api_request *request,
 	return 0;
 }
 
+static const struct field stop_table[] = {
+	FIELD(struct stop_request, text, FIELD_STRING, FIELD_OPTIONAL,
+	      .help = "why, for people; the process says it and `vm.ended` has it"),
+};
+
+static const struct field_set stop_fields = FIELD_SET("Stop", struct stop_request, stop_table);
+
+static int stop(struct controller *controller, struct api_request *request, struct api_reply *reply)
+{
+	const struct stop_request *wanted = request->data;
+
+	(void)reply;
+	machine_set_end(controller->machine, MACHINE_STOPPED,
+			wanted->text ? wanted->text : "ended by a client");
+	return 0;
+}
+
 static const struct method methods[] = {
+	{
+		.name = "vm.stop",
+		.verb = API_VERBS,
+		.phases = PHASES_AFTER,
+		.fields = &stop_fields,
+		.handle = stop,
+		.help = "Ends the microVM and its process at once; the guest is not asked",
+	},
 	{
 		.name = "vm.patch",
 		.verb = API_PATCH,

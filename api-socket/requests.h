@@ -41,7 +41,8 @@ extern const struct field_set machine_fields;
 
 struct boot_request {
 	bool given;
-	const char *kernel_image_path, *initrd_path, *boot_args;
+	struct opt_file kernel_image_path, initrd_path;
+	const char *boot_args;
 };
 
 extern const struct field_set boot_fields;
@@ -56,6 +57,9 @@ struct drive_request {
 	struct rate_request rate_limiter;
 	struct opt_uint io_engine;
 	const char *socket;
+	/* Ours. */
+	struct opt_bool direct;
+	struct opt_uint num_queues, queue_size, loop;
 };
 
 enum drive_cache {
@@ -96,6 +100,9 @@ struct net_request {
 	const char *guest_mac;
 	struct opt_uint mtu;
 	struct rate_request rx_rate_limiter, tx_rate_limiter;
+	/* Ours. */
+	struct opt_bool antispoof;
+	struct opt_uint queue_pairs;
 };
 
 struct net_patch_request {
@@ -173,6 +180,11 @@ struct metrics_request {
 struct vm_request {
 	bool given;
 	struct opt_uint state; /* enum vm_state */
+};
+
+struct stop_request {
+	bool given;
+	const char *text;
 };
 
 enum vm_state {

@@ -70,8 +70,12 @@ const struct ctl_command ctl_commands[] = {
 	{ "events", "[EVENT...]", "Prints what happens, as it happens", true, ctl_events_command },
 	{ "wait", "EVENT...", "Waits for one of these events and prints it", true,
 	  ctl_wait_command },
-	{ "run", "FILE", "Runs a microVM from a configuration file; its exit status is mayfly's",
+	{ "run", "FILE | OPTION... [-- ARG...]",
+	  "Runs a microVM as `mayfly run` does, or from a configuration file, over a socket: console, "
+	  "messages and exit status are mayfly's",
 	  false, ctl_run_command },
+	{ "console", "", "Attaches to the serial port; Ctrl-A x detaches", true,
+	  ctl_console_command },
 	{ "ps", "DIR", "Lists the microVMs whose sockets are below a folder", false,
 	  ctl_ps_command },
 	{ "top", "DIR [TIMES]", "The same, each second anew", false, ctl_top_command },

@@ -122,3 +122,7 @@ int ctl_trace_command(struct ctl *ctl, int argc, char **argv);
 /* mayctl_run.c -----------------------------------------------------------------------------------*/
 
 int ctl_run_command(struct ctl *ctl, int argc, char **argv);
+
+/* mayctl_attach.c --------------------------------------------------------------------------------*/
+
+int ctl_console_command(struct ctl *ctl, int argc, char **argv);

@@ -16,6 +16,7 @@ const struct ctl_verb ctl_aliases[] = {
 	  .method = "action",
 	  .given = "action_type=SendCtrlAltDel",
 	  .help = "Presses Ctrl-Alt-Del at its keyboard" },
+	{ .words = "vm stop", .method = "vm.stop", .positionals = { "text" } },
 	{ .words = "vm pause", .method = "vm.patch", .given = "state=Paused", .help = "Pauses it" },
 	{ .words = "vm resume",
 	  .method = "vm.patch",

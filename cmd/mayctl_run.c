@@ -1,146 +1,317 @@
-/* mayctl run: a microVM from a configuration file, in a process of its own, until it ends. */
+/*
+ * mayctl run: `mayfly run` over a socket. The microVM is one that waits behind --sock, or a process of our own that ends
+ * when we do; either way its console, the messages of its end and the exit status are those of `mayfly run`.
+ */
 #include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "cmd/mayctl.h"
+#include "cmd/mayctl_console.h"
+#include "cmd/mayctl_monitor.h"
+#include "cmd/mayctl_run.h"
+#include "cmd/run_agent.h"
+#include "cmd/terminal.h"
+#include "cmd/timings.h"
 
-#define START_PATIENCE_MS 5000
-#define TRY_MS 2
+struct remote_run {
+	struct run run; /* what is shared with mayfly run; it has no machine */
+	struct ctl *ctl;
+	struct ctl_monitor monitor;
+	struct ctl_console console;
+	struct ctl_run_files files;
+	json_t *config; /* for vm.configure_and_start */
+	bool has_agent; /* after the agent itself is gone */
+	bool asked_to_end;
+	int out_fd; /* --console PATH; -1 */
+};
 
-static volatile sig_atomic_t monitor; /* its process id; 0: there is none */
-
-static void pass_on(int signal)
+/* Whoever runs a command in the guest must be able to tell its status from ours. */
+static int fail(const struct remote_run *remote, int status, const struct error *err)
 {
-	if (monitor > 0)
-		kill(monitor, signal);
+	return ctl_fail(remote->has_agent ? EXIT_AGENT : status, "%s", err->text);
 }
 
-/* The one that lies beside this program; else what PATH has. */
-static void find_monitor(char *out, size_t size)
-{
-	char self[PATH_MAX];
-	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash;
+/* Ends ------------------------------------------------------------------------------------------*/
 
-	snprintf(out, size, "mayfly");
-	if (len <= 0)
-		return;
-	self[len] = '\0';
-	slash = strrchr(self, '/');
-	if (slash && (size_t)(slash - self) + sizeof("/mayfly") <= size) {
-		snprintf(out, size, "%.*s/mayfly", (int)(slash - self), self);
-		if (access(out, X_OK) < 0)
-			snprintf(out, size, "mayfly");
+/* Nobody waits for the answer: the connection's end is the answer. Who asks twice does not wait at all. */
+static void end_it(struct remote_run *remote, const char *why)
+{
+	json_t *params = json_pack("{s:s}", "text", why);
+	uint32_t id;
+
+	if (remote->asked_to_end ||
+	    mayfly_client_send(remote->ctl->client, "vm.stop", params, NULL, 0, &id) < 0) {
+		ctl_monitor_signal(&remote->monitor, SIGKILL);
+		ctl_console_leave(&remote->console);
 	}
+	remote->asked_to_end = true;
+	json_decref(params);
 }
 
-/* It has our terminal, and ends when we do. */
-static int start_monitor(const char *sock)
+static void quit_by_key(void *opaque)
 {
-	char program[PATH_MAX];
-	pid_t parent = getpid(), child;
+	end_it(opaque, "ended from the console (Ctrl-A x)");
+}
 
-	find_monitor(program, sizeof(program));
-	child = fork();
-	if (child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() == parent)
-			execlp(program, "mayfly", "--api-sock", sock, "--level", "Error",
-			       (char *)NULL);
-		_exit(CTL_NO_CONNECTION);
+static void give_up(struct run *run, const char *why)
+{
+	end_it(container_of(run, struct remote_run, run), why);
+}
+
+/* A signal ends the microVM as it would end mayfly. */
+static void pass_on(struct remote_run *remote)
+{
+	int number = remote->run.ended_by;
+
+	if (!ctl_monitor_signal(&remote->monitor, number))
+		end_it(remote, sigdescr_np(number) ? sigdescr_np(number) : "real-time signal");
+}
+
+static enum machine_end end_of(const json_t *end)
+{
+	static const char *const words[] = {
+		[MACHINE_POWERED_OFF] = "powered-off",	 [MACHINE_RESET] = "reset",
+		[MACHINE_TRIPLE_FAULT] = "triple-fault", [MACHINE_KVM_ERROR] = "kvm-error",
+		[MACHINE_MEMORY_LOST] = "memory-lost",	 [MACHINE_STOPPED] = "stopped",
+	};
+	const char *how = json_string_value(json_object_get(end, "how"));
+
+	for (size_t i = 0; how && i < ARRAY_SIZE(words); i++)
+		if (words[i] && strcmp(words[i], how) == 0)
+			return (enum machine_end)i;
+	return MACHINE_KVM_ERROR;
+}
+
+static int report(struct remote_run *remote)
+{
+	const char *text = json_string_value(json_object_get(remote->console.end, "text"));
+	int ended_by = remote->run.ended_by;
+	int status = ctl_monitor_wait(&remote->monitor);
+
+	if (remote->has_agent && !ended_by)
+		return run_agent_report(&remote->run,
+					text ? text : "the microVM's process has ended");
+	if (status >= 0) /* its own process has said why */
+		return status;
+	if (!remote->console.end && remote->asked_to_end)
+		return ended_by ? EXIT_SIGNAL_BASE + ended_by : EXIT_OK;
+	if (!remote->console.end)
+		return ctl_fail_call(remote->ctl, -ECONNRESET);
+	return run_end_status(end_of(remote->console.end), text ? text : "", ended_by);
+}
+
+/* From names back to moments: their clock starts at 0 here, which there means never. */
+static void print_timings(const json_t *trace)
+{
+	struct timeline timeline = { 0 };
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(trace, "moments"), i, item)
+	{
+		const char *name = json_string_value(json_object_get(item, "moment"));
+		int moment = name ? timings_moment(name) : -1;
+
+		if (moment >= 0)
+			timeline.at[moment] =
+				(uint64_t)json_integer_value(json_object_get(item, "at_ns")) + 1;
 	}
-	monitor = child;
-	return child;
+	timings_print(&timeline, stderr);
 }
 
-static int connect_to(struct ctl *ctl, const char *sock)
-{
-	int ret = -ENOENT;
+/* The start -------------------------------------------------------------------------------------*/
 
-	for (int waited = 0; ret < 0 && waited < START_PATIENCE_MS; waited += TRY_MS) {
-		ret = mayfly_client_open(&ctl->client, sock);
-		if (ret < 0)
-			poll(NULL, 0, TRY_MS);
-		if (ret < 0 && waitpid(monitor, NULL, WNOHANG) != 0) {
-			monitor = 0;
-			break;
-		}
+static int open_output(struct remote_run *remote, struct error *err)
+{
+	const char *name = remote->run.options.console;
+	struct ctl_console *console = &remote->console;
+
+	console->has_input = strcmp(name, "stdio") == 0;
+	if (console->has_input)
+		console->out_fd = STDOUT_FILENO;
+	else if (strcmp(name, "stderr") == 0)
+		console->out_fd = STDERR_FILENO;
+	else if (strcmp(name, "none") != 0)
+		return run_open_console(name, &console->out_fd, err) < 0
+			       ? err->code
+			       : (remote->out_fd = console->out_fd, 0);
+	return 0;
+}
+
+static int put_metadata(struct remote_run *remote, struct error *err)
+{
+	const char *path = remote->run.options.metadata.path;
+	json_error_t why;
+	json_t *data;
+	int ret;
+
+	if (!path)
+		return 0;
+	data = json_load_file(path, JSON_DECODE_ANY, &why);
+	if (!data)
+		return error_set(err, EINVAL, "metadata %s: line %d: %s", path, why.line, why.text);
+	ret = mayfly_client_call(remote->ctl->client, "mmds.put", data, NULL);
+	json_decref(data);
+	return ret < 0 ? error_set(err, -ret, "metadata %s: %s", path,
+				   mayfly_client_error(remote->ctl->client))
+		       : 0;
+}
+
+static int configure(struct remote_run *remote, struct error *err)
+{
+	struct mayfly_client *client = remote->ctl->client;
+	uint32_t id;
+	int ret = put_metadata(remote, err);
+
+	if (ret < 0)
+		return ret;
+	if (!remote->config)
+		remote->config = ctl_run_config(&remote->run.options, &remote->files, err);
+	if (!remote->config)
+		return err->code;
+	ret = mayfly_client_send(client, "vm.configure_and_start", remote->config,
+				 remote->files.fds, remote->files.count, &id);
+	if (ret == 0)
+		ret = mayfly_client_receive(client, id, NULL);
+	ctl_run_close_files(&remote->files);
+	return ret < 0 ? error_set(err, -ret, "%s", mayfly_client_error(client)) : 0;
+}
+
+static int start(struct remote_run *remote, struct error *err)
+{
+	int ret = configure(remote, err);
+
+	if (ret == 0 && remote->has_agent)
+		ret = run_agent_start(&remote->run, err);
+	return ret;
+}
+
+/* Until the microVM has ended; a status. */
+static int follow(struct remote_run *remote)
+{
+	struct error err = { 0 };
+	int status = ctl_console_open(&remote->console, remote->ctl);
+
+	if (status != CTL_OK)
+		return status;
+	if (start(remote, &err) < 0) {
+		ctl_monitor_signal(&remote->monitor, SIGKILL);
+		return fail(remote, EXIT_BAD_CONFIG, &err);
 	}
-	return ret < 0 ? ctl_fail(CTL_NO_CONNECTION, "mayfly does not start") : CTL_OK;
+	remote->run.console.is_terminal = remote->console.is_terminal;
+	status = ctl_console_start(&remote->console);
+	if (status != CTL_OK)
+		return status;
+	while (!remote->console.is_over) {
+		event_loop_run(remote->run.control);
+		if (!remote->console.is_over)
+			pass_on(remote);
+	}
+	terminal_restore();
+	status = report(remote);
+	if (remote->run.options.timings)
+		print_timings(remote->console.trace);
+	return status;
 }
 
-/* As a shell says it. */
-static int wait_for_end(void)
-{
-	int status = 0;
+/* The command line ------------------------------------------------------------------------------*/
 
-	while (waitpid(monitor, &status, 0) < 0)
-		if (errno != EINTR)
-			return CTL_NO_CONNECTION;
-	monitor = 0;
-	return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
+static int load_file(struct remote_run *remote, const char *path)
+{
+	json_error_t why;
+
+	remote->config = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
+	remote->run.options.console = "stdio";
+	if (!remote->config)
+		return ctl_fail(CTL_BAD_ARGUMENTS, "%s: line %d: %s", path, why.line, why.text);
+	if (!json_is_object(remote->config))
+		return ctl_fail(CTL_BAD_ARGUMENTS, "%s: it holds no JSON object", path);
+	return CTL_OK;
 }
 
-static int configure(struct ctl *ctl, json_t *config)
+/* -1: go on. */
+static int read_options(struct remote_run *remote, int argc, char **argv)
 {
-	int ret = mayfly_client_call(ctl->client, "vm.configure_and_start", config, NULL);
+	struct run_options *options = &remote->run.options;
+	struct error err = { 0 };
 
-	return ret < 0 ? ctl_fail_call(ctl, ret) : CTL_OK;
+	if (run_options_parse(options, argc, argv, &err) < 0)
+		return fail(remote, CTL_BAD_ARGUMENTS, &err);
+	if (options->help) {
+		printf("mayctl run [OPTION]... takes what mayfly run takes, and does the same over a "
+		       "socket: --sock's or, when\nnobody is there, one of its own. mayctl run FILE "
+		       "takes the options from a configuration file.\n\n");
+		run_options_help();
+		return CTL_OK;
+	}
+	remote->has_agent = options->agent.path != NULL;
+	options->vm.has_console = strcmp(options->console, "none") != 0;
+	if (vm_config_check(&options->vm, &err) < 0 ||
+	    run_check_descriptors(&options->vm, &err) < 0)
+		return fail(remote, EXIT_BAD_CONFIG, &err);
+	return -1;
 }
 
-static int run_behind(struct ctl *ctl, const char *sock, json_t *config)
+static int prepare(struct remote_run *remote, struct error *err)
 {
-	const struct sigaction action = { .sa_handler = pass_on };
+	struct run *run = &remote->run;
+	int ret = event_loop_create(&run->control, EVENT_LOOP_EPOLL, "mayctl", err);
+
+	if (ret == 0)
+		ret = run_watch_signals(run, err);
+	if (ret == 0)
+		ret = open_output(remote, err);
+	if (ret == 0 && remote->has_agent)
+		ret = run_agent_create(run, err);
+	return ret;
+}
+
+static int run_it(struct remote_run *remote)
+{
+	struct ctl *ctl = remote->ctl;
+	struct error err = { 0 };
 	int status;
 
-	if (start_monitor(sock) < 0)
-		return ctl_fail(CTL_NO_CONNECTION, "cannot start mayfly: %s",
-				strerrordesc_np(errno));
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
-	status = connect_to(ctl, sock);
-	if (status == CTL_OK) {
-		status = configure(ctl, config);
-		mayfly_client_close(ctl->client);
-	}
-	if (status == CTL_OK)
-		return wait_for_end();
-	if (monitor > 0) {
-		kill(monitor, SIGTERM);
-		wait_for_end();
-	}
+	if (prepare(remote, &err) < 0)
+		return fail(remote, EXIT_BAD_CONFIG, &err);
+	status = ctl_monitor_open(&remote->monitor, ctl, &remote->run.options);
+	if (status != CTL_OK)
+		return status;
+	remote->files.by_descriptor = remote->monitor.pid == 0;
+	remote->console.client = ctl->client;
+	remote->console.loop = remote->run.control;
+	status = follow(remote);
+	ctl_console_close(&remote->console);
+	mayfly_client_close(ctl->client);
+	ctl_monitor_wait(&remote->monitor);
 	return status;
 }
 
 int ctl_run_command(struct ctl *ctl, int argc, char **argv)
 {
-	char folder[] = "/tmp/mayctl-XXXXXX", sock[sizeof(folder) + 10];
-	json_error_t why;
-	json_t *config;
+	struct remote_run remote = {
+		.run = RUN_INIT, .ctl = ctl, .console = CTL_CONSOLE_INIT, .out_fd = -1
+	};
 	int status;
 
-	if (argc != 1)
-		return ctl_fail(CTL_BAD_ARGUMENTS, "run which configuration file?");
-	config = json_load_file(argv[0], JSON_REJECT_DUPLICATES, &why);
-	if (!config)
-		return ctl_fail(CTL_BAD_ARGUMENTS, "%s: line %d: %s", argv[0], why.line, why.text);
-	if (!json_is_object(config) || !mkdtemp(folder)) {
-		json_decref(config);
-		return ctl_fail(CTL_BAD_ARGUMENTS, "%s: no object, or no folder for a socket",
-				argv[0]);
-	}
-	snprintf(sock, sizeof(sock), "%s/api.sock", folder);
-	status = run_behind(ctl, sock, config);
-	unlink(sock);
-	rmdir(folder);
-	json_decref(config);
+	remote.run.give_up = give_up;
+	remote.console.keys = (struct escape_keys){ .quit_help = "end the microVM",
+						    .quit = quit_by_key,
+						    .opaque = &remote };
+	/* The parser wants a program's name in front, which "run" is. */
+	if (argc == 1 && argv[0][0] != '-')
+		status = load_file(&remote, argv[0]);
+	else
+		status = read_options(&remote, argc + 1, argv - 1);
+	if (status < 0 || (status == CTL_OK && remote.config))
+		status = run_it(&remote);
+	run_agent_destroy(&remote.run);
+	if (remote.run.control)
+		run_unwatch(&remote.run);
+	event_loop_destroy(remote.run.control);
+	ctl_run_close_files(&remote.files);
+	close_fd(&remote.out_fd);
+	json_decref(remote.config);
 	return status;
 }

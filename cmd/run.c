@@ -19,10 +19,28 @@ static void quit_by_key(void *opaque)
 	machine_set_end(run->machine, MACHINE_STOPPED, "ended from the console (Ctrl-A x)");
 }
 
+static void give_up(struct run *run, const char *why)
+{
+	machine_set_end(run->machine, MACHINE_STOPPED, why);
+}
+
+int run_open_console(const char *path, int *fd, struct error *err)
+{
+	/* Not to wait for the reader of a FIFO; after that it is an ordinary descriptor. */
+	*fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	if (*fd < 0 && errno == ENXIO)
+		return error_set(err, EINVAL, "--console: nobody reads the pipe %s", path);
+	if (*fd < 0)
+		return error_set_errno(err, errno, "--console: cannot open %s", path);
+	fcntl(*fd, F_SETFL, O_WRONLY | O_APPEND);
+	return 0;
+}
+
 static int open_console(struct run *run, struct error *err)
 {
 	struct vm_config *vm = &run->options.vm;
 	const char *name = run->options.console;
+	int ret;
 
 	vm->has_console = strcmp(name, "none") != 0;
 	vm->console_fd = -1;
@@ -32,14 +50,9 @@ static int open_console(struct run *run, struct error *err)
 		vm->console_fd = STDERR_FILENO;
 	if (!vm->has_console || vm->console_fd >= 0)
 		return 0;
-	/* Not to wait for the reader of a FIFO; after that it is an ordinary descriptor. */
-	run->console_fd =
-		open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
-	if (run->console_fd < 0 && errno == ENXIO)
-		return error_set(err, EINVAL, "--console: nobody reads the pipe %s", name);
-	if (run->console_fd < 0)
-		return error_set_errno(err, errno, "--console: cannot open %s", name);
-	fcntl(run->console_fd, F_SETFL, O_WRONLY | O_APPEND);
+	ret = run_open_console(name, &run->console_fd, err);
+	if (ret < 0)
+		return ret;
 	vm->console_fd = run->console_fd;
 	return 0;
 }
@@ -141,7 +154,7 @@ static int run_machine(struct run *run, struct error *err)
 }
 
 /* Before the first one of ours is opened: later the number might name that. */
-static int check_descriptors(const struct vm_config *vm, struct error *err)
+int run_check_descriptors(const struct vm_config *vm, struct error *err)
 {
 	for (unsigned int i = 0; i < vm->drive_count; i++) {
 		int fd = vm->drives[i].fd;
@@ -181,6 +194,7 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	int status;
 
 	run.timeline = timeline;
+	run.give_up = give_up;
 	if (run_options_parse(&run.options, argc, argv, &err) < 0)
 		return fail(&run, EXIT_BAD_ARGUMENTS, &err);
 	if (run.options.help) {
@@ -189,7 +203,7 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	}
 	if (vm_config_check(&run.options.vm, &err) < 0)
 		return fail(&run, EXIT_BAD_CONFIG, &err);
-	if (check_descriptors(&run.options.vm, &err) < 0)
+	if (run_check_descriptors(&run.options.vm, &err) < 0)
 		return fail(&run, EXIT_BAD_CONFIG, &err);
 	timeline_mark(timeline, MOMENT_CONFIGURED);
 	guard = (struct guard_options){ run.options.seccomp_filter, run.options.no_seccomp };

@@ -14,7 +14,7 @@
 
 static void give_up(struct run_agent *agent, const char *why)
 {
-	machine_set_end(agent->run->machine, MACHINE_STOPPED, why);
+	agent->run->give_up(agent->run, why);
 }
 
 static bool is_complete(const struct run_agent *agent)
@@ -258,13 +258,10 @@ int run_agent_start(struct run *run, struct error *err)
 	return 0;
 }
 
-int run_agent_report(struct run *run)
+int run_agent_report(struct run *run, const char *text)
 {
-	const char *text = "";
-
 	if (is_complete(run->agent))
 		return run->agent->status;
-	machine_end(run->machine, &text);
 	fprintf(stderr, "mayfly: error: the guest ended before its command did: %s\n", text);
 	return EXIT_AGENT;
 }

@@ -55,8 +55,8 @@ must_check int run_agent_create(struct run *run, struct error *err);
 /* Awaits the agent. When the machine runs. */
 must_check int run_agent_start(struct run *run, struct error *err);
 
-/* The exit status of a run that was not ended by a signal; says why when it is not the command's. */
-int run_agent_report(struct run *run);
+/* The exit status of a run that was not ended by a signal; says why, which is `text`, when it is not the command's. */
+int run_agent_report(struct run *run, const char *text);
 
 /* When the machine is gone. NULL is fine. */
 void run_agent_destroy(struct run *run);

@@ -20,6 +20,8 @@ struct run {
 	int console_fd;		 /* --console PATH; -1 otherwise */
 	int ended_by;		 /* a signal's number */
 	struct run_agent *agent; /* --agent; NULL: none */
+	/* Ends the machine for the agent's sake, wherever it runs. */
+	void (*give_up)(struct run *run, const char *why);
 };
 
 /* Nothing is open yet. */
@@ -50,7 +52,16 @@ void run_unwatch(struct run *run);
 /* cmd/run_report.c: the line for people and the exit status of an end, and of a failed start. ------*/
 
 int run_report_end(struct run *run);
+
+/* The same of an end that is known: with a signal's number or 0. */
+int run_end_status(enum machine_end end, const char *text, int ended_by);
 int run_failure_status(const struct error *err);
+
+/* cmd/run.c: opens what --console names. */
+must_check int run_open_console(const char *path, int *fd, struct error *err);
+
+/* The same: are the descriptors open that options name? Before the first one of ours is. */
+must_check int run_check_descriptors(const struct vm_config *vm, struct error *err);
 
 /* For the crash handler: the file behind an address in the machine's memory, or NULL; whether the
  * address can be read again; and which machine that is. */

@@ -48,23 +48,30 @@ void run_name_crashes(struct machine *machine)
 int run_report_end(struct run *run)
 {
 	const char *text = run->ended_by ? sigdescr_np(run->ended_by) : "";
-	char name[24];
+	enum machine_end end = run->machine ? machine_end(run->machine, &text) : MACHINE_STOPPED;
 
 	if (run->agent && !run->ended_by)
-		return run_agent_report(run);
-	switch (run->machine ? machine_end(run->machine, &text) : MACHINE_STOPPED) {
+		return run_agent_report(run, text);
+	return run_end_status(end, text, run->ended_by);
+}
+
+int run_end_status(enum machine_end end, const char *text, int ended_by)
+{
+	char name[24];
+
+	switch (end) {
 	case MACHINE_POWERED_OFF:
 	case MACHINE_RESET:
 		log_info("%s", text);
 		return EXIT_OK;
 	case MACHINE_STOPPED:
-		if (!run->ended_by) {
+		if (!ended_by) {
 			fprintf(stderr, "mayfly: %s\n", text);
 			return EXIT_OK;
 		}
 		fprintf(stderr, "mayfly: ended by signal %s (%s)\n",
-			signal_name(run->ended_by, name, sizeof(name)), text);
-		return signal_status(run->ended_by);
+			signal_name(ended_by, name, sizeof(name)), text);
+		return signal_status(ended_by);
 	case MACHINE_TRIPLE_FAULT:
 		fprintf(stderr, "mayfly: error: the guest crashed: %s\n", text);
 		return EXIT_TRIPLE_FAULT;

@@ -1,5 +1,7 @@
 #include "cmd/timings.h"
 
+#include <string.h>
+
 #include "base/util.h"
 
 static const struct {
@@ -16,6 +18,14 @@ static const struct {
 	{ MOMENT_INIT, "init", "the guest's init does not use the boot timer" },
 	{ MOMENT_END, "end", NULL },
 };
+
+int timings_moment(const char *text)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (strcmp(rows[i].text, text) == 0)
+			return (int)rows[i].moment;
+	return -1;
+}
 
 static double ms(uint64_t from, uint64_t to)
 {

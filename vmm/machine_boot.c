@@ -1,12 +1,13 @@
 /* The machine's kernel: files opened, command line composed, all of it put into guest memory. */
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "vmm/boot/cmdline.h"
 #include "vmm/machine_priv.h"
 
-static int compose_cmdline(const struct machine *machine, char *out, struct error *err)
+int vm_config_cmdline(const struct vm_config *config, const struct boot_device *devices,
+		      unsigned int device_count, char *out, struct error *err)
 {
-	const struct vm_config *config = machine->config;
 	struct cmdline_config cmdline = {
 		.text = config->cmdline ? config->cmdline : CMDLINE_DEFAULT,
 		.console = config->has_console && !config->plain_cmdline,
@@ -14,8 +15,8 @@ static int compose_cmdline(const struct machine *machine, char *out, struct erro
 		.root_partuuid = config->root_partuuid,
 		.root = config->has_rootfs ? "/dev/vda" : NULL,
 		.root_read_only = config->has_rootfs && config->drives[0].read_only,
-		.devices = machine->addresses,
-		.device_count = machine->device_count,
+		.devices = devices,
+		.device_count = device_count,
 		.init_args = config->init_args,
 		.init_arg_count = config->init_arg_count,
 	};
@@ -56,6 +57,19 @@ static int remember_mappings(struct machine *machine, const struct boot_config *
 	return ret;
 }
 
+/* A boot file by its path or, without one, a copy of its descriptor; -ENOENT: there is none. */
+static int open_file(const char *what, const char *path, int fd, struct error *err)
+{
+	int copy;
+
+	if (path)
+		return boot_open(what, path, err);
+	if (fd <= 0)
+		return -ENOENT;
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return copy < 0 ? error_set_errno(err, errno, "%s: its descriptor", what) : copy;
+}
+
 int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu, struct error *err)
 {
 	const struct vm_config *config = machine->config;
@@ -66,22 +80,22 @@ int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu, struct er
 	struct boot_config boot;
 	int ret;
 
-	ret = compose_cmdline(machine, cmdline, err);
+	ret = vm_config_cmdline(config, machine->addresses, machine->device_count, cmdline, err);
 	if (ret < 0)
 		return ret;
-	kernel = boot_open("kernel", config->kernel_path, err);
+	kernel = open_file("kernel", config->kernel_path, config->kernel_fd, err);
 	if (kernel < 0)
 		return kernel;
-	if (config->initrd_path) {
-		initrd = boot_open("initrd", config->initrd_path, err);
-		if (initrd < 0)
-			return initrd;
-	}
+	initrd = open_file("initrd", config->initrd_path, config->initrd_fd, err);
+	if (initrd < 0 && (config->initrd_path || config->initrd_fd > 0))
+		return initrd;
 	boot = (struct boot_config){
 		.kernel_fd = kernel,
-		.kernel_path = config->kernel_path,
+		.kernel_path = config->kernel_path ? config->kernel_path : "by descriptor",
 		.initrd_fd = initrd,
-		.initrd_path = config->initrd_path,
+		.initrd_path = initrd < 0	     ? NULL
+			       : config->initrd_path ? config->initrd_path
+						     : "by descriptor",
 		.cmdline = cmdline,
 		.vcpus = config->vcpus,
 		.acpi = !cmdline_has_word(cmdline, "acpi=off"),

@@ -202,7 +202,7 @@ static int check_vsock(const struct vm_config *config, struct error *err)
 
 int vm_config_check(const struct vm_config *config, struct error *err)
 {
-	if (!config->kernel_path)
+	if (!config->kernel_path && config->kernel_fd <= 0)
 		return error_set(err, EINVAL, "no kernel is given");
 	return vm_config_check_shape(config, err);
 }

@@ -82,9 +82,10 @@ struct rng_config {
 };
 
 struct vm_config {
-	const char *kernel_path;
-	const char *initrd_path; /* NULL: none */
-	const char *cmdline;	 /* NULL: the default text */
+	/* Each by its path or, when that is NULL, by a descriptor above 0, which stays the caller's. */
+	const char *kernel_path, *initrd_path;
+	int kernel_fd, initrd_fd;
+	const char *cmdline; /* NULL: the default text */
 	/* The API's: the command line gets no console=, and root= though it has its own. */
 	bool plain_cmdline;
 	const char *root_partuuid; /* of the partition of vda with the root; NULL: all of vda */
@@ -125,6 +126,14 @@ must_check int vm_config_check(const struct vm_config *config, struct error *err
 
 /* The same for a machine that takes up a snapshot: everything but the kernel. */
 must_check int vm_config_check_shape(const struct vm_config *config, struct error *err);
+
+/*
+ * The whole command line, LAYOUT_CMDLINE_MAX bytes with its end, as cmdline_build() (vmm/boot/cmdline.h), whose errors
+ * it has; with the devices that the guest of a machine without ACPI is told of. Pure.
+ */
+struct boot_device;
+must_check int vm_config_cmdline(const struct vm_config *config, const struct boot_device *devices,
+				 unsigned int device_count, char *out, struct error *err);
 
 /* The name a drive has in the guest and, without an id, in messages: "vda" for 0. Static storage. */
 const char *drive_name(unsigned int index);

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import socket
 import struct
@@ -285,52 +284,3 @@ def api_a_log_that_nobody_reads(t):
     line = next(line for line in body.split("\n") if line.startswith("mayfly_logger_missed_log_count_total "))
     holds("messages that found no room", int(line.split()[1]) > 0, line)
     os.close(reader)
-
-
-# Anything in any order --------------------------------------------------------------------------------
-
-
-@test("native", limit=180)
-def api_random_walk(t):
-    """10,000 requests of every kind, starts among them, in an order of chance; then a guest starts as ever."""
-    chance = random.Random(12)
-    vm = Served(t)
-    disk = t.file("disk", size=1 << 20)
-    kernel = artefact("payload/spin.elf")
-    fields = {"drive_id": "a", "iface_id": "n", "id": "p", "is_root_device": True, "path_on_host": disk,
-              "vcpu_count": 1, "mem_size_mib": 64, "kernel_image_path": kernel, "amount_mib": 0, "deflate_on_oom": True,
-              "guest_cid": 3, "uds_path": t.path("v"), "state": "Paused", "level": "Off", "smt": False,
-              "stats_polling_interval_s": 1, "rate_limiter": {}, "network_interfaces": ["n"], "version": "V2",
-              "snapshot_path": t.path("s"), "mem_file_path": t.path("m"), "host_dev_name": "t0", "boot_args": "x",
-              "action_type": "FlushMetrics", "cpuid_modifiers": [], "total_size_mib": 128, "read_only": False}
-    sets = [("machine-config", "vcpu_count mem_size_mib smt"), ("boot-source", "kernel_image_path boot_args"),
-            ("drives/a", "drive_id is_root_device path_on_host rate_limiter"), ("pmem/p", "id path_on_host read_only"),
-            ("network-interfaces/n", "iface_id host_dev_name"), ("vsock", "guest_cid uds_path"),
-            ("balloon", "amount_mib deflate_on_oom stats_polling_interval_s"), ("entropy", "rate_limiter"),
-            ("balloon/statistics", "stats_polling_interval_s"), ("vm", "state"), ("logger", "level"), ("vm/config", ""),
-            ("mmds", "state"), ("mmds/config", "network_interfaces version"), ("actions", "action_type"), ("", ""),
-            ("snapshot/create", "snapshot_path mem_file_path"), ("snapshot/load", "snapshot_path mem_file_path"),
-            ("cpu-config", "cpuid_modifiers"), ("hotplug/memory", "total_size_mib"), ("metrics/prometheus", ""),
-            ("balloon/hinting/start", ""), ("balloon/hinting/status", ""), ("version", ""), ("serial", "")]
-    odd = [None, 0, -1, 1 << 40, "", "x", [], {}, True, 1.5, "Resumed", "InstanceStart", "SendCtrlAltDel"]
-    seen = set()
-    for number in range(10000):
-        path, names = chance.choice(sets)
-        body = {name: fields[name] for name in names.split()}
-        for _ in range(chance.choice([0, 0, 0, 1, 2])):
-            body[chance.choice(list(fields))] = chance.choice(odd)
-        method = chance.choice(["GET", "PUT", "PUT", "PUT", "PATCH", "PATCH", "DELETE"])
-        if path == "network-interfaces/n" and "host_dev_name" in body:
-            body["host_dev_name"] = "t%d" % number  # never to be opened: a start fails by it, and is tried again
-        if path == "snapshot/load" and method == "PUT" and number < 9990:
-            continue
-        answer = vm.client.call(method, "/" + path, body if method in ("PUT", "PATCH") else None)
-        seen.add(answer.status)
-        holds("an answer that there is", answer.status in (200, 204, 400, 413), str(answer))
-    holds("both kinds of answers", {200, 204, 400} <= seen, str(seen))
-    vm.get("/")
-    vm.end()
-    again = Served(t, name="again.sock")
-    configure(again, t, "byte")
-    again.start()
-    again.ends(0)

@@ -205,33 +205,3 @@ def client_library_is_installed(t):
     equal("what it says", (ended.stdout, ended.stderr, ended.returncode), ("vm.ended: reset\n", "", 0))
     vm.ends(0)
     holds("completion", os.path.exists(t.path("usr/share/bash-completion/completions/mayctl")))
-
-
-# run ---------------------------------------------------------------------------------------------------
-
-
-def config_file(t, payload, **more):
-    config = {"machine-config": {"vcpu_count": 1, "mem_size_mib": 64},
-              "boot-source": {"kernel_image_path": artefact(f"payload/{payload}.elf")}, **more}
-    return t.file("config.json", json.dumps(config).encode())
-
-
-@test("native")
-def mayctl_runs(t):
-    run = Vm(t, "run", config_file(t, "byte"), binary=MAYCTL)
-    run.ends(0)
-    contains("guest's output", run.text(), "M")
-    refused = Vm(t, "run", config_file(t, "byte", drives=[{"drive_id": "a"}]), binary=MAYCTL)
-    refused.ends(1)
-    contains("refusal", refused.errors(), "drives[0]", "is_root_device")
-    spin = Vm(t, "run", config_file(t, "spin"), binary=MAYCTL)
-    becomes("a monitor", lambda: children(spin.process.pid))
-    time.sleep(0.5)
-    spin.signal(15)
-    spin.ends(128 + 15)
-    mayctl(t, None, "run", t.file("bad.json", b"{"), status=153)
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return file.read().split()

@@ -17,8 +17,10 @@ import native_snapshot_killed  # noqa: F401
 import native_snapshot_show  # noqa: F401
 import native_taps  # noqa: F401
 import native_mayctl  # noqa: F401
+import native_mayctl_run  # noqa: F401
 import native_rpc  # noqa: F401
 import native_terminal  # noqa: F401
+import native_walk  # noqa: F401
 import lab_agent  # noqa: F401
 import lab_api  # noqa: F401
 import lab_balloon  # noqa: F401

@@ -1,4 +1,4 @@
-/* Says S, then writes what it reads from the serial port: but f is half a MiB of 'x' and a '.', and q restarts. */
+/* Says S, then writes what it reads from the serial port: but f is 128 KiB of 'x' and a '.', and q restarts. */
 #include "payload.h"
 #define SERIAL_IER 0x3f9
 #define SERIAL_LSR 0x3fd
@@ -28,7 +28,7 @@ _start:
 	mov %bl, %al
 	out %al, %dx
 	jmp 1b
-2:	mov $524288, %ecx
+2:	mov $131072, %ecx
 3:	wait_status 0x20
 	mov $'x', %al
 	out %al, %dx
