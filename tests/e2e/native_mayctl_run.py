@@ -7,11 +7,12 @@ import subprocess
 import termios
 
 from api import Served
-from harness import artefact, becomes, contains, equal, holds, lacks, test
-from native_payloads import need_kvm
+from harness import MAYFLY, artefact, becomes, contains, equal, holds, lacks, test
+from jails import Jail
 from native_console import guest
+from native_payloads import need_kvm
 from native_rpc import descriptors
-from rpc import MAYCTL, mayctl
+from rpc import MAYCTL, Rpc, mayctl
 from vm import Vm
 
 CTRL_A = b"\x01"
@@ -233,3 +234,40 @@ def mayctl_run_tells_timings(t):
     run = Vm(t, *payload_options("byte", "--timings"), binary=MAYCTL).ends(0)
     contains("a table", run.errors(), "first KVM_RUN", "first guest console byte", "\n  end ")
     contains("help", mayctl(t, None, "run", "--help"), "--kernel PATH", "--agent", "over a socket")
+
+
+# jailed ------------------------------------------------------------------------------------------------
+
+
+@test("native")
+def mayctl_of_jailed_microvms(t):
+    """Two in their jails, filters and all: nothing that they use has a name there. ps finds both; run drives the other."""
+    need_kvm()
+    jails = [Jail(t, MAYFLY) for _ in range(2)]
+    socks = []
+    for jail in jails:
+        jail.popen()
+        socks.append(f"{jail.root}/run/firecracker.socket")
+    becomes("API sockets", lambda: all(os.path.exists(path) for path in socks))
+    rpc = Rpc(socks[0])
+    disk = t.file("disk", size=1 << 20)
+    files = [os.open(path, os.O_RDWR) for path in (artefact("payload/spin.elf"), disk)]
+    rpc.call("vm.configure_and_start", files,
+             **{"machine-config": {"vcpu_count": 1, "mem_size_mib": 64}, "boot-source": {"kernel_image_path": {"fd": 0}},
+                "drives": [{"drive_id": "a", "is_root_device": False, "path_on_host": {"fd": 1}}]})
+    for fd in files:
+        os.close(fd)
+    run = Vm(t, "--sock", socks[1], *payload_options("echo", "--mem", "64", "--drive", disk), binary=MAYCTL, stdin=-1)
+    run.wait_for("S")
+    rows = {row["id"]: row for row in json.loads(mayctl(t, None, "--json", "ps", jails[0].base))}
+    equal("ids", sorted(rows), sorted(jail.id for jail in jails))
+    for row in rows.values():
+        equal("state", (row["state"], row["vcpus"], row["memory_bytes"]), ("Running", 1, 64 << 20))
+        holds("figures", row["uptime_ns"] > 0 and row["vcpu_ns"] > 0 and row["exits_per_s"] is not None
+              and row["resident_bytes"] > 0, str(row))
+    contains("a table with units", mayctl(t, None, "ps", jails[0].base), "64 MiB", " ms", "Running", jails[0].id)
+    contains("repeated lines", mayctl(t, None, "top", jails[0].base, 2), jails[1].id, "exits_per_s")
+    run.send(b"abcq")
+    run.wait_for("Sabc")
+    run.ends(0)
+    rpc.call("vm.stop")
