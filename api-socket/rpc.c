@@ -12,6 +12,7 @@
  *
  * What is no MessagePack-RPC at all ends the connection, after a notification "error" that says why.
  */
+#include <msgpack.h>
 #include <stdio.h>
 
 #include "api-socket/connection.h"
@@ -54,9 +55,18 @@ static void send_tree(struct rpc *rpc, json_t *tree)
 	json_decref(tree);
 }
 
+/* Without a tree around the result: this is every call's way out. */
 static void send_result(struct rpc *rpc, json_int_t id, json_t *result)
 {
-	send_tree(rpc, json_pack("[i,I,n,O]", RPC_RESPONSE, id, result));
+	msgpack_packer packer;
+
+	msgpack_packer_init(&packer, rpc->connection, write_out);
+	msgpack_pack_array(&packer, 4);
+	msgpack_pack_int64(&packer, RPC_RESPONSE);
+	msgpack_pack_int64(&packer, id);
+	msgpack_pack_nil(&packer);
+	if (rpc_tree_write(result, write_out, rpc->connection) != 0)
+		connection_break(rpc->connection);
 }
 
 static void send_failure(struct rpc *rpc, json_int_t id, const char *text)

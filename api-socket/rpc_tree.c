@@ -96,24 +96,46 @@ static json_t *read_array(struct mp_reader *reader, uint32_t count, struct error
 	return array;
 }
 
+/* Most keys are names of fields, and short. */
+#define KEY_SHORT 64u
+
+static bool read_named(struct mp_reader *reader, json_t *map, const char *name, struct error *err)
+{
+	json_t *item;
+
+	if (json_object_get(map, name)) {
+		error_set(err, EINVAL, "the key `%s` is there twice", name);
+		return false;
+	}
+	item = read_value(reader, err);
+	if (item && json_object_set(map, name, item) < 0) {
+		error_set(err, EINVAL, "a key is not UTF-8");
+		json_decref(item);
+		return false;
+	}
+	json_decref(item);
+	return item != NULL;
+}
+
 static bool read_pair(struct mp_reader *reader, json_t *map, struct error *err)
 {
+	char name[KEY_SHORT];
 	struct mp_value key;
-	json_t *name, *item = NULL;
-	bool ok = false;
+	json_t *text;
+	bool ok;
 
 	if (mp_next(reader, &key) < 0 || key.type != MP_STR) {
 		error_set(err, EINVAL, "a key is not a string");
 		return false;
 	}
-	name = read_string(&key, err);
-	if (name && json_object_get(map, json_string_value(name)))
-		error_set(err, EINVAL, "the key `%s` is there twice", json_string_value(name));
-	else if (name)
-		item = read_value(reader, err);
-	if (item)
-		ok = json_object_set_new(map, json_string_value(name), item) == 0;
-	json_decref(name);
+	if (key.len < sizeof(name) && !memchr(key.bytes, '\0', key.len)) {
+		memcpy(name, key.bytes, key.len);
+		name[key.len] = '\0';
+		return read_named(reader, map, name, err);
+	}
+	text = read_string(&key, err);
+	ok = text && read_named(reader, map, json_string_value(text), err);
+	json_decref(text);
 	return ok;
 }
 

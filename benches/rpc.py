@@ -10,7 +10,8 @@ import spawning
 
 CALLS = 2000
 DEPTH = 16
-SHAPES = ((1, 1), (8, 1), (1, DEPTH), (8, DEPTH))  # clients, requests at a time
+SHAPES = ((1, 1), (8, 1), (16, 1), (1, DEPTH), (8, DEPTH), (16, DEPTH))  # clients, requests at a time
+HTTP_CLIENTS = 10  # are served at once, here and there
 STARTS = 8
 PATIENCE = 10  # s
 
@@ -44,6 +45,8 @@ def end(process, client, path):
 
 def measure_calls(bench, program, language, clients, depth):
     path = os.path.join(bench.dir, "rpc.sock")
+    if language == "http" and clients > HTTP_CLIENTS:
+        return {}
     process, client = serve(program, path)
     if client:
         client.close()
@@ -131,6 +134,16 @@ def starts(bench, ways):
     return {name: sorted(time for time in values if time) for name, values in times.items()}
 
 
+# -- allocations -------------------------------------------------------------------------------------------
+
+def allocations(bench):
+    """Of each request: how many, and bytes, in both languages."""
+    path = os.path.join(bench.dir, "allocs.sock")
+    done = subprocess.run([os.path.join(bench.build, "bench-allocs"), str(CALLS), path], stdout=subprocess.PIPE, text=True,
+                          check=False, timeout=60)
+    return spawning.read_lines(done.stdout)
+
+
 # -- tables ------------------------------------------------------------------------------------------------
 
 def calls_row(name, results):
@@ -138,7 +151,7 @@ def calls_row(name, results):
     for clients, depth in SHAPES:
         result = results.get(f"{clients}x{depth}", {})
         batch, rate = result.get("batch"), result.get("rate")
-        cells += ([report.ms(batch[0]), report.ms(batch[1]), f"{rate[0]:.0f}"] if batch and rate else ["-"] * 3)
+        cells.append(f"{report.ms(batch[0])} {report.ms(batch[1])} {rate[0]:.0f}" if batch and rate else "-")
     return cells
 
 
@@ -150,14 +163,17 @@ def run(bench):
         ways["firecracker, 6 HTTP"] = (bench.peer, start_by_http)
     results = {name: {f"{clients}x{depth}": measure_calls(bench, program, language, clients, depth)
                       for clients, depth in SHAPES} for name, (program, language) in programs.items()}
-    heads = [""]
-    for clients, depth in SHAPES:
-        heads += [f"{clients} x {depth} p50", "p99", "calls/s"]
-    print(f"Round trips for /machine-config, ms; CLIENTS x requests at a time, {CALLS} calls a client")
-    report.table(heads, [calls_row(name, result) for name, result in results.items()])
+    print(f"Round trips for /machine-config, ms; CLIENTS x requests at a time, {CALLS} calls a client; HTTP serves "
+          f"{HTTP_CLIENTS} clients at once")
+    report.table([""] + [f"{clients} x {depth} p50, p99, calls/s" for clients, depth in SHAPES],
+                 [calls_row(name, result) for name, result in results.items()])
     started = starts(bench, ways)
     print("\nA microVM with three devices, from spawn to the guest's first byte, ms")
     report.table(["", "p50", "min", "runs"],
                  [[name, report.ms(times[len(times) // 2]), report.ms(times[0]), str(len(times))] if times else
                   [name, "-", "-", "0"] for name, times in started.items()])
-    return {"calls": results, "starts": started}
+    counted = allocations(bench)
+    print("\nAllocations of a call, and their bytes")
+    report.table(["", "rpc", "bytes", "HTTP", "bytes"],
+                 [[name, *(f"{value:g}" for value in row["rpc"] + row["http"])] for name, row in counted.items()])
+    return {"calls": results, "starts": started, "allocations": counted}

@@ -100,7 +100,7 @@ def mayctl_console_of_a_process_that_hangs(t):
 def mayctl_console_with_pipes(t):
     """Every byte value, to a guest that has not started yet; it leaves when it is quiet, or nobody reads."""
     vm, rpc = guest(t)
-    data = bytes(byte for byte in range(256) if byte not in b"fq") * 60
+    data = bytes(byte for byte in range(256) if byte not in b"fq") * 20
     before = descriptors(vm)
     one = console(t, vm, "--timeout", "3", stdin=-1)
     becomes("attached", lambda: descriptors(vm) == before + 2)

@@ -1,4 +1,4 @@
-/* Says S, then writes what it reads from the serial port: but f is 128 KiB of 'x' and a '.', and q restarts. */
+/* Says S, then writes what it reads from the serial port: but f is 24 KiB of 'x' at once and a '.', and q restarts. */
 #include "payload.h"
 #define SERIAL_IER 0x3f9
 #define SERIAL_LSR 0x3fd
@@ -28,10 +28,9 @@ _start:
 	mov %bl, %al
 	out %al, %dx
 	jmp 1b
-2:	mov $131072, %ecx
-3:	wait_status 0x20
+2:	mov $24576, %ecx
 	mov $'x', %al
-	out %al, %dx
+3:	out %al, %dx
 	sub $1, %ecx
 	jne 3b
 	wait_status 0x20
