@@ -107,6 +107,7 @@ void blk_submit(struct virtio_blk *blk, struct blk_request *request, enum blk_op
 	request->io.kind = kind;
 	request->io.durable = (kind == BLK_WRITE || kind == BLK_PUNCH || kind == BLK_ZERO) &&
 			      !blk->unsafe && !virtio_device_has(&blk->dev, VIRTIO_BLK_F_FLUSH);
+	blk->is_dirty |= blk_io_changes(&request->io);
 	request->io.alone = blk->in_flight == 1 && !virtqueue_has_more(&request->queue->ring);
 	request->io.done = done;
 	blk_backend_submit(blk->backend, &request->io);
@@ -142,7 +143,7 @@ static void flush(struct virtio_blk *blk, struct blk_request *request)
 	request->io.offset = 0;
 	if (blk->unsafe) /* not offered, and not to be believed in */
 		blk_refuse(request, VIRTIO_BLK_S_UNSUPP);
-	else
+	else if (!blk_before_holds(blk, request))
 		blk_submit(blk, request, BLK_FLUSH, blk_io_done);
 }
 
@@ -319,6 +320,7 @@ static int blk_start(struct virtio_device *dev)
 		virtio_device_change_config(dev, blk_set_capacity,
 					    &(uint64_t){ blk->file->size / BLK_SECTOR });
 	blk->tell_config = false;
+	blk_before_start(blk);
 	return 0;
 }
 
@@ -330,6 +332,7 @@ static void blk_stop(struct virtio_device *dev)
 	while (blk->in_flight > 0)
 		event_loop_run_once(dev->loop, true);
 	blk_backend_stop(blk->backend);
+	blk_before_stop(blk);
 }
 
 static const char *const blk_counter_names[BLK_COUNTERS] = {

@@ -7,6 +7,7 @@
 /* What creation made, in whatever state it is. */
 static void free_drive(struct virtio_blk *blk)
 {
+	blk_before_free(blk);
 	blk_backend_destroy(blk->backend);
 	blk_file_close(blk->file);
 	if (blk->requests)

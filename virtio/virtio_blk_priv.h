@@ -35,12 +35,29 @@ struct blk_request {
 	struct iovec iov[BLK_IOV_MAX];
 };
 
+/*
+ * The file that a drive had before its present one. A flush that is yet to come promises something about writes that
+ * went there too, so flushes wait until it is on stable storage, and nobody else does.
+ */
+struct blk_before {
+	struct blk_file *file; /* NULL: there is none, or nothing was written to it */
+	struct blk_backend *backend;
+	struct blk_io io;
+	bool is_started;	  /* the backend */
+	bool is_under_way;	  /* io: counted as in flight */
+	bool is_safe;		  /* nothing is owed any more */
+	struct blk_request *held; /* flushes */
+	int error;		  /* that the next flush has yet to be told; 0 */
+};
+
 struct virtio_blk {
 	struct virtio_device dev;
 	struct virtio_blk_config config; /* what the guest reads; capacity changes under the lock */
-	struct blk_file files[2]; /* the other one is for its successor: backends point at theirs */
+	struct blk_file files[3]; /* this one, the one before, the next: backends point at theirs */
 	struct blk_file *file;
 	struct blk_backend *backend;
+	struct blk_before before;
+	bool is_dirty; /* something was written since the file was opened */
 	bool unsafe;
 	bool tell_config; /* the guest has yet to hear that the configuration space changed */
 	char serial[VIRTIO_BLK_ID_BYTES]; /* zero-padded, not terminated when full: 5.2.6.1 */
@@ -119,6 +136,14 @@ void blk_set_capacity(struct virtio_device *dev, const void *sectors);
 
 /* virtio_blk.c: tokens came in. */
 void blk_resume(struct rate_limiter *limiter);
+
+/* The file before, on the loop: begins with what it owes, when the drive starts; true when a flush has to wait for that
+ * and will go on by itself; lets go of it, with nothing in flight. */
+void blk_before_start(struct virtio_blk *blk);
+bool blk_before_holds(struct virtio_blk *blk, struct blk_request *request);
+void blk_before_stop(struct virtio_blk *blk);
+/* With nothing in flight. */
+void blk_before_free(struct virtio_blk *blk);
 
 /* virtio_blk_create.c */
 void blk_free(struct virtio_device *dev);

@@ -28,17 +28,98 @@ int virtio_blk_update_capacity(struct virtio_device *dev)
 	return 0;
 }
 
-/* File -------------------------------------------------------------------------------------------*/
+/* What the file before owes -----------------------------------------------------------------------*/
 
-/* A flush that is yet to come goes to the new file, and what it promises is also about writes that
- * went to the old one. */
-static int sync_old(const struct virtio_blk *blk, struct error *err)
+/* Flushes that waited go on; where it failed they fail with it, for what they promise is not so. */
+static void safe_or_not(struct blk_io *io, int ret)
 {
-	if (blk->unsafe || blk->file->read_only || fdatasync(blk->file->fd) == 0)
-		return 0;
-	return error_set_errno(err, errno, "drive %s: cannot write back the file it had",
-			       blk->dev.name);
+	struct virtio_blk *blk = container_of(io, struct virtio_blk, before.io);
+	struct blk_request *held = blk->before.held;
+
+	blk->before.is_under_way = false;
+	blk->before.is_safe = true; /* or lost: another try would not bring it back */
+	blk->before.held = NULL;
+	blk->before.error = held ? 0 : ret;
+	blk->in_flight--;
+	if (ret < 0)
+		log_error("drive %s: cannot write back the file it had: %s", blk->dev.name,
+			  strerrordesc_np(-ret));
+	while (held) {
+		struct blk_request *next = held->next_free;
+
+		held->io.kind = BLK_FLUSH;
+		if (ret < 0)
+			blk_io_done(&held->io, ret);
+		else
+			blk_submit(blk, held, BLK_FLUSH, blk_io_done);
+		held = next;
+	}
 }
+
+void blk_before_start(struct virtio_blk *blk)
+{
+	struct blk_before *before = &blk->before;
+	int ret;
+
+	if (!before->file || before->is_safe)
+		return;
+	before->io = (struct blk_io){ .kind = BLK_FLUSH, .done = safe_or_not };
+	before->is_under_way = true;
+	blk->in_flight++;
+	ret = blk_backend_start(before->backend);
+	before->is_started = ret == 0;
+	if (ret == 0)
+		blk_backend_submit(before->backend, &before->io);
+	else
+		safe_or_not(&before->io, ret);
+}
+
+bool blk_before_holds(struct virtio_blk *blk, struct blk_request *request)
+{
+	const int error = blk->before.error;
+
+	if (blk->before.is_under_way) {
+		request->next_free = blk->before.held;
+		blk->before.held = request;
+	} else if (error) {
+		blk->before.error = 0;
+		request->io.kind = BLK_FLUSH;
+		blk_io_done(&request->io, error);
+	}
+	return blk->before.is_under_way || error;
+}
+
+void blk_before_stop(struct virtio_blk *blk)
+{
+	if (blk->before.is_started)
+		blk_backend_stop(blk->before.backend);
+	blk->before.is_started = false;
+}
+
+void blk_before_free(struct virtio_blk *blk)
+{
+	struct blk_before *before = &blk->before;
+
+	if (!before->file)
+		return;
+	blk_backend_destroy(before->backend);
+	blk_file_close(before->file);
+	*before = (struct blk_before){ .file = NULL };
+}
+
+/* Replaced twice while the guest was paused: what the first one owes is done here and now. */
+static int settle(struct virtio_blk *blk, struct error *err)
+{
+	struct blk_before *before = &blk->before;
+
+	if (before->file && !before->is_safe && fdatasync(before->file->fd) < 0)
+		return error_set_errno(err, errno, "drive %s: cannot write back the file it had",
+				       blk->dev.name);
+	blk_before_free(blk);
+	return 0;
+}
+
+/* Another file -----------------------------------------------------------------------------------*/
 
 /* Loop thread. */
 static int tell_capacity(void *arg)
@@ -52,8 +133,10 @@ static int tell_capacity(void *arg)
 
 static void adopt(struct virtio_blk *blk, struct blk_file *file, struct blk_backend *backend)
 {
-	blk_backend_destroy(blk->backend);
-	blk_file_close(blk->file);
+	blk->before = (struct blk_before){ .file = blk->file, .backend = blk->backend };
+	if (blk->unsafe || !blk->is_dirty)
+		blk_before_free(blk);
+	blk->is_dirty = false;
 	blk->backend = backend;
 	blk->file = file;
 	blk->no_punch = blk->no_zero_range = false;
@@ -66,18 +149,25 @@ static int replace(struct virtio_blk *blk, struct blk_file *file, struct blk_bac
 {
 	struct virtio_device *dev = &blk->dev;
 	const bool was_paused = dev->paused;
-	/* Most of it while the guest goes on; what it writes meanwhile is little. */
-	int ret = sync_old(blk, err);
+	int ret;
 
-	if (ret < 0)
-		return ret;
 	virtio_device_pause(dev);
-	ret = sync_old(blk, err);
+	ret = settle(blk, err);
 	if (ret == 0)
 		adopt(blk, file, backend);
 	if (!was_paused)
 		virtio_device_resume(dev);
 	return ret;
+}
+
+/* A place for a file that is neither the drive's nor the one's before. */
+static struct blk_file *unused_file(struct virtio_blk *blk)
+{
+	unsigned int i = 0;
+
+	while (&blk->files[i] == blk->file || &blk->files[i] == blk->before.file)
+		i++;
+	return &blk->files[i];
 }
 
 int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd, struct error *err)
@@ -88,7 +178,7 @@ int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd, 
 						.fd = fd,
 						.read_only = blk->file->read_only,
 						.direct = blk->file->direct };
-	struct blk_file *file = &blk->files[blk->file == &blk->files[0]];
+	struct blk_file *file = unused_file(blk);
 	struct blk_backend *backend = NULL;
 	int ret = blk_open_backing(&params, dev->loop, file, &backend, err);
 

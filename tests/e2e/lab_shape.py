@@ -2,6 +2,8 @@
 
 import re
 
+import files
+from api import Served
 from harness import becomes, contains, equal, holds, test
 from lab_api import Guest
 
@@ -66,3 +68,44 @@ def transparent_huge_pages(t):
     used = re.findall(r"^AnonHugePages:\s+(\d+) kB", maps, re.M)
     holds("huge pages in use", sum(map(int, used)) >= 4096, used)
     end(vm)
+
+
+def bits(width, **values):
+    """A bitmap of /cpu-config: bit4=0 and so on; the others stay."""
+    marks = ["x"] * width
+    for name, value in values.items():
+        marks[width - 1 - int(name[3:])] = str(value)
+    return "0b" + "".join(marks)
+
+
+@test("lab")
+def cpu_config_takes_a_feature_away(t):
+    vm = shaped(t, vcpu_count=2)
+    vm.put("/cpu-config", {"cpuid_modifiers": [{"leaf": "0x1", "subleaf": "0x0", "flags": 0, "modifiers": [
+        {"register": "ecx", "bitmap": bits(32, bit20=0, bit30=0)}]}]})
+    vm.boot()
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        host = re.search(r"^flags\s+: (.*)$", file.read(), re.M).group(1).split()
+    flags = [text.split() for text in re.findall(r"^flags\s+: (.*)$", vm.ask("cat /proc/cpuinfo"), re.M)]
+    equal("vCPUs", len(flags), 2)
+    for name, shown in {"sse4_2": False, "rdrand": False, "sse4_1": True, "popcnt": True}.items():
+        equal(f"{name} on the host and in the guest", [name in of for of in [host, *flags]], [True, shown, shown])
+    end(vm)
+
+
+# mov $0x8b,%ecx; rdmsr; mov %eax,%esi; mov %edx,%edi; mov $0x3f8,%dx; then a byte at a time of %esi and of %edi
+READ_MSR = b"\xb9\x8b\x00\x00\x00\x0f\x32\x89\xc6\x89\xd7\x66\xba\xf8\x03" + \
+    b"".join(b"\x89" + mov + b"\xee" + b"\xc1\xe8\x08\xee" * 3 for mov in (b"\xf0", b"\xf8")) + \
+    b"\xb0\xfe\xe6\x64\xf4\xeb\xfd"  # mov $0xfe,%al; out %al,$0x64; 1: hlt; jmp 1b
+
+
+@test("lab")
+def cpu_config_sets_an_msr(t):
+    """The microcode's revision, which a guest can read and not write: some bits of it, and the others stay."""
+    for value, bitmap in ((0x1122334455667788, f"0b{0x1122334455667788:064b}"), (1 << 63, bits(64, bit63=1, bit32=0))):
+        vm = Served(t, name=f"{value:x}.sock")
+        vm.put("/boot-source", {"kernel_image_path": t.file("kernel", files.elf(files.segment(data=READ_MSR)))})
+        vm.put("/cpu-config", {"msr_modifiers": [{"addr": "0x8b", "bitmap": bitmap}]})
+        vm.start()
+        read = int.from_bytes(vm.ends(0).out, "little")
+        equal("what the guest read", hex(read), hex(value if "x" not in bitmap else read & ~(1 << 32) | 1 << 63))

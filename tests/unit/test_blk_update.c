@@ -290,3 +290,67 @@ BOTH(no_saved_state_is_believed, .num_queues = 1)
 	virtio_device_resume(fake.dev);
 	cr_expect_eq(first_word(4), 4);
 }
+
+/* What the file before owes ----------------------------------------------------------------------*/
+
+static uint8_t write_word(uint64_t sector, uint64_t word)
+{
+	memcpy(fake_ptr(&fake, DATA, 8), &word, 8);
+	return request(VIRTIO_BLK_T_OUT, sector, DATA, 512, NULL);
+}
+
+static uint8_t flush(void)
+{
+	return request(VIRTIO_BLK_T_FLUSH, 0, 0, 0, NULL);
+}
+
+static void set_other(void)
+{
+	struct error err = { 0 };
+
+	cr_assert_eq(virtio_blk_set_backing(fake.dev, make_other(), -1, &err), 0, "%s", err.text);
+}
+
+/* The request returns before the old file is on stable storage; a flush does not. */
+BOTH(a_flush_waits_for_the_file_before, .num_queues = 1)
+{
+	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
+	set_other();
+	cr_assert_not_null(drive()->before.file);
+	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
+	cr_expect(drive()->before.is_safe);
+	cr_expect_eq(drive()->in_flight, 0);
+	set_other();
+	cr_expect_null(drive()->before.file, "nothing was written to the second one");
+	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
+}
+
+/* A flush that came to late to be held up hears of it too; the one after it is of the new file alone. */
+BOTH(a_file_before_that_cannot_be_written_back, .num_queues = 1)
+{
+	int pipes[2];
+
+	cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
+	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
+	virtio_device_pause(fake.dev);
+	set_other();
+	/* A pipe knows no fdatasync. */
+	cr_assert_neq(dup2(pipes[1], drive()->before.file->fd), -1);
+	virtio_device_resume(fake.dev);
+	cr_expect_eq(flush(), VIRTIO_BLK_S_IOERR);
+	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+BOTH(replaced_twice_while_paused, .num_queues = 1)
+{
+	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
+	virtio_device_pause(fake.dev);
+	set_other();
+	cr_assert_not_null(drive()->before.file);
+	set_other();
+	cr_expect_null(drive()->before.file, "written back at once");
+	virtio_device_resume(fake.dev);
+	cr_expect_eq(first_word(9), OTHER_MARK + 9);
+}
