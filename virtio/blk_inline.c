@@ -31,9 +31,10 @@
 #define SUSPECTS 64u
 
 enum how {
-	NOT_HERE, /* always by the engine */
-	NO_WAIT,  /* RWF_NOWAIT: refused when it would wait */
-	MAY_WAIT, /* without it: the filesystem has no RWF_NOWAIT */
+	NOT_HERE,  /* always by the engine */
+	NO_WAIT,   /* RWF_NOWAIT: refused when it would wait */
+	MAY_WAIT,  /* without it: the filesystem has no RWF_NOWAIT */
+	IN_MEMORY, /* the same, and there is no disk to wait for */
 };
 
 struct blk_inline {
@@ -94,6 +95,7 @@ static ssize_t write_that_may_wait(struct blk_inline *this, const struct blk_io 
 
 static ssize_t write_now(struct blk_inline *this, const struct blk_io *io)
 {
+	const int flags = this->writes == NO_WAIT ? RWF_NOWAIT : 0;
 	ssize_t ret;
 
 	if (io->durable)
@@ -101,7 +103,7 @@ static ssize_t write_now(struct blk_inline *this, const struct blk_io *io)
 	if (this->writes == MAY_WAIT)
 		return write_that_may_wait(this, io);
 	ret = pwritev2(this->backend.file->fd, io->iov, (int)io->iov_count, (off_t)io->offset,
-		       RWF_NOWAIT);
+		       flags);
 	/* Only a write can tell: some filesystems have it for reads, or for direct I/O, alone. */
 	this->writes_known = true;
 	if (ret < 0 && errno == EOPNOTSUPP) {
@@ -121,7 +123,7 @@ static bool pays(const struct blk_inline *this, const struct blk_io *io)
 	if ((!is_write && io->kind != BLK_READ) || how == NOT_HERE ||
 	    iov_bytes(io->iov, io->iov_count) > INLINE_BYTES)
 		return false;
-	return how == MAY_WAIT || !this->engine_is_inline || io->alone ||
+	return how >= MAY_WAIT || !this->engine_is_inline || io->alone ||
 	       (is_write && !this->writes_known);
 }
 
@@ -182,10 +184,10 @@ static void probe(struct blk_inline *this)
 	this->reads = this->writes = NO_WAIT;
 	if (preadv2(fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP)
 		return;
-	this->reads = this->writes = is_memory(fd) ? MAY_WAIT : NOT_HERE;
+	this->reads = this->writes = is_memory(fd) ? IN_MEMORY : NOT_HERE;
 	log_info("drive %s: no RWF_NOWAIT for its file; %s", this->backend.file->drive,
-		 this->reads == MAY_WAIT ? "a filesystem in memory, served by the loop"
-					 : "everything is left to the engine");
+		 this->reads == IN_MEMORY ? "a filesystem in memory, served by the loop"
+					  : "everything is left to the engine");
 }
 
 int blk_inline_create(struct blk_backend **out, struct blk_backend *engine, struct error *err)
