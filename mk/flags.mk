@@ -23,7 +23,8 @@ hardening += -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-
 endif
 
 CFLAGS_release := -O2 -fPIE $(hardening)
-LDFLAGS_release := -static-pie $(hardening_ld)
+# Packed, the 4,000 relocations of a static-pie are 2 KiB instead of 100, which every process reads and keeps.
+LDFLAGS_release := -static-pie $(hardening_ld) -Wl,-z,pack-relative-relocs
 
 CFLAGS_debug := -Og -fPIE
 LDFLAGS_debug := -static-pie
