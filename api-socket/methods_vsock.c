@@ -43,6 +43,11 @@ static int put_vsock(struct controller *controller, struct api_request *request,
 
 	if (strlen(vsock->uds_path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return reply_refuse(reply, CREATE_ERROR "path must be shorter than SUN_LEN");
+	if (strlen(vsock->uds_path) > VM_VSOCK_PATH_MAX)
+		return reply_refuse(reply,
+				    CREATE_ERROR "path is %zu bytes long, and with a port's number "
+						 "behind it at most %u fit",
+				    strlen(vsock->uds_path), VM_VSOCK_PATH_MAX);
 	ret = check_folder(vsock->uds_path, reply);
 	return ret < 0 ? ret : kept_take(&controller->vsock, &vsock_fields, request, &reply->err);
 }

@@ -204,12 +204,12 @@ static int make_vsock(struct run_agent *agent, struct vm_config *vm, struct erro
 static int make_listener(struct run_agent *agent, const char *vsock, struct error *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	char path[sizeof(addr.sun_path) + 16];
+	const char *path = addr.sun_path;
 
-	snprintf(path, sizeof(path), "%.107s_%u", vsock, AGENT_PORT);
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return error_set(err, EINVAL, "--agent: too long for a socket: %s", path);
-	memcpy(addr.sun_path, path, strlen(path));
+	if (strlen(vsock) > VM_VSOCK_PATH_MAX)
+		return error_set(err, EINVAL, "--agent: too long for a vsock, of %u bytes: %s",
+				 VM_VSOCK_PATH_MAX, vsock);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s_%u", vsock, AGENT_PORT);
 	agent->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (agent->listener.fd < 0)
 		return error_set_errno(err, errno, "--agent: cannot make a socket");

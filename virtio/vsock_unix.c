@@ -10,18 +10,9 @@
 #define BACKLOG 128
 #define REQUEST_MAX 32 /* "CONNECT 4294967295\n" has 19 */
 
-/* "PATH" or "PATH_port"; -ENAMETOOLONG. */
-static int address_of(struct sockaddr_un *addr, const char *path, const char *suffix)
-{
-	const size_t len = strlen(path), more = strlen(suffix);
-
-	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (len + more >= sizeof(addr->sun_path))
-		return -ENAMETOOLONG;
-	memcpy(addr->sun_path, path, len);
-	memcpy(addr->sun_path + len, suffix, more);
-	return 0;
-}
+_Static_assert(VSOCK_UNIX_PATH_MAX + sizeof("_4294967295") ==
+		       sizeof(((struct sockaddr_un *)0)->sun_path),
+	       "every port fits behind the longest path");
 
 static int new_socket(void)
 {
@@ -32,12 +23,13 @@ static int new_socket(void)
 
 static int listen_at(struct vsock_unix *host, const char *path, struct error *err)
 {
-	struct sockaddr_un addr;
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct stat st;
 
-	if (!*path || address_of(&addr, path, "") < 0)
-		return error_set(err, EINVAL, "vsock: a socket's path has 1 to %zu bytes, not '%s'",
-				 sizeof(addr.sun_path) - 1, path);
+	if (!*path || strlen(path) > VSOCK_UNIX_PATH_MAX)
+		return error_set(err, EINVAL, "vsock: a path has 1 to %u bytes, not '%s'",
+				 VSOCK_UNIX_PATH_MAX, path);
+	memcpy(addr.sun_path, path, strlen(path));
 	host->listener = new_socket();
 	if (host->listener < 0)
 		return error_set_errno(err, host->listener, "vsock: cannot make a socket");
@@ -114,14 +106,9 @@ int vsock_unix_accept(struct vsock_unix *host)
 int vsock_unix_connect(const struct vsock_unix *host, uint32_t port)
 {
 	cleanup_fd int fd = -1;
-	struct sockaddr_un addr;
-	char suffix[16];
-	int ret;
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
-	snprintf(suffix, sizeof(suffix), "_%u", port);
-	ret = address_of(&addr, host->path, suffix);
-	if (ret < 0)
-		return ret;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s_%u", host->path, port);
 	fd = new_socket();
 	if (fd < 0)
 		return fd;

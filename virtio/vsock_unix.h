@@ -17,8 +17,11 @@
 #include "base/error.h"
 #include "base/log.h"
 
+/* The longest path, so that with "_4294967295" behind it it is a socket's still. */
+#define VSOCK_UNIX_PATH_MAX 96u
+
 struct vsock_unix {
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char path[VSOCK_UNIX_PATH_MAX + 1];
 	int listener;
 	int spare; /* given up for a moment to accept, and refuse, when descriptors have run out */
 	dev_t dev; /* of our socket file, so that only ours is removed */
@@ -27,7 +30,7 @@ struct vsock_unix {
 };
 
 /*
- * Listens. -EINVAL for a path that is too long for a socket, -EADDRINUSE when there is anything at
+ * Listens. -EINVAL for a path that is too long, -EADDRINUSE when there is anything at
  * the path already; the error names it. Control thread.
  */
 must_check int vsock_unix_open(struct vsock_unix *host, const char *path, struct error *err);

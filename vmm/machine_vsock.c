@@ -4,7 +4,10 @@
 
 #include "base/log.h"
 #include "virtio/virtio_vsock.h"
+#include "virtio/vsock_unix.h"
 #include "vmm/machine_priv.h"
+
+_Static_assert(VM_VSOCK_PATH_MAX == VSOCK_UNIX_PATH_MAX, "what was accepted can be opened");
 
 #define DESCRIPTORS 2048u /* of a machine with all its connections */
 

@@ -192,7 +192,8 @@ static int check_vsock(const struct vm_config *config, struct error *err)
 		return error_set(err, EINVAL, "vsock: it has no path");
 	if (strlen(vsock->path) > VM_VSOCK_PATH_MAX)
 		return error_set(err, EINVAL,
-				 "vsock: a socket's path has at most %u bytes, not the %zu of %s",
+				 "vsock: a path has at most %u bytes, as a port's number follows, "
+				 "not the %zu of %s",
 				 VM_VSOCK_PATH_MAX, strlen(vsock->path), vsock->path);
 	if (vsock->cid < VM_VSOCK_CID_MIN || vsock->cid > VM_VSOCK_CID_MAX)
 		return error_set(err, EINVAL, "vsock: the guest's CID %u is not between %u and %u",

@@ -18,7 +18,7 @@ struct cpu_template;
 #define VM_IO_LOOPS_MAX 16u
 #define VM_VSOCK_CID_MIN 3u
 #define VM_VSOCK_CID_MAX (UINT32_MAX - 1) /* the last one means any */
-#define VM_VSOCK_PATH_MAX 107u		  /* bytes, of a Unix socket */
+#define VM_VSOCK_PATH_MAX 96u /* bytes; behind it "_PORT", all of it a Unix socket's 107 */
 #define VM_QUEUES_MAX 32u
 #define VM_QUEUE_SIZE_MAX 1024u
 #define VM_MEMORY_MIN MIB(2)

@@ -233,6 +233,8 @@ def api_config_files_that_cannot_be(t):
     refused_config(t, config(t, drives=[{"drive_id": "a"}]), "drives[0]: missing field `is_root_device`")
     refused_config(t, config(t, **{"machine-config": {"vcpu_count": 0, "mem_size_mib": 1}}), "machine-config:", "vCPUs")
     refused_config(t, config(t, vsock={"guest_cid": 3}), "vsock: missing field `uds_path`")
+    refused_config(t, config(t, vsock={"guest_cid": 3, "uds_path": t.path("v".ljust(96 - len(t.path("")), "v") + "v")}),
+                   "vsock:", "97 bytes long", "at most 96")
     refused_config(t, t.path(""), "no file of at most")
 
 

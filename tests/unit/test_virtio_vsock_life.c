@@ -218,6 +218,42 @@ Test(virtio_vsock_life, impossible_parameters)
 	fake_fini(&fake);
 }
 
+static int listen_at(const char *where)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memcpy(addr.sun_path, where, strlen(where));
+	cr_assert_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0, "%s", where);
+	cr_assert_eq(listen(fd, 1), 0);
+	return fd;
+}
+
+/* A longer one would be cut, or refused when a guest connects: too late to tell anybody. */
+Test(virtio_vsock_life, behind_the_longest_path_fits_the_longest_port)
+{
+	char longest[VSOCK_UNIX_PATH_MAX + 2] = "/tmp/mayfly-longest-", port[sizeof(longest) + 16];
+	struct vsock_unix host;
+	struct error err = { 0 };
+	int listener, fd;
+
+	memset(longest + strlen(longest), 'x', VSOCK_UNIX_PATH_MAX + 1 - strlen(longest));
+	cr_assert_eq(vsock_unix_open(&host, longest, &err), -EINVAL);
+	cr_expect(strstr(err.text, "1 to 96 bytes"), "%s", err.text);
+	longest[VSOCK_UNIX_PATH_MAX] = '\0';
+	unlink(longest);
+	cr_assert_eq(vsock_unix_open(&host, longest, &err), 0, "%s", err.text);
+	snprintf(port, sizeof(port), "%s_%u", longest, UINT32_MAX);
+	unlink(port);
+	listener = listen_at(port);
+	fd = vsock_unix_connect(&host, UINT32_MAX);
+	cr_expect_geq(fd, 0, "%s", strerrordesc_np(-fd));
+	unlink(port);
+	close(fd);
+	close(listener);
+	vsock_unix_close(&host);
+}
+
 LOOPS(virtio_vsock_life, saved_state)
 {
 	const struct virtio_ops *ops = fake.dev->ops;
