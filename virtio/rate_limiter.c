@@ -114,15 +114,21 @@ static bool config_limits(const struct bucket_config *config)
 	return config && config->size > 0 && config->refill_ms > 0;
 }
 
+int rate_limiter_prepare(struct rate_limiter *limiter, const struct bucket_config *bytes,
+			 const struct bucket_config *ops)
+{
+	if (!limiter->loop || has_timer(limiter) || !(config_limits(bytes) || config_limits(ops)))
+		return 0;
+	return make_timer(limiter);
+}
+
 /* The one that resumes is the timer, as ever: nobody else's stack is below resume(). */
 int rate_limiter_update(struct rate_limiter *limiter, const struct bucket_config *bytes,
 			const struct bucket_config *ops)
 {
 	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
-	int ret = 0;
+	int ret = rate_limiter_prepare(limiter, bytes, ops);
 
-	if (limiter->loop && !has_timer(limiter) && (config_limits(bytes) || config_limits(ops)))
-		ret = make_timer(limiter);
 	if (ret < 0)
 		return ret;
 	if (bytes)

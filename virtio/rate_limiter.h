@@ -72,6 +72,10 @@ static inline bool rate_limiter_waits(const struct rate_limiter *limiter)
 must_check int rate_limiter_update(struct rate_limiter *limiter, const struct bucket_config *bytes,
 				   const struct bucket_config *ops);
 
+/* What of that can fail: where several limiters change together, this for all of them first. */
+must_check int rate_limiter_prepare(struct rate_limiter *limiter, const struct bucket_config *bytes,
+				    const struct bucket_config *ops);
+
 /* The same from the control thread, for a device on `loop`; the error begins with `name`. */
 must_check int rate_limiter_replace(struct rate_limiter *limiter, struct event_loop *loop,
 				    const char *name, const struct bucket_config *bytes,

@@ -44,7 +44,7 @@ struct net_rates {
 };
 
 /* Control thread; the guest may run. A new bucket starts full, with its burst; frames that wait are
- * tried at once. -errno when the host has no timer for it. */
+ * tried at once. -errno when the host has no timer for it: then nothing has changed. */
 must_check int virtio_net_set_rates(struct virtio_device *dev, const struct net_rates *rates,
 				    struct error *err);
 

@@ -25,16 +25,19 @@ struct change {
 	const struct net_rates *rates;
 };
 
-/* Loop thread. */
+/* Both directions or none. Loop thread. */
 static int set_rates(void *arg)
 {
 	const struct change *change = arg;
 	const struct net_rates *rates = change->rates;
-	int ret = rate_limiter_update(&change->net->rx_limiter, rates->rx_bytes, rates->rx_ops);
+	struct rate_limiter *rx = &change->net->rx_limiter, *tx = &change->net->tx_limiter;
+	int ret = rate_limiter_prepare(tx, rates->tx_bytes, rates->tx_ops);
 
-	return ret < 0 ? ret
-		       : rate_limiter_update(&change->net->tx_limiter, rates->tx_bytes,
-					     rates->tx_ops);
+	if (ret == 0)
+		ret = rate_limiter_update(rx, rates->rx_bytes, rates->rx_ops);
+	if (ret == 0)
+		ret = rate_limiter_update(tx, rates->tx_bytes, rates->tx_ops);
+	return ret;
 }
 
 int virtio_net_set_rates(struct virtio_device *dev, const struct net_rates *rates,

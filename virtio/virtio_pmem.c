@@ -159,25 +159,13 @@ static void resume(struct rate_limiter *limiter)
 
 /* The limit, live --------------------------------------------------------------------------------*/
 
-struct rate_call {
-	struct virtio_pmem *pmem;
-	const struct bucket_config *bytes, *ops;
-};
-
-static int set_rate(void *arg)
-{
-	const struct rate_call *call = arg;
-
-	return rate_limiter_update(&call->pmem->limiter, call->bytes, call->ops);
-}
-
 int virtio_pmem_set_rate(struct virtio_device *dev, const struct bucket_config *bytes,
 			 const struct bucket_config *ops, struct error *err)
 {
-	struct rate_call call = { pmem_of(dev), bytes, ops };
-	int ret = event_loop_call(dev->loop, set_rate, &call);
+	const int ret = rate_limiter_replace(&pmem_of(dev)->limiter, dev->loop, dev->name, bytes,
+					     ops, err);
 
-	return ret < 0 ? error_set_errno(err, ret, "pmem %s: cannot limit its rate", dev->name) : 0;
+	return ret < 0 ? error_prefix(err, "pmem") : 0;
 }
 
 /* State ------------------------------------------------------------------------------------------*/

@@ -1,4 +1,5 @@
 /* Who stands between guest and tap: limits, and a filter. */
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "tests/unit/net_driver.h"
@@ -76,6 +77,31 @@ Test(virtio_net_limits, what_is_received_can_be_limited)
 	for (uint32_t i = 0; i < 29; i++)
 		cr_assert(fake_used(&fake, &elem), "at once, without a limit");
 	end();
+}
+
+/* A limit wants a timer for each direction, and there is a descriptor for one only. */
+Test(virtio_net_flow, both_limits_change_or_none)
+{
+	const struct bucket_config ops = { .size = 10, .refill_ms = 100 };
+	const struct net_rates rates = { .rx_ops = &ops, .tx_ops = &ops };
+	struct rlimit before, few;
+	struct error err = { 0 };
+	int fd, last = -1;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = (struct rlimit){ MIN(before.rlim_cur, (rlim_t)100), before.rlim_max };
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((fd = dup(STDIN_FILENO)) >= 0)
+		last = fd;
+	close(last);
+	cr_expect_eq(virtio_net_set_rates(fake.dev, &rates, &err), -EMFILE);
+	cr_expect(strstr(err.text, "net net0"), "%s", err.text);
+	cr_expect_eq(interface()->rx_limiter.ops.config.size, 0);
+	cr_expect_eq(interface()->tx_limiter.ops.config.size, 0);
+	setrlimit(RLIMIT_NOFILE, &before);
+	cr_expect_eq(virtio_net_set_rates(fake.dev, &rates, &err), 0);
+	cr_expect_eq(interface()->rx_limiter.ops.config.size, 10);
+	cr_expect_eq(interface()->tx_limiter.ops.config.size, 10);
 }
 
 /* Filter ---------------------------------------------------------------------------------------*/
