@@ -162,10 +162,7 @@ static void resume(struct rate_limiter *limiter)
 int virtio_pmem_set_rate(struct virtio_device *dev, const struct bucket_config *bytes,
 			 const struct bucket_config *ops, struct error *err)
 {
-	const int ret = rate_limiter_replace(&pmem_of(dev)->limiter, dev->loop, dev->name, bytes,
-					     ops, err);
-
-	return ret < 0 ? error_prefix(err, "pmem") : 0;
+	return rate_limiter_replace(&pmem_of(dev)->limiter, dev->loop, dev->name, bytes, ops, err);
 }
 
 /* State ------------------------------------------------------------------------------------------*/
