@@ -1,6 +1,7 @@
 #include "virtio/pmem_file.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -41,7 +42,7 @@ static int check_file(struct pmem_file *file, struct error *err)
 	file->length = (uint64_t)st.st_size;
 	file->file_end = align_up(file->length, PAGE_SIZE);
 	file->size = align_up(file->length, PMEM_ALIGN);
-	atomic_init(&file->lost_from, file->file_end);
+	file->lost_from = file->file_end;
 	return 0;
 }
 
@@ -113,6 +114,19 @@ void pmem_file_close(struct pmem_file *file)
 
 /* Losing pages: in signal handlers too, so system calls and atomics only --------------------------*/
 
+/* Whoever holds it does not touch the mapping: so a handler never waits for the thread that it interrupted. */
+static void lock(struct pmem_file *file)
+{
+	while (atomic_flag_test_and_set_explicit(&file->busy, memory_order_acquire))
+		sched_yield();
+}
+
+static void unlock(struct pmem_file *file)
+{
+	atomic_flag_clear_explicit(&file->busy, memory_order_release);
+}
+
+/* Something else is in the place of pages of the file now. */
 static void report(struct pmem_file *file)
 {
 	const uint64_t one = 1;
@@ -120,61 +134,133 @@ static void report(struct pmem_file *file)
 	ssize_t ret = 0;
 
 	atomic_store(&file->failed, true);
+	atomic_fetch_add(&file->repairs, 1);
 	if (fd >= 0)
 		ret = write(fd, &one, sizeof(one));
 	(void)ret;
 }
 
 /* Only what was the file's still: what came in its place the guest may have written to since. */
-static bool lose_from(struct pmem_file *file, uint64_t offset)
+static void lose_from(struct pmem_file *file, uint64_t offset)
 {
-	uint64_t before = atomic_load(&file->lost_from);
-
-	while (offset < before)
-		if (atomic_compare_exchange_weak(&file->lost_from, &before, offset))
-			break;
-	if (offset >= before)
-		return false;
-	if (!map_zeroes(file, offset, before)) {
-		atomic_store(&file->lost_from, before);
-		return false;
-	}
+	if (offset >= file->lost_from || !map_zeroes(file, offset, file->lost_from))
+		return;
+	file->lost_from = offset;
 	report(file);
-	return true;
 }
 
-bool pmem_file_check(struct pmem_file *file)
+static void check(struct pmem_file *file)
 {
 	struct stat st;
 
-	if (!file->host || fstat(file->fd, &st) < 0)
+	if (file->host && fstat(file->fd, &st) == 0)
+		lose_from(file, align_up((uint64_t)st.st_size, PAGE_SIZE));
+}
+
+void pmem_file_check(struct pmem_file *file)
+{
+	lock(file);
+	check(file);
+	unlock(file);
+}
+
+/* A page that was not lost is there and cannot be read, or written. */
+static bool replace(struct pmem_file *file, uint64_t offset)
+{
+	const uint64_t page = align_down(offset, PAGE_SIZE);
+
+	if (offset >= file->lost_from)
+		return true;
+	if (!map_zeroes(file, page, page + PAGE_SIZE))
 		return false;
-	return lose_from(file, align_up((uint64_t)st.st_size, PAGE_SIZE));
+	report(file);
+	return true;
 }
 
 bool pmem_file_repair(struct pmem_file *file, const void *addr)
 {
 	const uint64_t offset = (uint64_t)((const uint8_t *)addr - file->host);
+	bool repaired;
 
 	if (!file->host || (const uint8_t *)addr < file->host || offset >= file->size)
 		return false;
-	pmem_file_check(file);
-	/* Lost now, or by another thread that is about to have put zeroes there: the access is tried again. */
-	if (offset >= atomic_load(&file->lost_from))
-		return true;
-	/* It is there and cannot be read. */
-	if (!map_zeroes(file, align_down(offset, PAGE_SIZE),
-			align_down(offset, PAGE_SIZE) + PAGE_SIZE))
+	lock(file);
+	check(file);
+	repaired = replace(file, offset);
+	unlock(file);
+	return repaired;
+}
+
+/* A disk without room -----------------------------------------------------------------------------*/
+
+/* The first page from `from` on that the file has no place for on its disk; lost_from: none. */
+static uint64_t next_hole(const struct pmem_file *file, uint64_t from)
+{
+	const off_t hole = lseek(file->fd, (off_t)from, SEEK_HOLE);
+
+	return hole < 0 ? file->lost_from
+			: MIN(align_up((uint64_t)hole, PAGE_SIZE), file->lost_from);
+}
+
+static uint64_t end_of_hole(const struct pmem_file *file, uint64_t from)
+{
+	const off_t data = lseek(file->fd, (off_t)from, SEEK_DATA);
+
+	return data < 0 ? file->lost_from
+			: MIN(align_down((uint64_t)data, PAGE_SIZE), file->lost_from);
+}
+
+/* Asks for a page of the first hole, or, where a write wants a new place for any page, for the first one. It
+ * changes no byte. */
+static bool has_no_room(const struct pmem_file *file)
+{
+	const uint64_t hole = next_hole(file, 0);
+	uint8_t *page = file->host + (hole < file->lost_from ? hole : 0);
+
+	return madvise(page, PAGE_SIZE,
+		       file->read_only ? MADV_POPULATE_READ : MADV_POPULATE_WRITE) < 0 &&
+	       errno == EFAULT;
+}
+
+/* Holes are zeroes, in memory: some filesystems want room even to read them. */
+static bool map_privately(const struct pmem_file *file)
+{
+	if (mmap(file->host, file->lost_from, protection(file), MAP_PRIVATE | MAP_FIXED, file->fd,
+		 0) == MAP_FAILED)
 		return false;
-	report(file);
+	for (uint64_t at = next_hole(file, 0); at < file->lost_from; at = next_hole(file, at)) {
+		const uint64_t end = end_of_hole(file, at);
+
+		if (end > at && !map_zeroes(file, at, end))
+			return false;
+		at = end + PAGE_SIZE;
+	}
 	return true;
 }
+
+void pmem_file_detach_if_stuck(struct pmem_file *file)
+{
+	lock(file);
+	if (file->host && file->lost_from > 0 && !atomic_load(&file->detached) &&
+	    has_no_room(file) && map_privately(file)) {
+		atomic_store(&file->detached, true);
+		report(file);
+	}
+	unlock(file);
+}
+
+/* What the user is told ---------------------------------------------------------------------------*/
 
 void pmem_file_tell(struct pmem_file *file)
 {
 	if (!atomic_load(&file->failed) || atomic_exchange(&file->told, true))
 		return;
-	log_error("pmem %s: %s was cut short or cannot be read: the guest has zeroes in place of "
-		  "what is lost, and its flushes fail",
-		  file->name, file->label);
+	if (atomic_load(&file->detached))
+		log_error("pmem %s: there is no room for what the guest writes to %s: it goes on "
+			  "with a copy of its own, and its flushes fail",
+			  file->name, file->label);
+	else
+		log_error("pmem %s: %s was cut short or cannot be read: the guest has zeroes in "
+			  "place of what is lost, and its flushes fail",
+			  file->name, file->label);
 }

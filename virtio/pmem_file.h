@@ -8,6 +8,9 @@
  * A file that is cut short takes pages away from under the guest: a thread of ours that touches one gets SIGBUS,
  * KVM_RUN gets EFAULT. Then zeroes take the place of what was lost, for good, and `failed` is set; nobody's life
  * ends by it. A page that the disk cannot read is lost too.
+ *
+ * A disk that is full under a file with holes gives the same errors to a guest that writes. Then the mapping becomes a
+ * private copy: the guest has all that it wrote, and nothing of it lasts from then on; `failed` is set.
  */
 #pragma once
 
@@ -29,10 +32,13 @@ struct pmem_file {
 	uint64_t file_end; /* the same in whole pages */
 
 	/* Any thread, signal handlers too. */
-	atomic_uint_fast64_t lost_from; /* zeroes from here on; file_end while nothing is lost */
-	atomic_bool failed;		/* something was lost: no flush can succeed */
-	atomic_bool told;		/* in the log */
-	atomic_int wake_fd;		/* an eventfd that is written then, -1: none */
+	atomic_flag busy;     /* who has set it changes the mapping, and is to be waited for */
+	uint64_t lost_from;   /* under busy: zeroes from here on; file_end while nothing is lost */
+	atomic_uint repairs;  /* how often something was replaced */
+	atomic_bool failed;   /* something was: no flush can succeed */
+	atomic_bool detached; /* what the guest writes is not the file's any more */
+	atomic_bool told;     /* in the log */
+	atomic_int wake_fd;   /* an eventfd that is written then, -1: none */
 };
 
 struct pmem_file_params {
@@ -49,11 +55,14 @@ must_check int pmem_file_open(struct pmem_file *file, const struct pmem_file_par
 /* Unmaps. Nobody may use the memory any more. Harmless after a failure to open. */
 void pmem_file_close(struct pmem_file *file);
 
+/* Has the file become shorter than what is mapped of it? Then replaces what was lost. Any thread; async-signal-safe. */
+void pmem_file_check(struct pmem_file *file);
+
 /*
- * Has the file become shorter than what is mapped of it? Then replaces what was lost. True when something was
- * replaced by this call. Any thread; async-signal-safe.
+ * The guest's access to somewhere in its memory failed (EFAULT of KVM_RUN, which does not say where), and no file was
+ * cut short. Is it this one, because the disk has no room? Then makes the mapping private. Any thread.
  */
-bool pmem_file_check(struct pmem_file *file);
+void pmem_file_detach_if_stuck(struct pmem_file *file);
 
 /*
  * An access to `addr` failed (SIGBUS). False: the address is not the file's; else the page can be touched now. Any

@@ -70,7 +70,7 @@ static void vcpu_ended(void *opaque, enum machine_end end, const char *text)
 /* A pmem device's file can be done without. */
 static bool vcpu_repair(void *opaque, unsigned int *seen)
 {
-	return machine_check_pmems(opaque, seen);
+	return machine_repair_pmems(opaque, seen);
 }
 
 int machine_watch_files(const struct machine *machine)
@@ -92,9 +92,8 @@ int machine_watch_files(const struct machine *machine)
 void machine_check_files(struct machine *machine)
 {
 	const char *path = file_backings_lost(&machine->backings);
-	unsigned int seen = 0;
 
-	machine_check_pmems(machine, &seen);
+	machine_check_pmems(machine);
 	if (path)
 		set_file_lost(machine, path);
 }

@@ -92,23 +92,37 @@ bool machine_repair_at(struct machine *machine, const void *addr)
 	return false;
 }
 
-/* Another vCPU, or the file watch, may have been here since this one's KVM_RUN failed: then it tries again, once. */
-bool machine_check_pmems(struct machine *machine, unsigned int *seen)
+void machine_check_pmems(struct machine *machine)
 {
-	unsigned int repairs;
-
 	for (unsigned int i = 0; i < machine->pmem_count; i++) {
-		struct pmem_file *file = &machine->pmems[i].file;
-
-		if (pmem_file_check(file))
-			atomic_fetch_add(&machine->pmem_repairs, 1);
-		pmem_file_tell(file);
+		pmem_file_check(&machine->pmems[i].file);
+		pmem_file_tell(&machine->pmems[i].file);
 	}
-	repairs = atomic_load(&machine->pmem_repairs);
+}
+
+static bool are_repaired(const struct machine *machine, unsigned int *seen)
+{
+	unsigned int repairs = 0;
+
+	for (unsigned int i = 0; i < machine->pmem_count; i++)
+		repairs += atomic_load(&machine->pmems[i].file.repairs);
 	if (repairs == *seen)
 		return false;
 	*seen = repairs;
 	return true;
+}
+
+/* Another vCPU, or the file watch, may have been here since this one's KVM_RUN failed: then it tries again, once. */
+bool machine_repair_pmems(struct machine *machine, unsigned int *seen)
+{
+	machine_check_pmems(machine);
+	if (are_repaired(machine, seen))
+		return true;
+	for (unsigned int i = 0; i < machine->pmem_count; i++) {
+		pmem_file_detach_if_stuck(&machine->pmems[i].file);
+		pmem_file_tell(&machine->pmems[i].file);
+	}
+	return are_repaired(machine, seen);
 }
 
 int machine_watch_pmems(const struct machine *machine, int inotify)

@@ -35,8 +35,7 @@ struct machine {
 	struct guest_memory memory;
 	struct file_backings backings; /* which files' pages are in it */
 	struct machine_pmem pmems[VM_PMEMS_MAX];
-	unsigned int pmem_count;  /* mapped so far */
-	atomic_uint pmem_repairs; /* how often pages of theirs were found lost */
+	unsigned int pmem_count; /* mapped so far */
 	struct kvm kvm;
 	struct irq_routes routes;
 	struct bus pio, mmio;
@@ -117,11 +116,14 @@ must_check int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu
 must_check int machine_map_pmems(struct machine *machine, struct error *err);
 void machine_unmap_pmems(struct machine *machine);
 
+/* Looks for files that got too short and replaces what was lost. Any thread. */
+void machine_check_pmems(struct machine *machine);
+
 /*
- * Looks for files that got too short and replaces what was lost. True when anything has been replaced since *seen,
- * which is the caller's own (0 at first), so also by another thread. Any thread.
+ * The same after KVM_RUN could not go on; also for files whose disk has no room. True when anything has been replaced
+ * since *seen, which is the caller's own (0 at first), so also by another thread. vCPU threads.
  */
-bool machine_check_pmems(struct machine *machine, unsigned int *seen);
+bool machine_repair_pmems(struct machine *machine, unsigned int *seen);
 
 /* Has the inotify descriptor tell of changes to the files. -errno. */
 must_check int machine_watch_pmems(const struct machine *machine, int inotify);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "virtio/pmem_file.h"
@@ -66,8 +67,19 @@ static volatile uint8_t *at(uint64_t offset)
 	return file.host + offset;
 }
 
+/* How much was replaced. */
+static unsigned int repairs_by(void (*call)(struct pmem_file *file))
+{
+	const unsigned int before = file.repairs;
+
+	call(&file);
+	return file.repairs - before;
+}
+
 Test(pmem_file, is_a_multiple_of_2_mib_with_zeroes_at_its_end)
 {
+	char byte = 0;
+
 	cr_expect_eq(file.size, MIB(4));
 	cr_expect(is_aligned((uintptr_t)file.host, MIB(2)));
 	cr_expect_eq(*at(PAGE_SIZE), 'p');
@@ -76,7 +88,11 @@ Test(pmem_file, is_a_multiple_of_2_mib_with_zeroes_at_its_end)
 	*at(MIB(4) - 1) = 1; /* behind the end: goes nowhere */
 	*at(0) = 'P';
 	cr_expect_eq(lseek(fd, 0, SEEK_END), (off_t)(MIB(2) + 5000));
-	cr_expect_not(pmem_file_check(&file));
+	cr_expect_eq(repairs_by(pmem_file_check), 0);
+	cr_expect_eq(repairs_by(pmem_file_detach_if_stuck), 0, "there is room");
+	*at(PAGE_SIZE) = 'Q';
+	cr_assert_eq(pread(fd, &byte, 1, PAGE_SIZE), 1);
+	cr_expect_eq(byte, 'Q', "the mapping is shared still");
 }
 
 Test(pmem_file, writes_are_the_files)
@@ -102,10 +118,10 @@ Test(pmem_file, lost_pages_are_zeroes_for_the_thread_that_touches_them)
 	*at(MIB(1)) = 7;
 	*at(MIB(2)) = 8;
 	cr_expect_eq(*at(MIB(1)), 7);
-	cr_expect_not(pmem_file_check(&file), "nothing new is lost");
+	cr_expect_eq(repairs_by(pmem_file_check), 0, "nothing new is lost");
 	cr_expect_eq(*at(MIB(1)), 7, "and what was written since stays");
 	cr_assert_eq(ftruncate(fd, PAGE_SIZE), 0);
-	cr_expect(pmem_file_check(&file), "cut again");
+	cr_expect_eq(repairs_by(pmem_file_check), 1, "cut again");
 	cr_expect_eq(*at(PAGE_SIZE), 0);
 	cr_expect_eq(*at(MIB(1)), 7);
 	close(wake);
@@ -114,9 +130,9 @@ Test(pmem_file, lost_pages_are_zeroes_for_the_thread_that_touches_them)
 Test(pmem_file, file_that_grows_again_is_lost_still)
 {
 	cr_assert_eq(ftruncate(fd, 0), 0);
-	cr_expect(pmem_file_check(&file));
+	cr_expect_eq(repairs_by(pmem_file_check), 1);
 	cr_assert_eq(ftruncate(fd, (off_t)MIB(3)), 0);
-	cr_expect_not(pmem_file_check(&file));
+	cr_expect_eq(repairs_by(pmem_file_check), 0);
 	cr_expect_eq(*at(0), 0);
 	*at(0) = 1;
 	cr_expect(file.failed);
@@ -155,6 +171,76 @@ Test(pmem_file, several_threads_lose_pages_at_once)
 		pthread_join(threads[i], NULL);
 	touch_all(NULL);
 	cr_expect(file.failed);
+}
+
+/* Disks without room ---------------------------------------------------------------------------*/
+
+/* A tmpfs of 128 KiB that is mounted nowhere. */
+static int small_disk(void)
+{
+	const int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	int disk = -1;
+
+	if (fs >= 0 && fsconfig(fs, FSCONFIG_SET_STRING, "size", "128k", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		disk = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	close(fs);
+	return disk;
+}
+
+/* 1 MiB: a page, a hole, pages until the disk is full, a hole. */
+static void fill(int disk)
+{
+	fd = openat(disk, "image", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(ftruncate(fd, (off_t)MIB(1)), 0);
+	cr_assert_eq(pwrite(fd, "page", 4, 0), 4);
+	for (off_t offset = (off_t)KIB(512); pwrite(fd, "page", 4, offset) == 4;
+	     offset += PAGE_SIZE)
+		;
+	cr_assert_eq(errno, ENOSPC);
+}
+
+/* KVM_RUN says no more than that it failed. */
+Test(pmem_file_room, a_guest_goes_on_with_a_copy_of_its_own, .fini = fini)
+{
+	const int disk = small_disk();
+	char byte = 0;
+
+	if (disk < 0)
+		cr_skip("no right to mount a tmpfs");
+	fill(disk);
+	open_it(false);
+	cr_expect_eq(repairs_by(pmem_file_check), 0);
+	cr_expect_eq(repairs_by(pmem_file_detach_if_stuck), 1);
+	cr_expect(file.failed && file.detached);
+	cr_expect_eq(*at(0), 'p');
+	cr_expect_eq(*at(KIB(512)), 'p');
+	for (uint64_t offset = 0; offset < MIB(2); offset += PAGE_SIZE)
+		*at(offset + 1) = 1;
+	cr_assert_eq(pread(fd, &byte, 1, 1), 1);
+	cr_expect_eq(byte, 'a', "the file stays as it was");
+	cr_expect_eq(repairs_by(pmem_file_detach_if_stuck), 0, "once");
+	cr_expect_eq(*at(KIB(64) + 1), 1, "what was written since stays");
+	close(disk);
+}
+
+/* Even reading a hole wants room there. */
+Test(pmem_file_room, a_reader_has_zeroes, .fini = fini)
+{
+	const int disk = small_disk();
+	unsigned int sum = 0;
+
+	if (disk < 0)
+		cr_skip("no right to mount a tmpfs");
+	fill(disk);
+	open_it(true);
+	cr_expect_eq(repairs_by(pmem_file_detach_if_stuck), 1);
+	for (uint64_t offset = PAGE_SIZE; offset < KIB(512); offset += PAGE_SIZE)
+		sum += *at(offset);
+	cr_expect_eq(sum, 0);
+	cr_expect_eq(*at(KIB(512)), 'p');
+	close(disk);
 }
 
 /* Refusals -------------------------------------------------------------------------------------*/
