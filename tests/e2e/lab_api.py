@@ -36,13 +36,13 @@ def numbers(size):
 
 
 class Guest(Served):
-    """A small kernel whose console takes commands, configured by the API alone."""
+    """A kernel, the small one as a rule, whose console takes commands, configured by the API alone."""
 
-    def __init__(self, t, *options, boot_args="", mem=256):
+    def __init__(self, t, *options, boot_args="", mem=256, kernel="small/vmlinux", initrd="init.cpio"):
         super().__init__(t, *options, stdin=subprocess.PIPE)
-        initrd = t.file("shell.cpio", files.initrd_with(artefact("init.cpio"), {"shell": SHELL}))
+        initrd = t.file("shell.cpio", files.initrd_with(artefact(initrd), {"shell": SHELL}))
         self.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": mem})
-        self.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": initrd,
+        self.put("/boot-source", {"kernel_image_path": artefact(kernel), "initrd_path": initrd,
                                   "boot_args": f"console=ttyS0 quiet reboot=k panic=-1 {boot_args} -- /shell"})
 
     def boot(self):
@@ -340,6 +340,30 @@ def api_interfaces_and_balloon_change(t):
     balloon_moves(vm)
     statistics_come(vm)
     pages_are_hinted(vm)
+    vm.put("/actions", {"action_type": "SendCtrlAltDel"})
+    vm.ends(0)
+
+
+# Persistent memory ------------------------------------------------------------------------------------
+
+
+@test("lab")
+def api_pmem_changes(t):
+    """Two flushes a second, then, while one waits, no limit: with Debian's kernel, which has the driver."""
+    image, limit = t.file("image", size=4 * MIB), {"ops": {"size": 2, "refill_time": 1000}}
+    vm = Guest(t, mem=512, kernel="cloud/vmlinuz", initrd="cloud.cpio")
+    vm.put("/pmem/p", {"id": "p", "path_on_host": image, "rate_limiter": limit})
+    vm.boot()
+    flushes = "for i in $(seq {}); do dd if=/dev/zero of=/dev/pmem0 bs=4k count=1 conv=fsync 2>/dev/null; done"
+    took = vm.seconds(flushes.format(6))
+    holds("1.9 s or more for six, of which two at once", took >= 1.9, took)
+    vm.patch("/pmem/p", {"id": "p", "rate_limiter": {"ops": {"size": 1, "refill_time": 3600000}}})
+    vm.ask(f"({flushes.format(3)}; touch /tmp/flushed) & :")
+    time.sleep(1)
+    equal("flushes that are done", vm.ask("ls /tmp"), "")
+    vm.patch("/pmem/p", {"id": "p", "rate_limiter": {"ops": {"size": 0, "refill_time": 0}}})
+    vm.ask("while [ ! -e /tmp/flushed ]; do sleep 0.1; done")
+    vm.refused("PATCH", "/pmem/q", {"id": "q", "rate_limiter": limit}, "Device not found")
     vm.put("/actions", {"action_type": "SendCtrlAltDel"})
     vm.ends(0)
 

@@ -148,6 +148,44 @@ def net_flood_and_link(t):
     vm.ends(0)
 
 
+RATE = 1 << 20  # bytes a second
+
+
+def moved(name, direction):
+    """Bytes of frames; the host's words are from its side of the tap."""
+    with open(f"/sys/class/net/{name}/statistics/{'rx' if direction == 'tx' else 'tx'}_bytes", encoding="utf-8") as file:
+        return time.monotonic(), int(file.read())
+
+
+def rate_over_five_seconds(name, direction):
+    (begun, before), _, (ended, after) = moved(name, direction), time.sleep(5), moved(name, direction)
+    return (after - before) / (ended - begun)
+
+
+@test("lab")
+def net_rates(t):
+    """Each direction moves what it may, 3 % more or less over 5 s, once what was saved up is spent."""
+    net, address = 5, GUEST.format(5)
+    make_tap(t, "rates", net)
+    vm = Vm(t, "run", "--kernel", artefact("small/vmlinux"), "--initrd", artefact("net.cpio"), "--net", "tap=rates",
+            "--rate", "net0.rx,bytes=64K/62", "--rate", "net0.tx,bytes=128K/125+256K", *cmdline(net), "--", "sh", "-c",
+            "iperf3 -s -D; echo ready; read x", stdin=subprocess.PIPE)
+    vm.wait_for("ready")
+    for direction, rate, words in ("tx", RATE, ["-R"]), ("rx", 65536 / 0.062, []):
+        load = subprocess.Popen(["iperf3", "-c", address, "-t", "20", *words], stdout=subprocess.DEVNULL)
+        t.cleanups.append(load.kill)
+        time.sleep(3)
+        rates = []  # a busy machine may not keep up for a while
+        while len(rates) < 3 and (not rates or abs(rates[-1] / rate - 1) > 0.03):
+            rates.append(rate_over_five_seconds("rates", direction))
+        t.log(f"net0.{direction}: {rates} of {rate}")
+        holds(f"3 % more or less of what net0.{direction} may move", abs(rates[-1] / rate - 1) <= 0.03, (rates, rate))
+        load.kill()
+        load.wait()
+    vm.send(b"\n")
+    vm.ends(0)
+
+
 def cpu(vm):
     fields = vm.proc("stat").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "virtio/virtio_balloon.h"
-#include "virtio/virtio_pmem.h"
 
 struct command {
 	const char *name;
@@ -88,24 +87,10 @@ static int hinting_status(struct machine *machine, char *const *words, char *tex
 	return ret;
 }
 
-/* pmem-rate INDEX OPS MILLISECONDS: so many flushes in so long; 0 0: any */
-static int pmem_rate(struct machine *machine, char *const *words, char *text, size_t size,
-		     struct error *err)
-{
-	const struct bucket_config ops = { .size = number(words[2]),
-					   .refill_ms = number(words[3]) };
-	struct virtio_device *dev = machine_pmem(machine, number(words[1]));
-
-	(void)text, (void)size;
-	return dev ? virtio_pmem_set_rate(dev, NULL, &ops, err)
-		   : error_set(err, EINVAL, "no such pmem device");
-}
-
 static const struct command commands[] = {
 	{ "balloon-target", balloon_target }, { "balloon-interval", balloon_interval },
 	{ "balloon-stats", balloon_stats },   { "hinting-start", hinting_start },
 	{ "hinting-stop", hinting_stop },     { "hinting-status", hinting_status },
-	{ "pmem-rate", pmem_rate },
 };
 
 int live_command(struct machine *machine, char *line, char *text, size_t size, struct error *err)
