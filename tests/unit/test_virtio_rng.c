@@ -95,6 +95,36 @@ Test(virtio_rng, a_new_limit_frees_what_waits, .fini = fini)
 	cr_expect_eq(got(), 20);
 }
 
+/* The level of the bucket is the device's and stays; whoever waited is the old driver's. */
+Test(virtio_rng, a_reset_forgets_what_waits, .fini = fini)
+{
+	struct vring_used_elem elem;
+
+	begin((struct rate_config){ .ops = { 1, 0, 100 } });
+	ask(10);
+	ask(20);
+	cr_expect_eq(got(), 10);
+	memset(fake_ptr(&fake, FAKE_DATA, 20), 0x55, 20);
+	fake_drive(&fake, 0, 16);
+	ask(5);
+	cr_assert(fake_wait_used(&fake, &elem));
+	cr_expect_eq(elem.len, 5);
+	cr_expect_eq(*(uint8_t *)fake_ptr(&fake, FAKE_DATA + 19, 1), 0x55);
+	cr_expect_eq(got(), 0);
+}
+
+Test(virtio_rng, a_buffer_that_it_cannot_write_breaks_it, .fini = fini)
+{
+	begin((struct rate_config){ 0 });
+	fake_chain(&fake, &(struct fake_buffer){ FAKE_DATA, 10, false }, 1);
+	fake_kick(&fake);
+	cr_expect_eq(got(), 0);
+	cr_expect(fake_read(&fake, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	fake_drive(&fake, 0, 16);
+	ask(10);
+	cr_expect_eq(got(), 10);
+}
+
 Test(virtio_rng, its_limit_is_saved, .fini = fini)
 {
 	struct error err = { 0 };
