@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/log.h"
 
@@ -247,6 +248,21 @@ void pmem_file_detach_if_stuck(struct pmem_file *file)
 		report(file);
 	}
 	unlock(file);
+}
+
+void pmem_file_check_room(struct pmem_file *file)
+{
+	struct statfs fs;
+
+	/* No blocks at all: a filesystem in memory that may grow. */
+	if (fstatfs(file->fd, &fs) == 0 && fs.f_blocks > 0 && fs.f_bavail == 0)
+		pmem_file_detach_if_stuck(file);
+}
+
+bool pmem_file_wants_room(const struct pmem_file *file)
+{
+	return !file->read_only && !atomic_load(&file->failed) &&
+	       next_hole(file, 0) < file->file_end;
 }
 
 /* What the user is told ---------------------------------------------------------------------------*/

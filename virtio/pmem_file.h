@@ -65,6 +65,13 @@ void pmem_file_check(struct pmem_file *file);
 void pmem_file_detach_if_stuck(struct pmem_file *file);
 
 /*
+ * A guest that takes interrupts never makes KVM_RUN fail, as KVM tries again for ever. So whoever wants room, for holes that
+ * the guest may write to, is to be looked at now and then: the mapping becomes private when the disk is full. Loop thread.
+ */
+bool pmem_file_wants_room(const struct pmem_file *file);
+void pmem_file_check_room(struct pmem_file *file);
+
+/*
  * An access to `addr` failed (SIGBUS). False: the address is not the file's; else the page can be touched now. Any
  * thread; async-signal-safe.
  */

@@ -12,6 +12,9 @@
 /* Request and answer are four bytes each, which a driver may cut into single ones. */
 #define REQUEST_IOVS 8
 
+/* How long a guest stands still at most when its file has holes and the disk is full. */
+#define ROOM_NS 1000000000ull
+
 #define FLUSH_OK 0u
 #define FLUSH_FAILED 1u
 
@@ -48,6 +51,7 @@ struct virtio_pmem {
 	struct blk_file flushed;     /* the same file, as the engine wants it */
 	struct blk_backend *backend; /* flushes, and nothing else: an engine of drives */
 	struct rate_limiter limiter;
+	struct loop_timer room; /* only for a file that wants some */
 	struct pmem_request *free;
 	unsigned int in_flight;
 	struct pmem_request
@@ -209,11 +213,35 @@ static int pmem_load(struct virtio_device *dev, const void *state, struct error 
 
 /* Life -------------------------------------------------------------------------------------------*/
 
+static void look_for_room(struct loop_timer *timer)
+{
+	struct virtio_pmem *pmem = container_of(timer, struct virtio_pmem, room);
+
+	pmem_file_check_room(pmem->file);
+	pmem_file_tell(pmem->file);
+	if (pmem_file_wants_room(pmem->file))
+		loop_timer_arm(timer, ROOM_NS);
+}
+
+static int start_looking_for_room(struct virtio_pmem *pmem)
+{
+	int ret = 0;
+
+	if (!pmem_file_wants_room(pmem->file))
+		return 0;
+	ret = loop_timer_init(&pmem->room, pmem->dev.loop, look_for_room);
+	if (ret == 0)
+		loop_timer_arm(&pmem->room, ROOM_NS);
+	return ret;
+}
+
 static int pmem_start(struct virtio_device *dev)
 {
 	struct virtio_pmem *pmem = pmem_of(dev);
 	int ret = rate_limiter_start(&pmem->limiter, dev->loop);
 
+	if (ret == 0)
+		ret = start_looking_for_room(pmem);
 	if (ret == 0 && pmem->backend)
 		ret = blk_backend_start(pmem->backend);
 	return ret;
@@ -224,6 +252,7 @@ static void pmem_stop(struct virtio_device *dev)
 	struct virtio_pmem *pmem = pmem_of(dev);
 
 	rate_limiter_stop(&pmem->limiter);
+	loop_timer_fini(&pmem->room);
 	while (pmem->in_flight > 0)
 		event_loop_run_once(dev->loop, true);
 	if (pmem->backend)

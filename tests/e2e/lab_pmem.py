@@ -102,24 +102,28 @@ def pmem_cut_short_while_the_guest_runs(t):
 
 
 @test("lab")
-def pmem_on_a_full_disk(t):
-    """The file has holes and the disk no room for them: the guest keeps what it wrote, and is told that none of it lasts."""
+def devices_on_a_full_disk(t):
+    """Files with holes and no room for them. Pmem: the guest keeps what it wrote, and is told that none of it lasts. A
+    drive: an error of the write, and it goes on."""
     folder = t.path("disk")
     os.mkdir(folder)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], check=True)
     t.cleanups.append(lambda: os.system(f"umount -l {folder}"))
-    image, other = os.path.join(folder, "image"), t.file("other", files.pattern(4096, 69), size=1 << 20)
-    with open(image, "wb") as file:
-        file.write(files.pattern(65536, 70))
-        file.truncate(16 << 20)
+    image, drive = os.path.join(folder, "image"), os.path.join(folder, "drive")
+    for number, path in enumerate((image, drive)):
+        with open(path, "wb") as file:
+            file.write(files.pattern(65536, 70 + number))
+            file.truncate(16 << 20)
     script = "head -c 8388608 /dev/urandom >/tmp/wanted; " \
         "dd if=/tmp/wanted of=/dev/pmem0 bs=64k seek=16 conv=fsync 2>/dev/null || echo flush failed; " \
-        "dd if=/dev/pmem0 bs=64k skip=16 count=128 iflag=direct 2>/dev/null | cmp - /tmp/wanted && echo the same"
-    vm = cloud(t, "sh", "-c", script, "@@", "@pattern-check", "/dev/pmem0", 65536, 70, "@@", "@pattern-check", "/dev/vda", 4096, 69,
-               options=["--pmem", image, "--drive", other])
+        "dd if=/dev/pmem0 bs=64k skip=16 count=128 iflag=direct 2>/dev/null | cmp - /tmp/wanted && echo the same; " \
+        "dd if=/tmp/wanted of=/dev/vda bs=64k seek=16 oflag=direct 2>/dev/null || echo write failed"
+    vm = cloud(t, "sh", "-c", script, "@@", "@pattern-check", "/dev/pmem0", 65536, 70, "@@", "@pattern-check", "/dev/vda", 65536,
+               71, "@@", "@pattern-write", "/dev/vda", 4096, 72, 8192, options=["--pmem", image, "--drive", drive])
     vm.ends(0)
-    contains("output", vm.text(), "flush failed\n", "the same\n", "checked 65536", "checked 4096")
-    equal("lines that name the file:", vm.errors().count(image), 1)
+    contains("output", vm.text(), "flush failed\n", "the same\n", "write failed\n", "wrote 4096")
+    equal("checks that hold", vm.text().count("checked 65536"), 2)
+    equal("lines that name pmem's file:", vm.errors().count(image), 1)
     contains("messages", vm.errors(), "no room")
 
 

@@ -89,6 +89,7 @@ Test(pmem_file, is_a_multiple_of_2_mib_with_zeroes_at_its_end)
 	*at(0) = 'P';
 	cr_expect_eq(lseek(fd, 0, SEEK_END), (off_t)(MIB(2) + 5000));
 	cr_expect_eq(repairs_by(pmem_file_check), 0);
+	cr_expect_not(pmem_file_wants_room(&file), "it has all its pages");
 	cr_expect_eq(repairs_by(pmem_file_detach_if_stuck), 0, "there is room");
 	*at(PAGE_SIZE) = 'Q';
 	cr_assert_eq(pread(fd, &byte, 1, PAGE_SIZE), 1);
@@ -212,8 +213,10 @@ Test(pmem_file_room, a_guest_goes_on_with_a_copy_of_its_own, .fini = fini)
 	fill(disk);
 	open_it(false);
 	cr_expect_eq(repairs_by(pmem_file_check), 0);
-	cr_expect_eq(repairs_by(pmem_file_detach_if_stuck), 1);
+	cr_expect(pmem_file_wants_room(&file));
+	cr_expect_eq(repairs_by(pmem_file_check_room), 1);
 	cr_expect(file.failed && file.detached);
+	cr_expect_not(pmem_file_wants_room(&file));
 	cr_expect_eq(*at(0), 'p');
 	cr_expect_eq(*at(KIB(512)), 'p');
 	for (uint64_t offset = 0; offset < MIB(2); offset += PAGE_SIZE)
