@@ -224,7 +224,7 @@ int virtio_vsock_create(struct virtio_device **out, const struct virtio_vsock_pa
 	if (!vsock)
 		return error_set(err, ENOMEM, "vsock: out of memory");
 	vsock->host.listener = vsock->host.spare = -1;
-	vsock->timer.watch.fd = -1;
+	vsock->timer.watch.fd = vsock->redial.watch.fd = -1;
 	ret = init_vsock(vsock, params,
 			 (struct virtio_device_params){ .mem = mem, .loop = loop, .irq = irq },
 			 err);

@@ -7,9 +7,13 @@
 
 #define ACCEPTS_PER_TURN 64
 
+/* Between two tries to connect to a program that cannot take one more: at first, and at most. */
+#define REDIAL_NS 1000000ull
+#define REDIAL_MAX_NS 32000000ull
+
 static void on_socket(struct loop_watch *watch);
 
-/* The patience for the guest's answers -----------------------------------------------------------*/
+/* The patience for answers -----------------------------------------------------------------------*/
 
 static void wait_no_more(struct virtio_vsock *vsock, struct vsock_conn *conn)
 {
@@ -20,7 +24,7 @@ static void wait_no_more(struct virtio_vsock *vsock, struct vsock_conn *conn)
 }
 
 /* Everyone has the same patience, so the list is in the order of deadlines. */
-static void wait_for_guest(struct virtio_vsock *vsock, struct vsock_conn *conn)
+static void wait_for_answer(struct virtio_vsock *vsock, struct vsock_conn *conn)
 {
 	wait_no_more(vsock, conn);
 	conn->is_waiting = true;
@@ -84,7 +88,7 @@ void vsock_end(struct virtio_vsock *vsock, struct vsock_conn *conn, uint8_t pend
 	if (pending & VSOCK_SEND_RST)
 		wait_no_more(vsock, conn);
 	else
-		wait_for_guest(vsock, conn);
+		wait_for_answer(vsock, conn);
 	vsock_ready(vsock, conn);
 }
 
@@ -184,43 +188,100 @@ static struct vsock_conn *take_place(struct virtio_vsock *vsock, int fd)
 	return conn;
 }
 
-static int connect_to_host(struct virtio_vsock *vsock, uint32_t host_port, struct vsock_conn **conn)
+/* The host's program will have it: the guest may know. */
+static int answer_guest(struct virtio_vsock *vsock, struct vsock_conn *conn)
 {
-	int fd = vsock_unix_connect(&vsock->host, host_port);
+	const int ret = event_loop_watch(vsock->dev.loop, &conn->watch);
+
+	if (ret < 0)
+		return ret;
+	wait_no_more(vsock, conn);
+	conn->state = VSOCK_CONNECTED;
+	conn->pending = VSOCK_SEND_RESPONSE;
+	vsock_ready(vsock, conn);
+	return 0;
+}
+
+static void redial(struct loop_timer *timer)
+{
+	struct virtio_vsock *vsock = container_of(timer, struct virtio_vsock, redial);
+	bool again = false;
+
+	for (unsigned int i = 0; i < vsock->table.fresh; i++) {
+		struct vsock_conn *conn = &vsock->table.conns[i];
+		int ret;
+
+		if (conn->state != VSOCK_DIALING)
+			continue;
+		ret = vsock_unix_connect(&vsock->host, conn->watch.fd, conn->host_port);
+		if (ret == -EAGAIN)
+			again = true;
+		else if (ret < 0 || answer_guest(vsock, conn) < 0)
+			vsock_end(vsock, conn, VSOCK_SEND_RST);
+	}
+	vsock->redial_ns = MIN(2 * vsock->redial_ns, REDIAL_MAX_NS);
+	if (again)
+		loop_timer_arm(timer, vsock->redial_ns);
+}
+
+static int redial_later(struct virtio_vsock *vsock)
+{
+	int ret = 0;
+
+	if (vsock->redial.watch.fd < 0)
+		ret = loop_timer_init(&vsock->redial, vsock->dev.loop, redial);
+	if (ret == 0 && !vsock->redial.armed) {
+		vsock->redial_ns = REDIAL_NS;
+		loop_timer_arm(&vsock->redial, vsock->redial_ns);
+	}
+	return ret;
+}
+
+/* One that waits for its turn holds up nobody else. */
+static int dial(struct virtio_vsock *vsock, struct vsock_conn *conn, int connected)
+{
+	if (connected == 0)
+		return answer_guest(vsock, conn);
+	conn->state = VSOCK_DIALING;
+	wait_for_answer(vsock, conn);
+	return redial_later(vsock);
+}
+
+static int connect_to_host(struct virtio_vsock *vsock, uint32_t host_port, uint32_t guest_port)
+{
+	cleanup_fd int fd = vsock_unix_socket();
+	struct vsock_conn *conn;
 	int ret;
 
 	if (fd < 0)
 		return fd;
-	*conn = take_place(vsock, fd);
-	if (!*conn) {
-		close(fd);
+	ret = vsock_unix_connect(&vsock->host, fd, host_port);
+	if (ret < 0 && ret != -EAGAIN)
+		return ret;
+	conn = take_place(vsock, fd);
+	if (!conn)
 		return -EUSERS;
-	}
-	ret = event_loop_watch(vsock->dev.loop, &(*conn)->watch);
+	steal_fd(&fd);
+	vsock_conn_name(&vsock->table, conn, host_port, guest_port);
+	ret = dial(vsock, conn, ret);
 	if (ret < 0)
-		vsock_remove(vsock, *conn);
+		vsock_remove(vsock, conn);
 	return ret;
 }
 
 void vsock_open(struct virtio_vsock *vsock, uint32_t host_port, uint32_t guest_port)
 {
-	struct vsock_conn *conn = NULL;
-	int ret = connect_to_host(vsock, host_port, &conn);
+	const int ret = connect_to_host(vsock, host_port, guest_port);
 
-	if (ret < 0) {
-		if (ret != -ENOENT && ret != -ECONNREFUSED)
-			log_limited(&vsock->warnings, LOG_WARN,
-				    "%s: the guest's connection to port %u is refused: %s",
-				    vsock->dev.name, host_port, strerrordesc_np(-ret));
-		vsock_refuse(vsock, &(struct vsock_refusal){ .cid = VSOCK_HOST_CID,
-							     .host_port = host_port,
-							     .guest_port = guest_port });
+	if (ret == 0)
 		return;
-	}
-	vsock_conn_name(&vsock->table, conn, host_port, guest_port);
-	conn->state = VSOCK_CONNECTED;
-	conn->pending = VSOCK_SEND_RESPONSE;
-	vsock_ready(vsock, conn);
+	if (ret != -ENOENT && ret != -ECONNREFUSED)
+		log_limited(&vsock->warnings, LOG_WARN,
+			    "%s: the guest's connection to port %u is refused: %s", vsock->dev.name,
+			    host_port, strerrordesc_np(-ret));
+	vsock_refuse(vsock, &(struct vsock_refusal){ .cid = VSOCK_HOST_CID,
+						     .host_port = host_port,
+						     .guest_port = guest_port });
 }
 
 void vsock_opened(struct virtio_vsock *vsock, struct vsock_conn *conn)
@@ -247,7 +308,7 @@ static void shake_hands(struct virtio_vsock *vsock, struct vsock_conn *conn)
 	vsock_conn_name(&vsock->table, conn, vsock_host_port(&vsock->table, port), port);
 	conn->state = VSOCK_REQUESTED;
 	conn->pending = VSOCK_SEND_REQUEST;
-	wait_for_guest(vsock, conn);
+	wait_for_answer(vsock, conn);
 	vsock_ready(vsock, conn);
 }
 
@@ -339,7 +400,9 @@ int vsock_watch_all(struct virtio_vsock *vsock)
 	for (unsigned int i = 0; i < vsock->table.fresh && ret == 0; i++) {
 		struct vsock_conn *conn = &vsock->table.conns[i];
 
-		if (conn->state != VSOCK_FREE && conn->watch.fd >= 0)
+		if (conn->state == VSOCK_DIALING)
+			ret = redial_later(vsock);
+		else if (conn->state != VSOCK_FREE && conn->watch.fd >= 0)
 			ret = event_loop_watch(loop, &conn->watch);
 	}
 	if (ret < 0)
@@ -354,6 +417,7 @@ void vsock_unwatch_all(struct virtio_vsock *vsock)
 	struct event_loop *loop = vsock->dev.loop;
 
 	loop_timer_fini(&vsock->timer);
+	loop_timer_fini(&vsock->redial);
 	event_loop_unwatch(loop, &vsock->listening);
 	for (unsigned int i = 0; i < vsock->table.fresh; i++)
 		event_loop_unwatch(loop, &vsock->table.conns[i].watch);

@@ -9,7 +9,7 @@
 #define VSOCK_QUEUE_SIZE 256u
 #define VSOCK_HOST_CID 2u
 
-/* How long the guest has to answer a request, and to confirm an end. */
+/* How long the guest has to answer a request, and to confirm an end; and the host's program to take a connection. */
 #define VSOCK_PATIENCE_NS 5000000000ull
 
 /* Refusals that wait for a buffer of the guest's; while it is full no packet is taken. */
@@ -55,8 +55,11 @@ struct virtio_vsock {
 	struct vsock_table table;
 	struct loop_timer timer; /* the first deadline of table.waiting */
 	uint64_t patience_ns;	 /* VSOCK_PATIENCE_NS; tests have less */
-	struct loop_defer pump;	 /* something may be there for the guest */
-	bool event_pending;	 /* TRANSPORT_RESET */
+	struct loop_timer
+		redial;		/* made when it is wanted: connections in VSOCK_DIALING try again */
+	uint64_t redial_ns;	/* after so long */
+	struct loop_defer pump; /* something may be there for the guest */
+	bool event_pending;	/* TRANSPORT_RESET */
 
 	struct vsock_refusal refusals[VSOCK_REFUSALS]; /* a ring; both indices run freely */
 	unsigned int first_refusal, next_refusal;

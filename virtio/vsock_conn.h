@@ -23,6 +23,7 @@
 enum vsock_state {
 	VSOCK_FREE,
 	VSOCK_HANDSHAKE, /* a program of the host has connected and not said to which port */
+	VSOCK_DIALING,	 /* the guest asks, and the host's program cannot take one more yet */
 	VSOCK_REQUESTED, /* the guest was asked and has not answered */
 	VSOCK_CONNECTED,
 	VSOCK_ORPHAN, /* the guest is done with it; the host's program still gets what it sent */
@@ -86,7 +87,7 @@ struct vsock_table {
 	uint16_t count;
 	uint32_t next_port;
 	struct vsock_conns ready;   /* something is to be sent to the guest; in turn */
-	struct vsock_conns waiting; /* for the guest's answer, by deadline */
+	struct vsock_conns waiting; /* for an answer, by deadline */
 };
 
 /* Control thread. -ENOMEM; then nothing is left to undo. */

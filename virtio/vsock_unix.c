@@ -14,7 +14,7 @@ _Static_assert(VSOCK_UNIX_PATH_MAX + sizeof("_4294967295") ==
 		       sizeof(((struct sockaddr_un *)0)->sun_path),
 	       "every port fits behind the longest path");
 
-static int new_socket(void)
+int vsock_unix_socket(void)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -30,7 +30,7 @@ static int listen_at(struct vsock_unix *host, const char *path, struct error *er
 		return error_set(err, EINVAL, "vsock: a path has 1 to %u bytes, not '%s'",
 				 VSOCK_UNIX_PATH_MAX, path);
 	memcpy(addr.sun_path, path, strlen(path));
-	host->listener = new_socket();
+	host->listener = vsock_unix_socket();
 	if (host->listener < 0)
 		return error_set_errno(err, host->listener, "vsock: cannot make a socket");
 	if (bind(host->listener, (struct sockaddr *)&addr, sizeof(addr)) < 0)
@@ -103,19 +103,12 @@ int vsock_unix_accept(struct vsock_unix *host)
 	return refuse_one(host);
 }
 
-int vsock_unix_connect(const struct vsock_unix *host, uint32_t port)
+int vsock_unix_connect(const struct vsock_unix *host, int fd, uint32_t port)
 {
-	cleanup_fd int fd = -1;
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s_%u", host->path, port);
-	fd = new_socket();
-	if (fd < 0)
-		return fd;
-	/* EAGAIN: the listener's queue is full; a non-blocking socket is not offered to wait. */
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return -errno;
-	return steal_fd(&fd);
+	return connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 }
 
 /* "CONNECT <port>\n", and only that: 1 to 10 digits, no sign, in 32 bits. */

@@ -44,8 +44,14 @@ void vsock_unix_close(struct vsock_unix *host);
  */
 must_check int vsock_unix_accept(struct vsock_unix *host);
 
-/* Connects to PATH_port; -errno when nobody listens there, or cannot take one more just now. */
-must_check int vsock_unix_connect(const struct vsock_unix *host, uint32_t port);
+/* A socket to connect with; -errno. */
+must_check int vsock_unix_socket(void);
+
+/*
+ * Connects it to PATH_port. -EAGAIN: somebody listens and cannot take one more just now, which nobody tells the end of;
+ * the same socket may try again. Another -errno: nobody listens.
+ */
+must_check int vsock_unix_connect(const struct vsock_unix *host, int fd, uint32_t port);
 
 /* Takes "CONNECT <port>\n" off a new connection and not a byte more: 1, *port filled in; 0: it is
  * not complete yet; -errno: it will not be. */

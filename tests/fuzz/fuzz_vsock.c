@@ -52,7 +52,8 @@ static void create(void)
 	addr = address("_99");
 	service = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	unlink(addr.sun_path);
-	if (bind(service, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(service, 64) < 0)
+	/* One may wait to be accepted; the next are told to try again. */
+	if (bind(service, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(service, 0) < 0)
 		give_up("cannot listen");
 }
 
@@ -236,6 +237,8 @@ static void any_step(struct input *in)
 		virtio_device_pause(fake.dev), virtio_device_resume(fake.dev);
 	if (step == 0x7e)
 		start();
+	if (step == 0x76)
+		usleep(2000); /* long enough for another try */
 	if (step & 0x80)
 		event_loop_run_once(fake.loop, false);
 }

@@ -9,6 +9,7 @@ REQUEST, RW, RESPONSE, SHUTDOWN, CREDIT_UPDATE, CREDIT_REQUEST, RST = range(7)
 GIVE_8 = bytes([0, 0, 0]) * 8  # honest receive buffers: no lie, a plain chain, not spoiled
 TURN = bytes([0x86])
 RESET, RESTORE, PAUSE = bytes([0x7E]), bytes([0x77]), bytes([0x7F])
+WAIT = bytes([0x76, 0x86])
 FIELDS = ("src_cid", "dst_cid", "type", "op", "flags", "buf_alloc", "fwd_cnt")
 
 
@@ -36,7 +37,17 @@ OPEN = packet(REQUEST) + program(0, 1) + TURN
 DIALED = program(0, 0) + TURN * 3
 OPEN_FROM_HOST = DIALED + packet(RESPONSE, True) + TURN
 
+BURST = b"".join(packet(REQUEST | port << 3) for port in range(4))  # the host's program holds one
+SECOND = RW | 1 << 3
+
 LIES = {
+    "burst_that_is_taken_in_time": BURST + (WAIT + program(0, 1) + WAIT + program(1, 1)) * 2 + packet(SECOND, size=3),
+    "burst_and_a_reset": BURST + RESET + WAIT,
+    "burst_and_a_pause": BURST + PAUSE + WAIT + program(0, 1) + WAIT,
+    "burst_and_a_restore": BURST + RESTORE + WAIT,
+    "bytes_before_the_answer": BURST + packet(SECOND, size=3) + WAIT,
+    "request_again_before_the_answer": BURST * 2 + packet(RST | 1 << 3) + WAIT,
+    "credit_before_the_answer": BURST + packet(CREDIT_REQUEST | 1 << 3) + packet(SHUTDOWN | 2 << 3, flags=3) + WAIT,
     "longer_than_its_buffer": OPEN + packet(RW, size=1, length=1 << 20),
     "length_that_wraps": OPEN + packet(RW, length=0xFFFFFFFF),
     "length_of_a_request": packet(REQUEST, length=100),

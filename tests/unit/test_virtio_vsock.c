@@ -47,6 +47,33 @@ LOOPS(virtio_vsock, nobody_listens)
 	cr_assert_eq(vsock()->table.count, 0);
 }
 
+/* The guest connects faster than the program accepts, whose queue holds one. A pause in the middle changes nothing. */
+LOOPS(virtio_vsock, a_burst_of_connections_to_a_slow_listener)
+{
+	const int listener = host_listen("_99");
+	int fds[8];
+
+	listen(listener, 0);
+	for (uint32_t i = 0; i < ARRAY_SIZE(fds); i++)
+		say(VIRTIO_VSOCK_OP_REQUEST, 99, 100 + i);
+	for (uint32_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		expect(VIRTIO_VSOCK_OP_RESPONSE, 99, 100 + i);
+		expect_silence();
+		if (i == 4) {
+			virtio_device_pause(fake.dev);
+			virtio_device_resume(fake.dev);
+		}
+		fds[i] = accept(listener, NULL, NULL);
+		cr_assert_geq(fds[i], 0);
+		say_bytes("mine", 4, 99, 100 + i);
+		host_expect(fds[i], "mine");
+		usleep(40000); /* longer than it waits between two tries */
+	}
+	for (uint32_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	close(listener);
+}
+
 LOOPS(virtio_vsock, guest_refuses)
 {
 	int fd = host_dial();
