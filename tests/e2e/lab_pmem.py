@@ -118,8 +118,9 @@ def devices_on_a_full_disk(t):
         "dd if=/tmp/wanted of=/dev/pmem0 bs=64k seek=16 conv=fsync 2>/dev/null || echo flush failed; " \
         "dd if=/dev/pmem0 bs=64k skip=16 count=128 iflag=direct 2>/dev/null | cmp - /tmp/wanted && echo the same; " \
         "dd if=/tmp/wanted of=/dev/vda bs=64k seek=16 oflag=direct 2>/dev/null || echo write failed"
-    vm = cloud(t, "sh", "-c", script, "@@", "@pattern-check", "/dev/pmem0", 65536, 70, "@@", "@pattern-check", "/dev/vda", 65536,
-               71, "@@", "@pattern-write", "/dev/vda", 4096, 72, 8192, options=["--pmem", image, "--drive", drive])
+    vm = cloud(t, "@cpus", "@@", "sh", "-c", script, "@@", "@pattern-check", "/dev/pmem0", 65536, 70, "@@", "@pattern-check",
+               "/dev/vda", 65536, 71, "@@", "@pattern-write", "/dev/vda", 4096, 72, 8192,
+               options=["--pmem", image, "--drive", drive])
     vm.ends(0)
     contains("output", vm.text(), "flush failed\n", "the same\n", "write failed\n", "wrote 4096")
     equal("checks that hold", vm.text().count("checked 65536"), 2)
