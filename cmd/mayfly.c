@@ -69,9 +69,27 @@ static int help_main(int argc, char **argv)
 	return EXIT_BAD_ARGUMENTS;
 }
 
+/* `mayfly-jailer ... -- run ...`: what a jailer says of itself comes before the command. How many words it is. */
+static int skip_jailer(int argc, char **argv)
+{
+	static const char *const options[] = { "--id", "--start-time-us", "--start-time-cpu-us",
+					       "--parent-cpu-time-us" };
+	int at = 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(options) && at + 2 < argc; i++)
+		if (strcmp(argv[at], options[i]) == 0)
+			at += 2;
+	return at < argc && strcmp(argv[at], "run") == 0 ? at - 1 : 0;
+}
+
 static int dispatch(int argc, char **argv, struct timeline *timeline)
 {
-	const char *command = argc > 1 ? argv[1] : "";
+	const int skipped = skip_jailer(argc, argv);
+	const char *command;
+
+	argc -= skipped;
+	argv += skipped;
+	command = argc > 1 ? argv[1] : "";
 
 	if (strcmp(command, "run") == 0)
 		return run_main(argc - 1, argv + 1, timeline);

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import harness
 from harness import Failure, Skip
@@ -47,14 +48,14 @@ class Jail:
         self.t.log(f"status {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def popen(self, *words, options=()):
-        process = subprocess.Popen(self.command(*words, options=options), stdout=subprocess.PIPE, text=True)
+    def popen(self, *words, options=(), before=()):
+        process = subprocess.Popen([*before, *self.command(*words, options=options)], stdout=subprocess.PIPE, text=True)
         self.t.cleanups.append(lambda: (process.kill(), process.wait()))
         return process
 
-    def start(self, *words, options=()):
+    def start(self, *words, options=(), before=()):
         """Waits for the first line of its output."""
-        process = self.popen(*words, options=options)
+        process = self.popen(*words, options=options, before=before)
         if not process.stdout.readline():
             raise Failure("a jailed program that runs", f"its end, status {process.wait()}")
         return process
@@ -72,6 +73,11 @@ class Jail:
         for folder, folders, _ in os.walk(CGROUPS):
             found += [os.path.join(folder, name) for name in folders if name == self.id]
         return found
+
+
+def without_call(call, error):
+    """What to put before a command so that a system call fails there."""
+    return [sys.executable, os.path.join(harness.ROOT, "tests/e2e/without_call.py"), str(call), str(error)]
 
 
 def unjailed(t, *words, before=(), limit=30):

@@ -1,15 +1,26 @@
 """Attacks from inside. Each shows the wall that it met, and that the attempt works where there is no wall."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import time
 
 import jails
-from harness import becomes, contains, equal, test
+from harness import Failure, Skip, becomes, contains, equal, holds, test
 from jails import Jail, unjailed
 
 KINDS = ("control", "io", "vcpu")
+CLONE_NEWNS, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x4000, 1 << 18, 2
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def own_mounts():
+    """What is mounted and unmounted from here on is seen by this test alone."""
+    jails.need_root()
+    if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
+        raise Skip("a mount namespace cannot be made here")
 
 
 def forbidden(done, syscall):
@@ -166,6 +177,45 @@ def jailed_node_that_was_not_given(t):
     equal("one that was given", Jail(t).run("none", "open", "/dev/urandom").stdout, "done\n")
 
 
+@test("native")
+def ring_is_limited(t):
+    """The filters cannot see what is given to a ring: a loop's takes its own operations and no other."""
+    for kind in ("none", *KINDS):
+        equal(f"in {kind}", unjailed(t, kind, "ring-operation").stdout, "refused: EACCES\n")
+    equal("given to another ring", unjailed(t, "none", "bare-ring-operation").stdout, "done\n")
+
+
+@test("native")
+def jailed_node_where_there_is_version_1_alone(t):
+    """Without a cgroup2 mount the devices controller does it."""
+    if not os.path.isdir(f"{jails.CGROUPS}/devices"):
+        raise Skip("this host has no devices controller of version 1")
+    own_mounts()
+    if libc.umount2(f"{jails.CGROUPS}/unified".encode(), MNT_DETACH) != 0:
+        raise Skip("version 2 cannot be unmounted")
+    jail = Jail(t)
+    plant_node(jail)
+    contains("plan", jail.run("none", "nothing", options=["--dry-run"]).stdout, f"{jails.CGROUPS}/devices/")
+    equal("inside", jail.run("none", "open", "/null").stdout, "refused: EPERM\n")
+    equal("one that was given", Jail(t).run("none", "open", "/dev/urandom").stdout, "done\n")
+    equal("status of the clean-up", jail.clean().returncode, 0)
+    equal("cgroups left", jail.cgroups(), [])
+
+
+@test("native")
+def jailed_where_there_is_no_cgroup(t):
+    """Then the devices cannot be limited, and that is said, not left out."""
+    own_mounts()
+    if libc.mount(b"none", jails.CGROUPS.encode(), b"tmpfs", 0, None) != 0:
+        raise Skip("cgroups cannot be covered")
+    done = Jail(t).run("none", "nothing")
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, "neither a cgroup2 mount nor version 1's devices controller", "--no-device-policy")
+    done = Jail(t).run("none", "nothing", options=["--no-device-policy", "--cgroup", "pids.max=9"])
+    contains("reason", done.stderr, "--cgroup: this host has no cgroup mounted")
+    equal("without both", Jail(t).run("none", "nothing", options=["--no-device-policy"]).stdout, "done\n")
+
+
 # Resources -------------------------------------------------------------------------------------------
 
 
@@ -180,6 +230,32 @@ def jailed_processes_are_limited(t):
     equal("with 8", done.stdout, "refused: EAGAIN\n")
     done = Jail(t).run("none", "forks", 20, options=["--cgroup", "pids.max=64"])
     equal("with 64", done.stdout, "done\n")
+
+
+@test("native")
+def jailed_processor_time_is_limited(t):
+    """A twentieth of a processor: 100 ms of it take two seconds, on however idle a machine."""
+    with_limit = Jail(t)
+    start = time.monotonic()
+    done = with_limit.run("none", "burn", 100, options=cgroup("cpu.cfs_quota_us=5000", "cpu.max=5000 100000"))
+    took = time.monotonic() - start
+    equal("in the end", done.stdout, "done\n")
+    holds("two seconds, less what a period gives at once", took > 1.5, f"{took} s")
+    holds("a group that was held up", throttled(with_limit) > 10, throttled(with_limit))
+    without = Jail(t)
+    without.run("none", "burn", 100, options=cgroup("cpu.cfs_quota_us=-1", "cpu.max=max 100000"))
+    equal("times held up without a limit", throttled(without), 0)
+
+
+def throttled(jail):
+    """How often its group had to wait for the next period. With version 1 another group of its has no such line."""
+    for group in jail.cgroups():
+        if os.path.exists(f"{group}/cpu.stat"):
+            with open(f"{group}/cpu.stat") as file:
+                lines = dict(line.split() for line in file)
+            if "nr_throttled" in lines:
+                return int(lines["nr_throttled"])
+    raise Failure("a group with a limit of processor time", jail.cgroups())
 
 
 @test("native")

@@ -4,11 +4,9 @@ import ctypes
 import errno
 import os
 import socket
-import sys
 
-import harness
 from harness import Skip, contains, equal, holds, lacks, test
-from jails import Jail, unjailed
+from jails import Jail, unjailed, without_call
 from vm import Vm, artefact, payload
 
 CREATE_RULESET, RESTRICT_SELF = 444, 446
@@ -20,10 +18,6 @@ def need_version(version):
     came = ctypes.CDLL(None).syscall(CREATE_RULESET, None, 0, 1)
     if came < version:
         raise Skip(f"this kernel's Landlock is version {came}, not {version}")
-
-
-def without_call(number, error):
-    return [sys.executable, os.path.join(harness.ROOT, "tests/e2e/without_call.py"), str(number), str(error)]
 
 
 @test("native", "landlock-exec", attempt="exec", argument="/bin/true", works="")

@@ -1,6 +1,7 @@
 """The policy of a tap: frames written into it as its guest would, and what of them reaches the host."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -10,11 +11,12 @@ import subprocess
 
 import jails
 from harness import Skip, contains, equal, holds, test
-from jails import JAILER, Jail
+from jails import JAILER, Jail, without_call
 
 CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x20000, 0x40000000, 0x4000, 1 << 18
 TUNSETIFF, IFF_TAP, IFF_NO_PI, SIOCGIFHWADDR = 0x400454CA, 2, 0x1000, 0x8927
 libc = ctypes.CDLL(None, use_errno=True)
+BPF, BPF_LINK_CREATE = 321, 28
 MAC = bytes.fromhex("020000000001")
 OTHER = bytes.fromhex("020000000002")
 BROADCAST = b"\xff" * 6
@@ -59,9 +61,9 @@ class Tap:
         self.other = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         self.other.bind(("::", 9))
 
-    def jail(self, *keys):
+    def jail(self, *keys, before=()):
         self.box = Jail(self.t)
-        self.process = self.box.start("none", "wait", 60, options=["--tap", ",".join((f"{self.name}", *keys))])
+        self.process = self.box.start("none", "wait", 60, before=before, options=["--tap", ",".join((f"{self.name}", *keys))])
 
     def policy(self, *words):
         return subprocess.run([JAILER, "policy", "--id", self.box.id, "--tap", self.name, *words], text=True,
@@ -70,6 +72,11 @@ class Tap:
     def drops(self):
         lines = self.policy("--show").stdout.split("\n")
         return {name: int(count) for name, count in (line.split() for line in lines if line) if count != "0"}
+
+    def filters(self):
+        done = subprocess.run(["tc", "filter", "show", "dev", self.name, "ingress"], capture_output=True, text=True,
+                              check=True)
+        return done.stdout
 
     def send(self, payload, kind, source=MAC, target=None):
         os.write(self.fd, (target or self.host_mac) + source + struct.pack("!H", kind) + payload)
@@ -220,6 +227,26 @@ def tap_policy_ends_with_the_clean_up(t):
     holds("no pin", not os.path.exists(f"/sys/fs/bpf/mayfly/{tap.box.id}"))
     tap.udp("10.9.0.2", "10.9.0.1", mac=OTHER)
     holds("the tap still there, and nothing on it", tap.arrives())
+
+
+@test("native")
+def tap_of_a_kernel_without_tcx(t):
+    """Then a clsact program does it: the tap itself holds that one, and the clean-up takes it off."""
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", before=without_call(f"{BPF}:{BPF_LINK_CREATE}", errno.EINVAL))
+    holds("no link", not os.path.exists(f"/sys/fs/bpf/mayfly/{tap.box.id}/tap0/link"))
+    contains("filters", tap.filters(), "direct-action")
+    tap.udp("10.9.0.2", "10.9.0.1", mac=OTHER)
+    holds("a spoofed frame does not arrive", not tap.arrives())
+    tap.udp("10.9.0.2", "10.9.0.1")
+    holds("the guest's own does", tap.arrives())
+    equal("drops", tap.drops(), {"mac": 1})
+    tap.process.kill()
+    tap.process.wait()
+    equal("status of the clean-up", tap.box.clean().returncode, 0)
+    equal("filters left", tap.filters(), "")
+    tap.udp("10.9.0.2", "10.9.0.1", mac=OTHER)
+    holds("nothing on the tap", tap.arrives())
 
 
 @test("native", "tap-that-is-not-there", tap_word="tap9,mac=02:00:00:00:00:01", why="no such interface")

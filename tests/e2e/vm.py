@@ -4,8 +4,10 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
+import tempfile
 import termios
 import time
 
@@ -14,6 +16,7 @@ from harness import MAYFLY, Failure, artefact, short
 
 WAIT = {"native": 20, "lab": 240}  # seconds for anything that is to happen; set_place() chooses
 place = "native"
+JAILED = bool(os.environ.get("JAILED"))
 
 
 def set_place(name):
@@ -31,6 +34,8 @@ class Vm:
         self.to_send = b""
         self.status = None
         self.master = self.slave = None
+        if JAILED and binary == MAYFLY:
+            before = [*before, *self.jailed()]
         command = [*before, binary, *map(str, args)]
         t.log("$ " + " ".join(map(short, command)))
         streams = self.open_terminal() if terminal else {
@@ -45,6 +50,17 @@ class Vm:
         self.write_to = self.master if terminal else self.process.stdin and self.process.stdin.fileno()
         for fd in (*self.read_from, *([self.write_to] if self.write_to else [])):
             os.set_blocking(fd, False)
+
+    count = 0
+
+    def jailed(self):
+        """What to put before the monitor; as root, but of nothing outside."""
+        Vm.count += 1
+        base, identity = tempfile.mkdtemp(prefix="mayfly-jailed-"), f"jailed-{os.getpid()}-{Vm.count}"
+        cleanup = [os.path.join(os.path.dirname(MAYFLY), "mayfly-jailer"), "cleanup", "--id", identity,
+                   "--exec-file", os.path.basename(MAYFLY), "--chroot-base-dir", base]
+        self.t.cleanups.append(lambda: (subprocess.run(cleanup, check=True), shutil.rmtree(base)))
+        return [os.path.join(harness.ROOT, "tests/e2e/jailed"), base, identity, self.t.dir, harness.ROOT]
 
     def open_terminal(self):
         self.master, self.slave = pty.openpty()

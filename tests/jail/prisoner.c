@@ -10,7 +10,7 @@
  * call ends the process as it ends the monitor: status 148.
  */
 #include <fcntl.h>
-#include <linux/io_uring.h>
+#include <liburing.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -28,6 +28,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "base/event_loop.h"
 #include "base/thread.h"
 #include "cmd/crash.h"
 #include "jailer/guard.h"
@@ -176,6 +177,68 @@ static int second_ring(void)
 	return (int)syscall(SYS_io_uring_setup, 8, &params);
 }
 
+/* Given to the monitor's own kind of loop, whose ring is limited to its operations. */
+static struct event_loop *loop;
+static int operation_result = 1;
+
+static void operation_done(struct loop_op *op, int32_t res, uint32_t flags)
+{
+	(void)op;
+	(void)flags;
+	operation_result = res;
+}
+
+static int submit_operation(void *arg)
+{
+	static struct loop_op op = { operation_done };
+	struct io_uring_sqe *sqe = event_loop_sqe(loop);
+
+	if (!sqe)
+		return -EAGAIN;
+	io_uring_prep_openat(sqe, AT_FDCWD, arg, O_RDONLY, 0);
+	event_loop_submit_op(sqe, &op);
+	while (operation_result > 0)
+		event_loop_run_once(loop, true);
+	return operation_result;
+}
+
+static int ring_operation(void)
+{
+	static char path[] = "/etc/passwd";
+	int ret = event_loop_call(loop, submit_operation, path);
+
+	errno = -ret;
+	return ret;
+}
+
+/* The same given to a ring that nobody limited. */
+static int bare_ring_operation(void)
+{
+	struct io_uring ring;
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe = io_uring_queue_init(2, &ring, 0) < 0 ? NULL
+									: io_uring_get_sqe(&ring);
+
+	if (!sqe)
+		return -1;
+	io_uring_prep_openat(sqe, AT_FDCWD, "/etc/passwd", O_RDONLY, 0);
+	if (io_uring_submit(&ring) != 1 || io_uring_wait_cqe(&ring, &cqe) < 0)
+		return -1;
+	errno = -cqe->res;
+	return cqe->res;
+}
+
+/* Milliseconds of processor time. */
+static int burn(void)
+{
+	struct timespec used;
+
+	do
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	while (used.tv_sec * 1000 + used.tv_nsec / 1000000 < number());
+	return 0;
+}
+
 static int unset_handler(void)
 {
 	return signal(SIGSYS, SIG_DFL) == SIG_ERR ? -1 : 0;
@@ -313,6 +376,9 @@ static const struct {
 	{ "mmap-exec", executable_memory },
 	{ "mprotect-exec", make_executable },
 	{ "io-uring-setup", second_ring },
+	{ "ring-operation", ring_operation },
+	{ "bare-ring-operation", bare_ring_operation },
+	{ "burn", burn },
 	{ "sigaction", unset_handler },
 	{ "user-namespace", new_user_namespace },
 	{ "setuid", become_root },
@@ -386,6 +452,10 @@ int main(int argc, char **argv)
 	crash_setup(NULL, NULL);
 	guard.no_seccomp = no_seccomp;
 	if ((guarded || kind >= 0) && guard_setup(&guard, &err) < 0)
+		return 3;
+	if (attempt == ring_operation &&
+	    (event_loop_start(&loop, EVENT_LOOP_URING, "io0", &err) < 0 ||
+	     event_loop_wait_started(loop, &err) < 0 || !event_loop_has_ring(loop)))
 		return 3;
 	if (thread_start(&thread, "attacker", attack, NULL) < 0)
 		return 3;
