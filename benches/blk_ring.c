@@ -5,6 +5,7 @@
  * time per request, those of io_uring's and of our worker threads included.
  *
  *   blk_ring [FOLDER [ROUNDS]]      where the file is made (/tmp), and how often all is measured
+ *   blk_ring FOLDER ROUNDS seccomp  the notified device alone, without and with the filter of I/O threads
  *
  * The device's figures contain the driver's part, writing descriptors. "By hand" the queue is served
  * by a call, so that what is measured is the device; "notified" adds what the hypervisor does for a
@@ -15,7 +16,10 @@
 #include <liburing.h>
 #include <linux/virtio_blk.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
+#include "base/thread.h"
+#include "jailer/guard.h"
 #include "tests/unit/fake_driver.c" /* the library holds no test code */
 #include "virtio/virtio_blk.h"
 
@@ -158,12 +162,16 @@ static void device_batch(unsigned int depth, bool write, enum kick kick)
 static double device(int fd, enum event_loop_kind kind, unsigned int depth, bool write,
 		     enum kick kick)
 {
+	struct error err;
 	double start;
 
 	open_drive(fd, kind);
 	for (unsigned int i = 0; i < depth; i++)
 		prepare_slot(i, write);
 	event_loop_run_once(fake.loop, false);
+	/* The ring is there: from here on an I/O thread is armed. Without a guard this does nothing. */
+	if (thread_arm(THREAD_IO, &err) < 0)
+		errx(1, "%s", err.text);
 	start = now_ns();
 	for (unsigned int done = 0; done < REQUESTS; done += depth)
 		device_batch(depth, write, kick);
@@ -204,6 +212,48 @@ static double median(double *values, unsigned int n)
 	return values[n / 2];
 }
 
+/* In a child, since a filter stays: ns per request. */
+static double in_child(int fd, unsigned int depth, bool armed)
+{
+	const struct guard_options options = { .no_seccomp = !armed };
+	struct error err;
+	double result = 0;
+	int ends[2], status;
+	pid_t pid;
+
+	if (pipe(ends) < 0 || (pid = fork()) < 0)
+		errx(1, "no child");
+	if (pid == 0) {
+		if (guard_setup(&options, &err) < 0)
+			errx(1, "%s", err.text);
+		result = device(fd, EVENT_LOOP_URING, depth, false, NOTIFIED);
+		_exit(write(ends[1], &result, sizeof(result)) != sizeof(result));
+	}
+	close(ends[1]);
+	if (read(ends[0], &result, sizeof(result)) != sizeof(result) ||
+	    waitpid(pid, &status, 0) != pid || status != 0)
+		errx(1, "a child that failed");
+	close(ends[0]);
+	return result;
+}
+
+/* In turn; each pair is one round, so that a slow moment hits both. */
+static void seccomp_row(int fd, unsigned int depth, unsigned int rounds)
+{
+	double off[ROUNDS_MAX], on[ROUNDS_MAX], ratio[ROUNDS_MAX];
+
+	for (unsigned int i = 0; i < rounds; i++) {
+		bool first = i & 1;
+
+		*(first ? on + i : off + i) = in_child(fd, depth, first);
+		*(first ? off + i : on + i) = in_child(fd, depth, !first);
+		ratio[i] = on[i] / off[i];
+	}
+	printf("%5u  %7.0f  %7.0f  %6.4f\n", depth, median(off, rounds), median(on, rounds),
+	       median(ratio, rounds));
+	fflush(stdout);
+}
+
 static void row(int fd, unsigned int depth, bool write, unsigned int rounds)
 {
 	double plain[ROUNDS_MAX], hand[ROUNDS_MAX], ring[ROUNDS_MAX], threads[ROUNDS_MAX], base;
@@ -239,6 +289,12 @@ int main(int argc, char *argv[])
 		if (write(fd, block, sizeof(block)) != BLOCK)
 			err(1, "%s", name);
 	fsync(fd);
+	if (argc > 3 && strcmp(argv[3], "seccomp") == 0) {
+		printf("ns per read of a notified device\ndepth   no filter   filter   ratio\n");
+		seccomp_row(fd, 1, rounds);
+		seccomp_row(fd, 32, rounds);
+		return 0;
+	}
 	printf("ns per request; a notification of nothing: %.0f\n"
 	       "       depth     bare  by hand        notified        no io_uring\n",
 	       notification(fd));

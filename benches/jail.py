@@ -14,6 +14,7 @@ TARGET_MS, TARGET_OF_PEER = 2.0, 0.5
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
 MOUNTS = (5, 500)
 TOGETHER = (1, 10, 50)
+FILTER_ROUNDS, FILTER_TARGET = 31, 1.0  # %
 
 
 class Kind:
@@ -141,6 +142,20 @@ def judge(bench, times):
     return bench.verdicts.judge("jail", added, limit, f"{text}, adds {added:.2f}")
 
 
+def bench_filter(bench):
+    """What the filter of I/O threads costs a request: bench-blk_ring prints depth, ns without, ns with, ratio."""
+    program = os.path.join(bench.build, "bench-blk_ring")
+    done = subprocess.run([program, bench.dir, str(FILTER_ROUNDS), "seccomp"], capture_output=True, text=True, check=True)
+    rows = []
+    for line in done.stdout.splitlines()[2:]:
+        depth, off, on, ratio = line.split()
+        cost = 100 * (float(ratio) - 1)
+        target = bench.verdicts.judge("seccomp", cost, FILTER_TARGET, f"at most {FILTER_TARGET} %") if depth == "32" else ""
+        rows.append([f"depth {depth}", off, on, f"{cost:+.2f} %", target])
+    print(f"\nseccomp: ns of processor time for a 4 KiB read by the device, {FILTER_ROUNDS} pairs in turn\n")
+    report.table(["", "no filter", "filter", "median cost", "target"], rows, ["ns"], left=1)
+
+
 def bench_jail(bench):
     if os.geteuid() != 0:
         return bench.verdicts.cannot("jail", "", "a jail is built by root")
@@ -162,4 +177,5 @@ def bench_jail(bench):
                 rows.append([f"{mounts} mounts more, {together} at once", name] +
                             [report.ms(1e6 * percentile(values, percent)) for percent in (50, 99)] + [target])
     report.table(["", "", "p50", "p99", "target"], rows, ["ms"], left=2)
+    bench_filter(bench)
     return None

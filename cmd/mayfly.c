@@ -14,6 +14,7 @@
 #include "cmd/run.h"
 #include "cmd/run_options.h"
 #include "cmd/snapshot.h"
+#include "jailer/jail.h"
 
 static void help(void)
 {
@@ -89,6 +90,9 @@ static int dispatch(int argc, char **argv, struct timeline *timeline)
 
 	argc -= skipped;
 	argv += skipped;
+	/* A jailer that sets no policy does not say so. */
+	if (skipped)
+		setenv(TAP_POLICIES_VARIABLE, "", 0);
 	command = argc > 1 ? argv[1] : "";
 
 	if (strcmp(command, "run") == 0)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/thread.h"
 #include "cmd/crash.h"
 #include "cmd/exit_codes.h"
@@ -11,6 +12,8 @@
 #include "cmd/terminal.h"
 #include "cmd/timings.h"
 #include "jailer/guard.h"
+#include "jailer/jail.h"
+#include "virtio/tap_policy.h"
 
 static void quit_by_key(void *opaque)
 {
@@ -96,6 +99,16 @@ static int load_metadata(struct run *run, struct error *err)
 	return metadata_load(run->mmds, options->path, err);
 }
 
+static void judge_taps(const struct vm_config *vm)
+{
+	const char *policies = getenv(TAP_POLICIES_VARIABLE);
+	char name[IFNAMSIZ];
+
+	for (unsigned int i = 0; i < vm->net_count; i++)
+		if (!tap_has_policy(policies, vm->nets[i].tap, vm->nets[i].fd, name))
+			log_warn(TAP_WITHOUT_POLICY, name);
+}
+
 static int build(struct run *run, struct error *err)
 {
 	int ret = open_console(run, err);
@@ -106,6 +119,7 @@ static int build(struct run *run, struct error *err)
 		ret = run_agent_create(run, err);
 	if (ret < 0)
 		return ret;
+	judge_taps(&run->options.vm);
 	ret = machine_build(&run->machine, &run->options.vm, run->timeline, err);
 	if (ret < 0)
 		return ret;

@@ -24,18 +24,25 @@ def set_place(name):
     place = name
 
 
+def can_be_jailed(first="", *rest):
+    """Is it a monitor, and not one that is told what a jailer tells it?"""
+    return (first == "run" or str(first).startswith("--")) and not any(
+        str(word).startswith("--id") for word in (first, *rest))
+
+
 class Vm:
     """`mayfly ARGS`. Its output is taken in while one waits for something, and only then: a test that
     waits for nothing is a slow reader."""
 
-    def __init__(self, t, *args, terminal=False, stdin="null", fds=(), before=(), binary=MAYFLY):
+    def __init__(self, t, *args, terminal=False, stdin="null", fds=(), before=(), binary=MAYFLY, jail=None):
+        """jail: options of the jailer that starts it; None: no jailer, but with JAILED in the environment."""
         self.t = t
         self.out = self.err = b""
         self.to_send = b""
         self.status = None
         self.master = self.slave = None
-        if JAILED and binary == MAYFLY:
-            before = [*before, *self.jailed()]
+        if jail is not None or JAILED and binary == MAYFLY and not fds and not before and can_be_jailed(*args):
+            before = [*before, *self.jailed(jail or "")]
         command = [*before, binary, *map(str, args)]
         t.log("$ " + " ".join(map(short, command)))
         streams = self.open_terminal() if terminal else {
@@ -53,14 +60,14 @@ class Vm:
 
     count = 0
 
-    def jailed(self):
+    def jailed(self, options):
         """What to put before the monitor; as root, but of nothing outside."""
         Vm.count += 1
-        base, identity = tempfile.mkdtemp(prefix="mayfly-jailed-"), f"jailed-{os.getpid()}-{Vm.count}"
-        cleanup = [os.path.join(os.path.dirname(MAYFLY), "mayfly-jailer"), "cleanup", "--id", identity,
+        base, self.jail_id = tempfile.mkdtemp(prefix="mayfly-jailed-"), f"jailed-{os.getpid()}-{Vm.count}"
+        cleanup = [os.path.join(os.path.dirname(MAYFLY), "mayfly-jailer"), "cleanup", "--id", self.jail_id,
                    "--exec-file", os.path.basename(MAYFLY), "--chroot-base-dir", base]
         self.t.cleanups.append(lambda: (subprocess.run(cleanup, check=True), shutil.rmtree(base)))
-        return [os.path.join(harness.ROOT, "tests/e2e/jailed"), base, identity, self.t.dir, harness.ROOT]
+        return [os.path.join(harness.ROOT, "tests/e2e/jailed"), base, self.jail_id, self.t.dir, harness.ROOT, options]
 
     def open_terminal(self):
         self.master, self.slave = pty.openpty()
