@@ -34,6 +34,24 @@ void compose_rate_update(const struct rate_request *rate, struct rate_update *ou
 	out->new_ops = rate->ops.given ? &out->ops : NULL;
 }
 
+/* A bucket that limits nothing is none. */
+static void patch_bucket(const struct bucket_request *patch, struct bucket_request *kept)
+{
+	if (!patch->given)
+		return;
+	*kept = *patch;
+	kept->given = patch->size.value > 0 && patch->refill_time.value > 0;
+}
+
+void compose_rate_patched(const struct rate_request *patch, struct rate_request *kept,
+			  struct rate_config *live)
+{
+	patch_bucket(&patch->bandwidth, &kept->bandwidth);
+	patch_bucket(&patch->ops, &kept->ops);
+	kept->given = kept->bandwidth.given || kept->ops.given;
+	*live = compose_rate(kept);
+}
+
 static void compose_boot(struct vm_config *vm, const struct boot_request *boot)
 {
 	if (boot) {

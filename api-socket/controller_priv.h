@@ -117,6 +117,10 @@ struct rate_update {
 
 void compose_rate_update(const struct rate_request *rate, struct rate_update *out);
 
+/* A patch that the device has taken: what is shown (`kept`) and what a snapshot holds (`live`) follow. */
+void compose_rate_patched(const struct rate_request *patch, struct rate_request *kept,
+			  struct rate_config *live);
+
 /* The index-th device of a kind (VIRTIO_ID_*) of the running machine. */
 struct virtio_device *controller_device(struct controller *controller, uint32_t virtio_id,
 					unsigned int index);

@@ -86,6 +86,8 @@ static int find_balloon(struct controller *controller, struct virtio_device **de
 					  "Device not found");
 }
 
+#define NOT_ACTIVATED "Balloon update error: Balloon: Device not activated yet."
+
 static int patch_balloon(struct controller *controller, struct api_request *request,
 			 struct api_reply *reply)
 {
@@ -96,6 +98,8 @@ static int patch_balloon(struct controller *controller, struct api_request *requ
 
 	if (ret < 0)
 		return ret;
+	if (!virtio_device_is_driven(dev))
+		return reply_refuse(reply, NOT_ACTIVATED);
 	if (patch->amount_mib.value > controller->machine_config.mem_size_mib.value)
 		return reply_refuse(reply, "Balloon update error: Balloon: Amount of pages "
 					   "requested is too large.");
@@ -167,6 +171,18 @@ static int get_stats(struct controller *controller, struct api_request *request,
 
 /* Hinting ---------------------------------------------------------------------------------------*/
 
+/* Without a driver there is nobody to ask. */
+static int find_hinting(struct controller *controller, struct virtio_device **dev,
+			struct api_reply *reply)
+{
+	int ret = find_balloon(controller, dev, reply);
+
+	if (ret == 0 && controller->balloon.free_page_hinting.value &&
+	    !virtio_device_is_driven(*dev))
+		ret = reply_refuse(reply, NOT_ACTIVATED);
+	return ret;
+}
+
 static int refuse_hinting(struct api_reply *reply, int ret, const struct error *err)
 {
 	if (ret == 0)
@@ -183,7 +199,7 @@ static int start_hinting(struct controller *controller, struct api_request *requ
 	struct virtio_device *dev;
 	struct error err;
 
-	if (find_balloon(controller, &dev, reply) < 0)
+	if (find_hinting(controller, &dev, reply) < 0)
 		return -EINVAL;
 	return refuse_hinting(
 		reply, virtio_balloon_hinting_start(dev, hinting->acknowledge_on_stop.value, &err),
@@ -197,7 +213,7 @@ static int stop_hinting(struct controller *controller, struct api_request *reque
 	struct error err;
 
 	(void)request;
-	if (find_balloon(controller, &dev, reply) < 0)
+	if (find_hinting(controller, &dev, reply) < 0)
 		return -EINVAL;
 	return refuse_hinting(reply, virtio_balloon_hinting_stop(dev, &err), &err);
 }

@@ -208,6 +208,7 @@ static int patch_image(struct controller *controller, unsigned int index,
 static int patch_rate(struct controller *controller, unsigned int index,
 		      const struct rate_request *rate, struct api_reply *reply)
 {
+	struct drive_request *drive = controller->drives[index].data;
 	struct rate_update update;
 	struct error err;
 
@@ -215,6 +216,7 @@ static int patch_rate(struct controller *controller, unsigned int index,
 	if (virtio_blk_set_rate(controller_device(controller, VIRTIO_ID_BLOCK, index),
 				update.new_bytes, update.new_ops, &err) < 0)
 		return reply_refuse(reply, PATCH_ERROR "%s" PATCH_END, err.text);
+	compose_rate_patched(rate, &drive->rate_limiter, &controller->live->drives[index].rate);
 	return 0;
 }
 

@@ -146,6 +146,8 @@ static int patch_net(struct controller *controller, struct api_request *request,
 	const struct net_patch_request *patch = request->data;
 	unsigned int index = kept_find(controller->nets, controller->net_count, patch->iface_id);
 	struct rate_update rx, tx;
+	struct net_request *net;
+	struct net_config *live;
 	struct net_rates rates;
 	struct error err;
 
@@ -158,6 +160,10 @@ static int patch_net(struct controller *controller, struct api_request *request,
 	if (virtio_net_set_rates(controller_device(controller, VIRTIO_ID_NET, index), &rates,
 				 &err) < 0)
 		return reply_refuse(reply, PATCH_ERROR "%s", err.text);
+	net = controller->nets[index].data;
+	live = &controller->live->nets[index];
+	compose_rate_patched(&patch->rx_rate_limiter, &net->rx_rate_limiter, &live->rx_rate);
+	compose_rate_patched(&patch->tx_rate_limiter, &net->tx_rate_limiter, &live->tx_rate);
 	return 0;
 }
 

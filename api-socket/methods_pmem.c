@@ -76,6 +76,7 @@ static int patch_pmem(struct controller *controller, struct api_request *request
 	const struct pmem_patch_request *patch = request->data;
 	unsigned int index = kept_find(controller->pmems, controller->pmem_count, patch->id);
 	struct rate_update update;
+	struct pmem_request *pmem;
 	struct error err;
 
 	if (!patch->rate_limiter.given)
@@ -89,6 +90,9 @@ static int patch_pmem(struct controller *controller, struct api_request *request
 				 update.new_bytes, update.new_ops, &err) < 0)
 		return reply_refuse(reply, "Pmem config error: Unable to patch the pmem device: %s",
 				    err.text);
+	pmem = controller->pmems[index].data;
+	compose_rate_patched(&patch->rate_limiter, &pmem->rate_limiter,
+			     &controller->live->pmems[index].rate);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
  *
  *   bench-api start RUNS SOCKET PROGRAM...       from spawn to a connection, and to the answer of GET /
  *   bench-api calls CALLS CLIENTS SOCKET         round trips of GET /machine-config, by CLIENTS threads
+ *   bench-api --api-sock SOCKET                  listens and answers, and does nothing else: the least possible
  *
  * Prints `start connect=P50,P99,MIN answer=P50,P99,MIN` or `calls round=P50,P99,MIN rate=N`, in µs and a second.
  */
@@ -157,10 +158,31 @@ static int measure_calls(size_t calls, size_t count, const char *path)
 	return failed ? -1 : 0;
 }
 
+static int serve_least(const char *path)
+{
+	static const char answer[] = "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\n{}";
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char request[1024];
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 1) < 0)
+		return 1;
+	for (;;) {
+		cleanup_fd int client = accept(fd, NULL, NULL);
+
+		if (read(client, request, sizeof(request)) > 0 &&
+		    write(client, answer, sizeof(answer) - 1) < 0)
+			return 1;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	size_t number = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
 
+	if (argc == 3 && strcmp(argv[1], "--api-sock") == 0)
+		return serve_least(argv[2]);
 	if (argc > 4 && number && strcmp(argv[1], "start") == 0)
 		return measure_start(number, argv[3], argv + 4) < 0;
 	if (argc == 5 && number && strcmp(argv[1], "calls") == 0)

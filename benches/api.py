@@ -10,7 +10,9 @@ import time
 import report
 import spawning
 
-CONNECT_TARGET, ANSWER_TARGET, QUEUE_TARGET = 0.25, 0.3, 0.02
+CONNECT_TARGET_US = 1000  # a quarter of Firecracker's 4.0 ms
+ANSWER_TARGET, QUEUE_TARGET = 0.3, 0.02
+LEAST = "least possible"
 CALLS = 1000
 CLIENTS = (1, 8)
 HEADS = ["", "socket p50", "p99", "GET / p50", "p99", "1 client p50", "p99", "µs CPU", "8 clients p50", "p99", "µs CPU",
@@ -21,9 +23,17 @@ def command(program, path):
     return [program, "--api-sock", path]
 
 
+def run_first():
+    """Before all else that is ready to run, where that is allowed: a start is shorter than the time that another
+    program may keep the processor."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
 def run_helper(bench, *arguments):
     helper = os.path.join(bench.build, "bench-api")
-    done = subprocess.run([helper, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    first = run_first if arguments[0] == "start" else None
+    done = subprocess.run([helper, *map(str, arguments)], preexec_fn=first, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith(("start ", "calls "))]
     return next(iter(spawning.read_lines("\n".join(lines)).values()), {})
@@ -86,7 +96,8 @@ def measure_calls(bench, programs, rounds):
 def measure(bench, programs):
     rounds = max(1, bench.runs // 10)
     results = measure_starts(bench, programs, rounds)
-    for name, by_clients in measure_calls(bench, programs, rounds).items():
+    real = {name: program for name, program in programs.items() if name != LEAST}
+    for name, by_clients in measure_calls(bench, real, rounds).items():
         for clients, values in by_clients.items():
             results[name][f"calls-{clients}"] = [statistics.median(column) for column in zip(*values)] if values else []
     return results
@@ -101,6 +112,13 @@ def row(name, result, target):
         values = result.get(f"calls-{clients}")
         cells += [report.ms(values[0]), report.ms(values[1]), f"{values[2]:.1f}"] if values else ["-", "-", "-"]
     return cells + [target]
+
+
+def judge_socket(bench, mine):
+    text = f"a socket in {CONNECT_TARGET_US / 1000} ms"
+    if not mine.get("connect"):
+        return bench.verdicts.cannot("api-connect", text, "there is no figure")
+    return bench.verdicts.judge("api-connect", mine["connect"][0], CONNECT_TARGET_US, text)
 
 
 def judge(bench, what, key, limit, mine, peer):
@@ -132,10 +150,11 @@ def bench_queue(bench):
 
 
 def run(bench):
-    programs = {"mayfly": bench.mayfly, **({"firecracker": bench.peer} if bench.peer else {})}
+    programs = {"mayfly": bench.mayfly, **({"firecracker": bench.peer} if bench.peer else {}),
+                LEAST: os.path.join(bench.build, "bench-api")}
     results = measure(bench, programs)
     mine, peer = results["mayfly"], results.get("firecracker", {})
-    targets = [judge(bench, "socket", "connect", CONNECT_TARGET, mine, peer),
+    targets = [judge_socket(bench, mine),
                judge(bench, "GET /", "answer", ANSWER_TARGET, mine, peer)]
     print("The API socket, ms from spawn, and round trips of GET /machine-config, ms, and the monitor's CPU time for each")
     report.table(HEADS, [row(name, result, "") for name, result in results.items()], targets)

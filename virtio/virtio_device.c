@@ -165,6 +165,16 @@ static bool wants_to_run(const struct virtio_device *dev)
 	return dev->regs.status & VIRTIO_CONFIG_S_DRIVER_OK && !dev->paused;
 }
 
+bool virtio_device_is_driven(struct virtio_device *dev)
+{
+	bool driven;
+
+	virtio_device_lock(dev);
+	driven = dev->regs.status & VIRTIO_CONFIG_S_DRIVER_OK;
+	virtio_device_unlock(dev);
+	return driven;
+}
+
 void virtio_device_pause(struct virtio_device *dev)
 {
 	virtio_device_lock(dev);

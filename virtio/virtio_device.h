@@ -179,6 +179,9 @@ static inline void virtio_count(struct virtio_device *dev, unsigned int counter,
 	atomic_fetch_add_explicit(&dev->counters[counter], n, memory_order_relaxed);
 }
 
+/* Has a driver taken it, whether or not it is paused? Any thread. */
+bool virtio_device_is_driven(struct virtio_device *dev);
+
 /* Loop thread, while running: was this feature (a bit number) negotiated? */
 bool virtio_device_has(const struct virtio_device *dev, unsigned int feature);
 

@@ -30,6 +30,7 @@ REASONS = [
     ("before", "GET /vm/config", "body", "shows the template of the request above"),
     ("before", "PATCH /machine-config [[]]", "body", "an array is no object"),
     ("*", "PUT /snapshot/load *", "body", "there are more fields, which the refusal lists"),
+    ("nobody-drives", "GET /vm/config", "body", "a pmem's limit as it is now; Firecracker shows the one that was PUT"),
     ("paused", 'PUT /snapshot/create *', "body", "the reason comes in other words"),
 ]
 

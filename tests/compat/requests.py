@@ -331,7 +331,31 @@ AFTER = [
     *each("PATCH", "/vm", {"state": "Resumed"}),
 ]
 
+# Every device, and a guest that drives none of them: what can be changed all the same, and what is shown of it.
+HALF = {"size": 1000, "refill_time": 100}
+NOBODY_DRIVES = [
+    *each("PUT", "/machine-config", with_(MACHINE, vcpu_count=2, smt=True, huge_pages="Transparent")),
+    *each("PUT", "/boot-source", KERNEL), *each("PUT", "/drives/a", with_(DRIVE, rate_limiter=None)),
+    *each("PUT", "/pmem/p", PMEM), *each("PUT", "/network-interfaces/n", {"iface_id": "n", "host_dev_name": "fctap0"}),
+    *each("PUT", "/balloon", with_(BALLOON, stats_polling_interval_s=1, free_page_hinting=True)),
+    *each("PUT", "/entropy", {"rate_limiter": {"bandwidth": HALF}}),
+    *each("PUT", "/actions", {"action_type": "InstanceStart"}), ("GET", "/machine-config", None),
+    *each("PATCH", "/balloon", {"amount_mib": 5}, {"amount_mib": 500}), ("GET", "/balloon", None),
+    ("GET", "/balloon/statistics", None), *each("PATCH", "/balloon/statistics", {"stats_polling_interval_s": 3}),
+    *each("PATCH", "/balloon/hinting/start", {}), ("GET", "/balloon/hinting/status", None),
+    ("PATCH", "/balloon/hinting/stop", None), *each("PATCH", "/balloon/hinting/stop", {}),
+    *each("PATCH", "/drives/a", {"drive_id": "a", "rate_limiter": {"bandwidth": HALF}}), ("GET", "/vm/config", None),
+    *each("PATCH", "/drives/a", {"drive_id": "a", "rate_limiter": {"ops": {"size": 0, "refill_time": 0}}},
+          {"drive_id": "a", "rate_limiter": {"bandwidth": {"size": 0, "refill_time": 0}}}), ("GET", "/vm/config", None),
+    *each("PATCH", "/network-interfaces/n", {"iface_id": "n", "rx_rate_limiter": {"bandwidth": HALF}},
+          {"iface_id": "n", "tx_rate_limiter": {"ops": {"size": 1, "refill_time": 1, "one_time_burst": 5}}}),
+    *each("PATCH", "/pmem/p", {"id": "p", "rate_limiter": {"ops": HALF}}), ("GET", "/vm/config", None),
+    *each("PATCH", "/vm", {"state": "Paused"}), *each("PATCH", "/balloon", {"amount_mib": 5}),
+    ("GET", "/balloon/statistics", None),
+]
+
 SCENARIOS = {
+    "nobody-drives": lambda: NOBODY_DRIVES,
     "routing": routing,
     "before": before_start,
     "start-without-kernel": lambda: each("PUT", "/actions", {"action_type": "InstanceStart"}) + [("GET", "/", None)],
