@@ -52,6 +52,11 @@ static int check_host(struct kvm *kvm, struct error *err)
 	int version = ioctl(kvm->fd, KVM_GET_API_VERSION, 0);
 	int size;
 
+	if (version < 0)
+		return error_set_errno(
+			err, errno,
+			KVM_PATH " is not KVM's device, so no guest can run; load the kvm_intel or "
+				 "kvm_amd module (see `mayfly check-host`)");
 	if (version != KVM_API_VERSION)
 		return error_set(err, ENOTSUP, KVM_PATH ": API version %d instead of %d", version,
 				 KVM_API_VERSION);

@@ -305,7 +305,7 @@ def kvm_without_right(t):
 
 @test("native")
 def kvm_that_is_none(t):
-    with_devices(t, "touch /dev/kvm")
+    with_devices(t, "touch /dev/kvm", "not KVM's device", "check-host")
 
 
 @test("native")
