@@ -5,11 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 
 static enum log_level current_level = LOG_WARN;
 static struct log_target target = { .fd = -1 };
 static _Atomic uint64_t missed, held_back;
+static _Atomic uint64_t untold; /* of the missed ones: those that no line has told of */
+
+/* Standard error may have a reader: a write could wait for it. */
+static bool stderr_may_block;
 
 void log_set_level(enum log_level level)
 {
@@ -19,6 +25,14 @@ void log_set_level(enum log_level level)
 void log_set_target(const struct log_target *new_target)
 {
 	target = new_target ? *new_target : (struct log_target){ .fd = -1 };
+}
+
+void log_init(void)
+{
+	struct stat st;
+
+	stderr_may_block = fstat(STDERR_FILENO, &st) == 0 &&
+			   (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
 uint64_t log_missed(void)
@@ -86,24 +100,64 @@ static bool is_wanted(enum log_level level, const char *file)
 	return !target.module || strncmp(file, target.module, strlen(target.module)) == 0;
 }
 
+/* A flag of this call alone: standard error is shared with whoever started us. */
+static ssize_t put_to_stderr(struct line *line)
+{
+	struct iovec iov = { line->text, line->len };
+	ssize_t ret = -1;
+
+	if (stderr_may_block)
+		ret = pwritev2(STDERR_FILENO, &iov, 1, -1, RWF_NOWAIT);
+	if (ret < 0 && (!stderr_may_block || errno == EOPNOTSUPP))
+		ret = write(STDERR_FILENO, line->text, line->len);
+	return ret;
+}
+
+static bool put(struct line *line)
+{
+	line->text[line->len++] = '\n';
+	return retry_eintr(target.fd >= 0 ? write(target.fd, line->text, line->len)
+					  : put_to_stderr(line)) == (ssize_t)line->len;
+}
+
+static void begin(struct line *line, enum log_level level, const char *file, int at)
+{
+	if (target.fd >= 0)
+		begin_for_target(line, level, file, at);
+	else
+		begin_for_people(line, level);
+}
+
+/* A log that cannot be written has nowhere to complain until it can. */
+static bool tell_missed(void)
+{
+	const uint64_t count = atomic_exchange_explicit(&untold, 0, memory_order_relaxed);
+	struct line line = { .len = 0 };
+
+	if (count == 0)
+		return true;
+	begin(&line, LOG_WARN, __FILE__, __LINE__);
+	add(&line, "log: %lu messages found no room", count);
+	if (put(&line))
+		return true;
+	atomic_fetch_add_explicit(&untold, count, memory_order_relaxed);
+	return false;
+}
+
 __attribute__((format(printf, 5, 0))) static void write_line(enum log_level level, const char *file,
 							     int at, const char *suffix,
 							     const char *fmt, va_list args)
 {
 	struct line line = { .len = 0 };
-	ssize_t ret;
+	const bool has_room = tell_missed();
 
-	if (target.fd >= 0)
-		begin_for_target(&line, level, file, at);
-	else
-		begin_for_people(&line, level);
+	begin(&line, level, file, at);
 	add_args(&line, fmt, args);
 	add(&line, "%s", suffix);
-	line.text[line.len++] = '\n';
-	ret = retry_eintr(write(target.fd >= 0 ? target.fd : STDERR_FILENO, line.text, line.len));
-	/* A log that cannot be written has nowhere to complain. */
-	if (ret != (ssize_t)line.len)
-		atomic_fetch_add_explicit(&missed, 1, memory_order_relaxed);
+	if (has_room && put(&line))
+		return;
+	atomic_fetch_add_explicit(&missed, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&untold, 1, memory_order_relaxed);
 }
 
 void log_write(enum log_level level, const char *file, int line, const char *fmt, ...)

@@ -1,7 +1,7 @@
 /*
  * The log: one line a message, written with a single write() so that lines of several threads and
  * processes never mix. Any thread may log; nothing here blocks, locks or allocates: what a file or
- * pipe does not take at once is dropped and counted. A message that the guest can cause goes through
+ * pipe does not take at once is dropped and counted, and the first line that is taken again says how many were. A message that the guest can cause goes through
  * log_limited().
  *
  * It goes to standard error, in a form for people, until log_set_target() says otherwise.
@@ -35,6 +35,12 @@ struct log_target {
 
 /* Copied but for the strings, which must stay. Set it while no other thread logs. NULL: none again. */
 void log_set_target(const struct log_target *target);
+
+/*
+ * Looks at what standard error is: what is no file may have a reader that does not read, which must hold up nobody.
+ * Once, before other threads log; without it lines are written there as they come.
+ */
+void log_init(void);
 
 /* Messages that found no room in the file or pipe; and that log_limited() held back. Since the start. */
 uint64_t log_missed(void);

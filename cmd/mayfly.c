@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "base/version.h"
 #include "cmd/api.h"
@@ -120,6 +121,7 @@ int main(int argc, char **argv)
 
 	mark_process_start(&timeline);
 	occupy_standard_descriptors();
+	log_init();
 	/* One arena: each further one costs a thread 64 MiB of address space and its first pages. */
 	mallopt(M_ARENA_MAX, 1);
 	status = dispatch(argc, argv, &timeline);

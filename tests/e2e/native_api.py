@@ -1,5 +1,6 @@
 """The API socket with payload guests: a start by hand, the command line, bad clients."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import socket
 import struct
 
 from api import Client, Served
-from harness import artefact, becomes, contains, equal, holds, lacks, test
+from harness import MAYFLY, artefact, becomes, contains, equal, holds, lacks, test
 from vm import Vm
 
 
@@ -285,4 +286,10 @@ def api_a_log_that_nobody_reads(t):
     body = vm.client.call("GET", "/metrics/prometheus").body
     line = next(line for line in body.split("\n") if line.startswith("mayfly_logger_missed_log_count_total "))
     holds("messages that found no room", int(line.split()[1]) > 0, line)
+    missed = int(line.split()[1])
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.read(reader, 1 << 20)
+    vm.get("/version")
+    contains("the log's next lines", os.read(reader, 1 << 16).decode(), f"log: {missed + 1} messages found no room\n", "done\n")
     os.close(reader)

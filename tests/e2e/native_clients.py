@@ -1,12 +1,14 @@
 """The API's clients at their worst, seen from outside; tests/unit/test_api_server.c has those that need patience."""
 
+import contextlib
 import os
 import resource
 import signal
 import socket
+import subprocess
 
 from api import Client, Served
-from harness import becomes, contains, equal, holds, test
+from harness import MAYFLY, becomes, contains, equal, holds, test
 from native_api import configure
 
 START = b'{"action_type":"InstanceStart"}'
@@ -61,3 +63,26 @@ def api_out_of_descriptors(t):
     vm.signal(signal.SIGTERM)
     vm.ends(128 + signal.SIGTERM)
     contains("messages", vm.errors(), "cannot accept a client, will try again: Too many open files")
+
+
+@test("native")
+def api_standard_error_that_nobody_reads(t):
+    """It is a pipe by chance, and full: the log that goes there waits for nobody either."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write_end, bytes(4096))
+    os.set_blocking(write_end, True)
+    path = t.path("api.sock")
+    with subprocess.Popen([MAYFLY, "--api-sock", path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=write_end) as process:
+        t.cleanups.append(process.kill)
+        becomes("a socket", lambda: os.path.exists(path))
+        client = Client(path)
+        body = {"vsock_id": "deprecated", "guest_cid": 3, "uds_path": "v"}
+        equal("status", client.call("PUT", "/vsock", body).status, 204)
+        contains("metrics", client.call("GET", "/metrics/prometheus").body, "mayfly_logger_missed_log_count_total 1\n")
+        process.kill()
+    os.close(read_end)
+    os.close(write_end)
