@@ -203,15 +203,15 @@ static void unmap_first(struct guest_memory *mem, unsigned int count)
 		munmap(mem->regions[i].host, mem->regions[i].size);
 }
 
-int guest_memory_map_image(struct guest_memory *mem, int fd)
+static int map_all(struct guest_memory *mem, int flags, int fd)
 {
 	uint64_t offset = 0;
 
 	for (unsigned int i = 0; i < mem->count; i++) {
 		const struct guest_region *region = &mem->regions[i];
 		void *at = mmap(region->host, region->size, PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd,
-				(off_t)offset);
+				MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE | flags, fd,
+				fd < 0 ? 0 : (off_t)offset);
 
 		if (at == MAP_FAILED) {
 			int code = errno;
@@ -222,6 +222,16 @@ int guest_memory_map_image(struct guest_memory *mem, int fd)
 		offset += region->size;
 	}
 	return 0;
+}
+
+int guest_memory_map_image(struct guest_memory *mem, int fd)
+{
+	return map_all(mem, 0, fd);
+}
+
+int guest_memory_map_zeroes(struct guest_memory *mem)
+{
+	return map_all(mem, MAP_ANONYMOUS, -1);
 }
 
 void guest_memory_unmap(struct guest_memory *mem)

@@ -75,6 +75,9 @@ must_check int guest_memory_reserve(struct guest_memory *mem, uint64_t gpa, uint
  */
 must_check int guest_memory_map_image(struct guest_memory *mem, int fd);
 
+/* The same without contents: zeroes, private. */
+must_check int guest_memory_map_zeroes(struct guest_memory *mem);
+
 /* Makes all memory a hole again, as guest_memory_reserve() left it. No vCPU and no device runs. */
 void guest_memory_unmap(struct guest_memory *mem);
 

@@ -1,0 +1,249 @@
+#include "snapshot/memory_pager.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/thread.h"
+
+struct memory_pager {
+	struct guest_memory *mem;
+	struct memory_pager_params params;
+	int uffd;
+	int socket;
+	int nothing; /* an empty file: what takes the place of memory that is lost */
+	int stop;    /* an eventfd */
+	pthread_t thread;
+	bool has_thread;
+};
+
+/* The descriptor ---------------------------------------------------------------------------------*/
+
+/* The device is there for users who may open it; the system call for those with CAP_SYS_PTRACE, or for all. */
+static int open_uffd(void)
+{
+	cleanup_fd int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	int fd = -1;
+
+	if (device >= 0)
+		fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+static int make_uffd(struct memory_pager *pager, struct error *err)
+{
+	/* A page that the balloon gave up is zeroes when it comes back, so the handler must hear of it. */
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
+
+	pager->uffd = open_uffd();
+	if (pager->uffd == -EPERM || pager->uffd == -EACCES)
+		return error_set(err, EPERM,
+				 "userfaultfd is not allowed here: it takes /dev/userfaultfd, "
+				 "CAP_SYS_PTRACE, or vm.unprivileged_userfaultfd = 1");
+	if (pager->uffd < 0)
+		return error_set_errno(err, pager->uffd, "userfaultfd");
+	if (ioctl(pager->uffd, UFFDIO_API, &api) < 0)
+		return error_set_errno(err, errno, "userfaultfd: UFFDIO_API with removals");
+	return 0;
+}
+
+static int watch_regions(struct memory_pager *pager, struct error *err)
+{
+	for (unsigned int i = 0; i < pager->mem->count; i++) {
+		const struct guest_region *region = &pager->mem->regions[i];
+		struct uffdio_register range = {
+			.range = { (uintptr_t)region->host, region->size },
+			.mode = UFFDIO_REGISTER_MODE_MISSING,
+		};
+
+		if (ioctl(pager->uffd, UFFDIO_REGISTER, &range) < 0)
+			return error_set_errno(err, errno, "userfaultfd: cannot watch memory");
+	}
+	return 0;
+}
+
+/* The handler ------------------------------------------------------------------------------------*/
+
+static const char *name_of(const struct memory_pager *pager)
+{
+	return pager->params.socket ? pager->params.socket : "the passed connection";
+}
+
+static int connect_to(struct memory_pager *pager, struct error *err)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const char *path = pager->params.socket;
+
+	if (!path)
+		return 0;
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return error_set(err, EINVAL, "the page-fault handler's socket: '%s' is too long",
+				 path);
+	memcpy(addr.sun_path, path, strlen(path));
+	pager->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (pager->socket < 0 ||
+	    retry_eintr(connect(pager->socket, (struct sockaddr *)&addr, sizeof(addr))) < 0)
+		return error_set_errno(err, errno, "cannot connect to the page-fault handler at %s",
+				       path);
+	return 0;
+}
+
+/* Of GUEST_REGIONS_MAX regions, with numbers of 20 digits. */
+#define MESSAGE_MAX (GUEST_REGIONS_MAX * 220u)
+
+static size_t write_message(const struct memory_pager *pager, char text[static MESSAGE_MAX])
+{
+	const uint64_t page = pager->params.page_size;
+	uint64_t offset = 0;
+	size_t len = 0;
+
+	for (unsigned int i = 0; i < pager->mem->count; i++) {
+		const struct guest_region *region = &pager->mem->regions[i];
+
+		len += (size_t)snprintf(
+			text + len, MESSAGE_MAX - len,
+			"%c{\"base_host_virt_addr\":%lu,\"size\":%lu,\"offset\":%lu,"
+			"\"page_size\":%lu,\"page_size_kib\":%lu}",
+			i ? ',' : '[', (uintptr_t)region->host, region->size, offset, page, page);
+		offset += region->size;
+	}
+	text[len++] = ']';
+	return len;
+}
+
+/* In one piece: a message this short fits into an empty socket. */
+static int hand_over(const struct memory_pager *pager, struct error *err)
+{
+	char text[MESSAGE_MAX];
+	struct iovec iov = { text, write_message(pager, text) };
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
+				  .msg_controllen = sizeof(control) };
+	struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+
+	rights->cmsg_level = SOL_SOCKET;
+	rights->cmsg_type = SCM_RIGHTS;
+	rights->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(rights), &pager->uffd, sizeof(int));
+	if (retry_eintr(sendmsg(pager->socket, &message, MSG_NOSIGNAL)) == (ssize_t)iov.iov_len)
+		return 0;
+	return error_set_errno(err, errno,
+			       "cannot hand memory over to the page-fault handler at %s",
+			       name_of(pager));
+}
+
+/* Its end ----------------------------------------------------------------------------------------*/
+
+/*
+ * Beyond the end of an empty file nothing can be read: whoever waits for a page, and whoever comes for one later,
+ * gets a SIGBUS or EFAULT, never a zero. Only then may the last descriptor go, which wakes those who wait.
+ */
+static void take_memory_away(struct memory_pager *pager)
+{
+	for (unsigned int i = 0; i < pager->mem->count; i++) {
+		const struct guest_region *region = &pager->mem->regions[i];
+
+		if (mmap(region->host, region->size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pager->nothing, 0) == MAP_FAILED)
+			munmap(region->host, region->size);
+	}
+	close_fd(&pager->uffd);
+}
+
+/* A handler has nothing to say to us; what it says is not looked at. */
+static bool has_gone(int socket)
+{
+	char bytes[256];
+	ssize_t len = recv(socket, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	return len == 0 || (len < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+/* It never touches guest memory, so it does not wait for the handler that it watches. */
+static void *watch_handler(void *arg)
+{
+	struct memory_pager *pager = arg;
+	struct pollfd fds[] = { { .fd = pager->stop, .events = POLLIN },
+				{ .fd = pager->socket, .events = POLLIN } };
+
+	for (;;) {
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+			break;
+		if (fds[0].revents)
+			return NULL;
+		if (fds[1].revents && has_gone(pager->socket))
+			break;
+	}
+	pager->params.lost(pager->params.opaque);
+	take_memory_away(pager);
+	return NULL;
+}
+
+/* Life -------------------------------------------------------------------------------------------*/
+
+static int start(struct memory_pager *pager, struct error *err)
+{
+	int ret;
+
+	pager->nothing = memfd_create("lost-memory", MFD_CLOEXEC);
+	pager->stop = eventfd(0, EFD_CLOEXEC);
+	if (pager->nothing < 0 || pager->stop < 0)
+		return error_set_errno(err, errno, "memory handler");
+	if ((ret = make_uffd(pager, err)) < 0 || (ret = connect_to(pager, err)) < 0 ||
+	    (ret = watch_regions(pager, err)) < 0 || (ret = hand_over(pager, err)) < 0)
+		return ret;
+	ret = thread_start(&pager->thread, "pager", watch_handler, pager);
+	pager->has_thread = ret == 0;
+	return ret < 0 ? error_set_errno(err, ret,
+					 "cannot start a thread for the page-fault handler")
+		       : 0;
+}
+
+int memory_pager_start(struct memory_pager **out, struct guest_memory *mem,
+		       const struct memory_pager_params *params, struct error *err)
+{
+	struct memory_pager *pager = calloc(1, sizeof(*pager));
+	cleanup_fd int fd = params->socket ? -1 : params->fd;
+	int ret;
+
+	if (!pager)
+		return error_set(err, ENOMEM, "memory handler: out of memory");
+	pager->mem = mem;
+	pager->params = *params;
+	pager->uffd = pager->nothing = pager->stop = -1;
+	pager->socket = steal_fd(&fd);
+	ret = start(pager, err);
+	if (ret < 0)
+		memory_pager_stop(pager);
+	else
+		*out = pager;
+	return ret;
+}
+
+void memory_pager_stop(struct memory_pager *pager)
+{
+	const uint64_t one = 1;
+
+	if (!pager)
+		return;
+	if (pager->has_thread && write(pager->stop, &one, sizeof(one)) == sizeof(one))
+		pthread_join(pager->thread, NULL);
+	close_fd(&pager->uffd);
+	close_fd(&pager->socket);
+	close_fd(&pager->nothing);
+	close_fd(&pager->stop);
+	free(pager);
+}
