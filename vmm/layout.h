@@ -3,7 +3,7 @@
  *
  *   0x0000_0500  GDT                       0x0009_fc00  end of usable memory; MP floating pointer
  *   0x0000_6000  PVH start info            0x000e_0000  ACPI RSDP, then the tables
- *   0x0000_7000  zero page (boot_params)   0x000f_0000  MP table
+ *   0x0000_7000  zero page (boot_params)   0x000e_f000  VMClock; 0x000f_0000  MP table
  *   0x0000_8000  boot stack                0x0010_0000  RAM: kernel and, at its top, the initrd
  *   0x0000_9000  page tables (PML4, ...)
  *   0x0002_0000  kernel command line
@@ -25,8 +25,10 @@
 #define LAYOUT_CMDLINE_MAX 2048u /* bytes, the terminating zero included */
 #define LAYOUT_LOW_RAM_END 0x9fc00ul
 #define LAYOUT_ACPI 0xe0000ul
-#define LAYOUT_ACPI_MAX 0x10000ul
-#define LAYOUT_VMGENID 0xe0030ul     /* 16 bytes between RSDP and tables */
+#define LAYOUT_ACPI_MAX 0xf000ul
+#define LAYOUT_VMGENID 0xe0030ul /* 16 bytes between RSDP and tables */
+#define LAYOUT_VMCLOCK 0xef000ul /* behind the tables: a page, which a guest's programs may map */
+#define LAYOUT_VMCLOCK_SIZE 0x1000u
 #define LAYOUT_MP_FLOATING 0x9fc00ul /* the last KiB of base memory */
 #define LAYOUT_MPTABLE 0xf0000ul
 #define LAYOUT_MPTABLE_MAX 0x10000ul

@@ -140,6 +140,18 @@ Test(acpi, vmgenid_has_its_place_between_the_tables)
 	guest_memory_fini(&mem);
 }
 
+Test(acpi, vmclock_has_its_page)
+{
+	/* Memory32Fixed, writable, from 0xef000, 0x1000 bytes: ACPI 6.5, section 6.4.3.4. */
+	static const uint8_t page[] = { 0x86, 9, 0, 1, 0x00, 0xf0, 0x0e, 0x00, 0x00, 0x10, 0, 0 };
+	struct guest_memory mem = written(1, 0);
+	const uint8_t *dsdt = find(&mem, "DSDT");
+
+	cr_expect_not_null(memmem(dsdt, table_length(dsdt), "AMZNC10C", 8));
+	cr_expect_not_null(memmem(dsdt, table_length(dsdt), page, sizeof(page)));
+	guest_memory_fini(&mem);
+}
+
 Test(acpi, a_small_machine_takes_one_page)
 {
 	struct guest_memory mem = written(1, 4);

@@ -12,6 +12,9 @@
 #define VMGENID_ID "MAYF0001"
 #define VMGENID_NAME "VM_Gen_Counter" /* what drivers look for */
 #define VMGENID_CHANGED 0x80u
+#define VMCLOCK_ID "AMZNC10C" /* as Firecracker and QEMU have it */
+#define VMCLOCK_NAME "VMCLOCK"
+#define VMCLOCK_CHANGED 0x80u
 
 static void put_virtio_mmio(struct acpi_writer *w, unsigned int index,
 			    const struct boot_device *device)
@@ -74,7 +77,22 @@ static void put_vmgenid(struct acpi_writer *w)
 	aml_end(w, block);
 }
 
-/* Its one interrupt has one meaning, so _EVT need not look at which came. */
+/* vmm/vmclock.h. */
+static void put_vmclock(struct acpi_writer *w)
+{
+	size_t block = aml_begin_device(w, "VCLK");
+	size_t resources;
+
+	aml_name_string(w, "_HID", VMCLOCK_ID);
+	aml_name_string(w, "_CID", VMCLOCK_NAME);
+	aml_name_string(w, "_DDN", VMCLOCK_NAME);
+	resources = aml_begin_resources(w);
+	aml_resource_memory(w, LAYOUT_VMCLOCK, LAYOUT_VMCLOCK_SIZE);
+	aml_end_resources(w, resources);
+	aml_end(w, block);
+}
+
+/* Its one interrupt has one meaning, that the machine is another now, so _EVT need not look at which came. */
 static void put_events(struct acpi_writer *w)
 {
 	size_t block = aml_begin_device(w, "GED0");
@@ -87,6 +105,7 @@ static void put_events(struct acpi_writer *w)
 	aml_end_resources(w, resources);
 	method = aml_begin_method(w, "_EVT", 1);
 	aml_notify(w, "VGEN", VMGENID_CHANGED);
+	aml_notify(w, "VCLK", VMCLOCK_CHANGED);
 	aml_end(w, method);
 	aml_end(w, block);
 }
@@ -103,6 +122,7 @@ size_t dsdt_write(struct acpi_writer *w, const struct acpi_config *config)
 	put_serial(w);
 	put_keyboard(w);
 	put_vmgenid(w);
+	put_vmclock(w);
 	put_events(w);
 	aml_end(w, scope);
 	aml_name_package(w, "_S5_", s5, ARRAY_SIZE(s5));
