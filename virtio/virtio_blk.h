@@ -44,6 +44,9 @@ must_check int virtio_blk_update_capacity(struct virtio_device *dev);
 must_check int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd,
 				      struct error *err);
 
+/* A descriptor of the file that it has now, the caller's to close or to set again. -errno. Control thread. */
+must_check int virtio_blk_copy_backing(struct virtio_device *dev);
+
 /* Replaces limits as rate_limiter_update() does: NULL leaves one as it is. Control thread. */
 must_check int virtio_blk_set_rate(struct virtio_device *dev, const struct bucket_config *bytes,
 				   const struct bucket_config *ops, struct error *err);

@@ -1,4 +1,5 @@
 /* What changes of a drive while its guest runs: its size, its file, its limits. */
+#include <fcntl.h>
 #include <string.h>
 
 #include "virtio/virtio_blk_priv.h"
@@ -191,6 +192,13 @@ int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd, 
 	}
 	virtio_count(dev, ret < 0 ? BLK_UPDATE_FAILS : BLK_UPDATE_COUNT, 1);
 	return ret;
+}
+
+int virtio_blk_copy_backing(struct virtio_device *dev)
+{
+	int fd = fcntl(blk_of(dev)->file->fd, F_DUPFD_CLOEXEC, 3);
+
+	return fd < 0 ? -errno : fd;
 }
 
 /* Limits -----------------------------------------------------------------------------------------*/

@@ -38,6 +38,20 @@ must_check int virtio_net_create(struct virtio_device **out, const struct virtio
  */
 must_check int virtio_net_set_link(struct virtio_device *dev, bool up);
 
+/*
+ * For a clone, before its guest runs and after its state was loaded: another MAC. Its driver keeps the one that
+ * it knows until it asks again, and frames from that one pass until it does. -EINVAL: of a group, or zero.
+ */
+must_check int virtio_net_set_mac(struct virtio_device *dev, const uint8_t mac[static 6],
+				  struct error *err);
+
+/*
+ * For a clone, before its state is loaded, while the device is paused: another tap; *backend is the one it had
+ * afterwards, the caller's to destroy or to put back. -EINVAL: it has another number of queues.
+ */
+must_check int virtio_net_swap_backend(struct virtio_device *dev, struct net_backend **backend,
+				       struct error *err);
+
 /* New limits: NULL leaves one as it is, one of zeroes takes it away. */
 struct net_rates {
 	const struct bucket_config *rx_bytes, *rx_ops, *tx_bytes, *tx_ops;

@@ -18,6 +18,7 @@ static uint8_t set_mac(struct virtio_net *net, const struct iovec *iov, unsigned
 	if (!net_mac_is_usable(mac))
 		return VIRTIO_NET_ERR;
 	virtio_device_change_config(&net->dev, net_change_mac, mac);
+	net->has_former = false;
 	return VIRTIO_NET_OK;
 }
 

@@ -95,10 +95,12 @@ struct virtio_net {
 	bool gone;    /* the backend's interface is */
 	bool keeps;   /* active_pairs and offloads are the driver's: it was not reset meanwhile */
 	bool revives; /* restored from one whose tap was gone: tell the driver of the new one */
-	uint8_t own_mac[ETH_ALEN];		    /* what a reset returns to */
-	unsigned int active_pairs;		    /* of net->pairs, while running */
-	uint32_t rx_want;			    /* bytes to hold for one frame, as negotiated */
-	uint64_t offloads;			    /* GUEST_* features in force */
+	uint8_t own_mac[ETH_ALEN];    /* what a reset returns to */
+	bool has_former;	      /* the MAC was changed under a driver that still uses: */
+	uint8_t former_mac[ETH_ALEN]; /* frames from it pass until one comes from the new one */
+	unsigned int active_pairs;    /* of net->pairs, while running */
+	uint32_t rx_want;	      /* bytes to hold for one frame, as negotiated */
+	uint64_t offloads;	      /* GUEST_* features in force */
 	struct rate_limiter rx_limiter, tx_limiter; /* of all pairs together */
 
 	unsigned int pair_count;
@@ -173,7 +175,8 @@ void net_tx_resume(struct rate_limiter *limiter);
 
 /* virtio_net_state.c */
 struct net_state {
-	uint8_t mac[ETH_ALEN], own_mac[ETH_ALEN];
+	uint8_t mac[ETH_ALEN], own_mac[ETH_ALEN], former_mac[ETH_ALEN];
+	bool has_former;
 	uint16_t mtu;
 	uint16_t pairs, active_pairs;
 	bool link_up, gone;

@@ -6,6 +6,8 @@
 static const struct state_field fields[] = {
 	STATE_FIELD(struct net_state, mac, STATE_BYTES, 1),
 	STATE_FIELD(struct net_state, own_mac, STATE_BYTES, 1),
+	STATE_FIELD(struct net_state, former_mac, STATE_BYTES, 2),
+	STATE_FIELD(struct net_state, has_former, STATE_BOOL, 2),
 	STATE_FIELD(struct net_state, mtu, STATE_U16, 1),
 	STATE_FIELD(struct net_state, pairs, STATE_U16, 1),
 	STATE_FIELD(struct net_state, active_pairs, STATE_U16, 1),
@@ -18,7 +20,7 @@ static const struct state_field fields[] = {
 	STATE_NESTED(struct net_state, tx_limiter, &rate_limiter_state_desc, 1),
 };
 
-const struct state_desc net_state_desc = STATE_DESC("net", struct net_state, 1, fields);
+const struct state_desc net_state_desc = STATE_DESC("net", struct net_state, 2, fields);
 
 void net_save(struct virtio_device *dev, void *state)
 {
@@ -26,6 +28,7 @@ void net_save(struct virtio_device *dev, void *state)
 	struct net_state *to = state;
 
 	*to = (struct net_state){
+		.has_former = net->has_former,
 		.mtu = net->config.mtu,
 		.pairs = (uint16_t)net->pair_count,
 		.active_pairs = (uint16_t)net->active_pairs,
@@ -37,6 +40,7 @@ void net_save(struct virtio_device *dev, void *state)
 	};
 	memcpy(to->mac, net->config.mac, ETH_ALEN);
 	memcpy(to->own_mac, net->own_mac, ETH_ALEN);
+	memcpy(to->former_mac, net->former_mac, ETH_ALEN);
 	rate_limiter_save(&net->rx_limiter, &to->rx_limiter);
 	rate_limiter_save(&net->tx_limiter, &to->tx_limiter);
 }
@@ -65,6 +69,8 @@ int net_load(struct virtio_device *dev, const void *state, struct error *err)
 		return error_set(err, EINVAL, "net %s: impossible rate limiter", dev->name);
 	memcpy(net->config.mac, from->mac, ETH_ALEN);
 	memcpy(net->own_mac, from->own_mac, ETH_ALEN);
+	memcpy(net->former_mac, from->former_mac, ETH_ALEN);
+	net->has_former = from->has_former;
 	net->config.mtu = from->mtu;
 	net->dev.features &= ~NET_FEATURE(MTU);
 	net->dev.features |= from->mtu ? NET_FEATURE(MTU) : 0;

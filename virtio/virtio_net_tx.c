@@ -14,11 +14,21 @@ struct __attribute__((packed)) headers {
 
 _Static_assert(sizeof(struct headers) == NET_HEADER + NET_PEEK, "no gaps");
 
+/* A driver keeps the MAC that it has read until it looks again, so after a change both are its own. */
+static bool is_own(struct virtio_net *net, const uint8_t *source)
+{
+	if (memcmp(source, net->config.mac, ETH_ALEN) == 0) {
+		net->has_former = false;
+		return true;
+	}
+	return net->has_former && memcmp(source, net->former_mac, ETH_ALEN) == 0;
+}
+
 static bool may_pass(struct net_pair *pair, const struct headers *headers)
 {
 	struct virtio_net *net = pair->net;
 
-	if (memcmp(headers->ethernet.h_source, net->config.mac, ETH_ALEN) != 0) {
+	if (!is_own(net, headers->ethernet.h_source)) {
 		net_count(net, NET_TX_SPOOFED, 1);
 		if (net->antispoof)
 			return false;

@@ -116,6 +116,20 @@ void virtio_vsock_transport_reset(struct virtio_device *dev)
 	event_loop_call(dev->loop, transport_reset_on_loop, vsock_of(dev));
 }
 
+void virtio_vsock_set_cid(struct virtio_device *dev, uint32_t cid)
+{
+	vsock_of(dev)->config.guest_cid = cid;
+}
+
+void virtio_vsock_swap_host(struct virtio_device *dev, struct vsock_unix *host)
+{
+	struct virtio_vsock *vsock = vsock_of(dev);
+	struct vsock_unix old = vsock->host;
+
+	vsock->host = *host;
+	*host = old;
+}
+
 static void free_vsock(struct virtio_vsock *vsock)
 {
 	vsock_unix_close(&vsock->host);

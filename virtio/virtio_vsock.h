@@ -10,6 +10,8 @@
 
 #include "virtio/virtio_device.h"
 
+struct vsock_unix;
+
 #define VSOCK_CID_MIN 3u
 #define VSOCK_CID_MAX (UINT32_MAX - 1)
 #define VSOCK_PATH_SIZE 108u /* of a Unix socket, terminated */
@@ -42,3 +44,10 @@ must_check int virtio_vsock_create(struct virtio_device **out,
  * that its CID may be another: for a restored guest (5.10.6.7). Its listeners stay. Control thread.
  */
 void virtio_vsock_transport_reset(struct virtio_device *dev);
+
+/*
+ * For a clone, while the device is paused: another CID, after its state was loaded (the guest hears of it with
+ * the reset); and another socket: *host is the one that it had afterwards. Control thread.
+ */
+void virtio_vsock_set_cid(struct virtio_device *dev, uint32_t cid);
+void virtio_vsock_swap_host(struct virtio_device *dev, struct vsock_unix *host);

@@ -182,3 +182,15 @@ bool console_sink_fini(struct console_sink *sink, unsigned int patience_ms)
 		pthread_join(sink->writer, NULL);
 	return !sink->has_writer || empty;
 }
+
+int console_sink_swap_fd(struct console_sink *sink, int fd)
+{
+	int old;
+
+	pthread_mutex_lock(&sink->lock);
+	old = sink->fd;
+	sink->fd = fd;
+	sink->direct = true;
+	pthread_mutex_unlock(&sink->lock);
+	return old;
+}

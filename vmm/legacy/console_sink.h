@@ -45,3 +45,6 @@ void console_sink_put(struct console_sink *sink, uint8_t byte);
 
 /* True while another burst of a UART's FIFO (16 bytes) fits. */
 bool console_sink_has_room(struct console_sink *sink);
+
+/* Output goes to another descriptor from now on; returns the one it went to. Before the guest runs. */
+int console_sink_swap_fd(struct console_sink *sink, int fd);

@@ -72,18 +72,34 @@ static int publish(struct mmds_store *store, json_t *root)
 	return 0;
 }
 
+/* A copy that fits. */
+static int copy_of(const struct mmds_store *store, json_t *data, json_t **root)
+{
+	int ret = mmds_json_sorted(data, root);
+
+	if (ret == 0 && mmds_json_write(*root, NULL, 0) > store->limit) {
+		json_decref(*root);
+		ret = -EMSGSIZE;
+	}
+	return ret;
+}
+
+int mmds_store_check(const struct mmds_store *store, json_t *data)
+{
+	json_t *root;
+	int ret = copy_of(store, data, &root);
+
+	if (ret == 0)
+		json_decref(root);
+	return ret;
+}
+
 int mmds_store_put(struct mmds_store *store, json_t *data)
 {
 	json_t *root;
-	int ret = mmds_json_sorted(data, &root);
+	int ret = copy_of(store, data, &root);
 
-	if (ret < 0)
-		return ret;
-	if (mmds_json_write(root, NULL, 0) > store->limit) {
-		json_decref(root);
-		return -EMSGSIZE;
-	}
-	return publish(store, root);
+	return ret < 0 ? ret : publish(store, root);
 }
 
 int mmds_store_patch(struct mmds_store *store, json_t *patch)

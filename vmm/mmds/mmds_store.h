@@ -50,6 +50,9 @@ void mmds_store_fini(struct mmds_store *store);
  */
 must_check int mmds_store_put(struct mmds_store *store, json_t *data);
 
+/* What a put of it would answer, but for -ENOMEM. Pure. */
+must_check int mmds_store_check(const struct mmds_store *store, json_t *data);
+
 /* Merges a patch (RFC 7396). Besides, -ENOENT: nothing was put before (MMDS_TEXT_NOT_INITIALIZED). */
 must_check int mmds_store_patch(struct mmds_store *store, json_t *patch);
 
