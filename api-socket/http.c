@@ -186,8 +186,15 @@ static void explain(struct http *http, const uint8_t *bytes, size_t count)
 
 /* A connection ----------------------------------------------------------------------------------*/
 
+static void close_descriptors(struct http *http)
+{
+	for (unsigned int i = 0; i < http->fd_count; i++)
+		close_fd(&http->fds[i]);
+}
+
 static void start_request(struct http *http)
 {
+	close_descriptors(http);
 	free(http->body);
 	*http = (struct http){ .connection = http->connection };
 	http_parser_init(&http->parser, HTTP_REQUEST);
@@ -209,18 +216,23 @@ static void destroy(void *front)
 {
 	struct http *http = front;
 
+	close_descriptors(http);
 	free(http->body);
 	free(http);
 }
 
-/* Descriptors mean nothing here. */
-static void drop_descriptors(struct http *http)
+/* Those that came with the bytes of this request, up to as many as one may have. */
+static void take_descriptors(struct http *http, size_t len)
 {
 	int fds[CONNECTION_FDS_MAX];
-	unsigned int count = connection_take_fds(http->connection, SIZE_MAX, fds);
+	unsigned int count = connection_take_fds(http->connection, len, fds);
 
-	for (unsigned int i = 0; i < count; i++)
-		close_fd(&fds[i]);
+	for (unsigned int i = 0; i < count; i++) {
+		if (http->fd_count < CONNECTION_FDS_MAX)
+			http->fds[http->fd_count++] = fds[i];
+		else
+			close_fd(&fds[i]);
+	}
 }
 
 /* http_parser skips white space before a request; Firecracker does not. */
@@ -234,13 +246,13 @@ static ssize_t consume(void *front, const uint8_t *bytes, size_t count)
 	struct http *http = front;
 	size_t taken;
 
-	drop_descriptors(http);
 	http->bytes = (const char *)bytes;
 	if (begins_with_space(http, bytes))
 		http_refuse(http, "Invalid request.");
 	taken = http->refusal[0]
 			? 0
 			: http_parser_execute(&http->parser, &settings, (const char *)bytes, count);
+	take_descriptors(http, taken);
 	if (http->complete) {
 		http_serve(http);
 		start_request(http);

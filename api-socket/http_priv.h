@@ -17,6 +17,8 @@ struct http {
 	size_t name_len, value_len;
 	char *body; /* terminated */
 	size_t body_len, body_size;
+	int fds[CONNECTION_FDS_MAX]; /* that came with its bytes; what is not kept goes with it */
+	unsigned int fd_count;
 	bool expects_continue;
 	bool begun; /* something of it has come */
 	bool complete;

@@ -181,7 +181,10 @@ static bool check_path_id(struct http *http, char *id)
 
 static void call(struct http *http, const struct method *method, const char *id, json_t *tree)
 {
-	struct api_input input = { .tree = tree, .path_id = method->id_field ? id : NULL };
+	const struct field_fds fds = { http->fds, http->fd_count };
+	struct api_input input = { .tree = tree,
+				   .fds = http->fd_count ? &fds : NULL,
+				   .path_id = method->id_field ? id : NULL };
 	struct field_error why;
 	struct api_reply reply;
 	struct error err;

@@ -60,7 +60,7 @@ class Client:
         body, self.have = self.have[:length], self.have[length:]
         return Answer(head, body)
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, fds=()):
         """body: bytes, text, or what is to become JSON; None: none."""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
         if body is None:
@@ -68,7 +68,10 @@ class Client:
         else:
             data = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
             head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
-        self.send(head.encode() + b"\r\n" + data)
+        if fds:
+            socket.send_fds(self.socket, [head.encode() + b"\r\n" + data], list(fds))
+        else:
+            self.send(head.encode() + b"\r\n" + data)
         return self.answer()
 
 
@@ -95,14 +98,14 @@ class Served(Vm):
         equal(f"status of GET {path}", answer.status, 200)
         return answer.json()
 
-    def ok(self, method, path, body=None):
-        answer = self.client.call(method, path, body)
+    def ok(self, method, path, body=None, fds=()):
+        answer = self.client.call(method, path, body, fds)
         if answer.status not in (200, 204):
             raise Failure(f"{method} {path} to succeed", answer)
         return answer
 
-    def put(self, path, body):
-        return self.ok("PUT", path, body)
+    def put(self, path, body, fds=()):
+        return self.ok("PUT", path, body, fds)
 
     def patch(self, path, body):
         return self.ok("PATCH", path, body)
