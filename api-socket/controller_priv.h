@@ -83,6 +83,9 @@ bool controller_serves_mmds(const struct controller *controller, const char *ifa
 /* api-socket/methods_serial.c: opens what /serial names. -errno and *err. */
 must_check int controller_open_serial(struct controller *controller, struct error *err);
 
+/* The same for another place: *fd is the caller's, -1 on failure. */
+must_check int controller_open_serial_at(const struct opt_file *file, int *fd, struct error *err);
+
 /* api-socket/methods_cpu.c: frees its arrays. */
 void cpu_template_clear(struct cpu_template *cpu);
 
@@ -133,9 +136,21 @@ must_check int controller_keep_config(struct controller *controller, const struc
 /* api-socket/methods_stats.c: when its start reached which moment; NULL when out of memory. */
 json_t *controller_trace(const struct controller *controller);
 
-/* A drive's configuration as the request for it, with this id and image. */
-json_t *drive_tree(const struct drive_config *drive, bool is_root, const char *id,
-		   const char *path);
+struct mmds_config;
+must_check int controller_keep_mmds(struct controller *controller, const struct vm_config *vm,
+				    const struct mmds_config *config, struct error *err);
+
+/* api-socket/snapshot_identity.c: who a clone is to be, by the names that `vm` has. Its descriptors are copies,
+ * for machine_adopt(); on failure there are none. */
+must_check int controller_read_identity(struct controller *controller, const struct vm_config *vm,
+					const struct snapshot_load_request *request,
+					struct machine_identity *out, struct error *err);
+
+/* Moves what a machine is built with from the identity into its configuration. */
+void controller_configure_identity(struct machine_identity *identity, struct vm_config *vm);
+
+/* After a prepared machine has taken it up: the configuration says who it is now. */
+void controller_note_identity(const struct machine_identity *identity, struct vm_config *vm);
 
 /* api-socket/controller.c */
 void controller_drop_machine(struct controller *controller);

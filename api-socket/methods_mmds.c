@@ -28,8 +28,8 @@ static const struct field config_table[] = {
 	      .help = "answer in text, whatever was asked for"),
 };
 
-static const struct field_set mmds_config_fields =
-	FIELD_SET("MmdsConfig", struct mmds_config_request, config_table);
+const struct field_set mmds_config_fields = FIELD_SET("MmdsConfig", struct mmds_config_request,
+						      config_table);
 
 /* The body is the data. */
 struct data_request {

@@ -27,7 +27,7 @@ int parse_mac(const char *text, uint8_t mac[static 6])
 	return 0;
 }
 
-static int check_mac(const char *text, char *why, size_t size)
+int check_mac(const char *text, char *why, size_t size)
 {
 	uint8_t mac[6];
 

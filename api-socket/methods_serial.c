@@ -21,22 +21,28 @@ static int put_serial(struct controller *controller, struct api_request *request
 	return kept_take(&controller->serial, &serial_fields, request, &reply->err);
 }
 
+int controller_open_serial_at(const struct opt_file *file, int *fd, struct error *err)
+{
+	const char *path = file->path;
+	char why[OS_ERROR_MAX];
+
+	/* Not to wait for the reader of a pipe. */
+	*fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
+			  0600)
+		   : fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
+	if (*fd < 0)
+		return error_set(err, errno, "Cannot open the serial port's output %s: %s",
+				 path ? path : "by its descriptor", os_error(why, errno));
+	return 0;
+}
+
 int controller_open_serial(struct controller *controller, struct error *err)
 {
 	const struct serial_request *serial = controller->serial.data;
-	const char *path = serial ? serial->serial_out_path : NULL;
-	char why[OS_ERROR_MAX];
+	const struct opt_file file = { serial ? serial->serial_out_path : NULL, -1 };
 
 	close_fd(&controller->serial_fd);
-	if (!path)
-		return 0;
-	/* Not to wait for the reader of a pipe. */
-	controller->serial_fd =
-		open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
-	if (controller->serial_fd < 0)
-		return error_set(err, errno, "Cannot open the serial port's output %s: %s", path,
-				 os_error(why, errno));
-	return 0;
+	return file.path ? controller_open_serial_at(&file, &controller->serial_fd, err) : 0;
 }
 
 static const struct method methods[] = {

@@ -30,8 +30,10 @@ static const struct field_set backend_fields = FIELD_SET("MemBackendConfig",
 
 static const struct field net_table[] = {
 	FIELD(struct net_override, iface_id, FIELD_ID, FIELD_REQUIRED, .help = "which interface"),
-	FIELD(struct net_override, host_dev_name, FIELD_FILE, FIELD_REQUIRED,
-	      .help = "its tap on this host"),
+	FIELD(struct net_override, host_dev_name, FIELD_FILE, FIELD_OPTIONAL,
+	      .help = "its tap on this host; may be left out with guest_mac"),
+	FIELD(struct net_override, guest_mac, FIELD_STRING, FIELD_OPTIONAL, .check = check_mac,
+	      .help = "its MAC address; Firecracker has no such field"),
 };
 
 static const struct field_set net_override_fields =
@@ -47,12 +49,23 @@ static const struct field_set drive_override_fields = FIELD_SET("DriveOverride",
 								struct drive_override, drive_table);
 
 static const struct field vsock_table[] = {
-	FIELD(struct vsock_override, uds_path, FIELD_STRING, FIELD_REQUIRED,
-	      .help = "where its socket is on this host"),
+	FIELD(struct vsock_override, uds_path, FIELD_STRING, FIELD_OPTIONAL,
+	      .help = "where its socket is on this host; may be left out with guest_cid"),
+	FIELD(struct vsock_override, guest_cid, FIELD_U32, FIELD_OPTIONAL,
+	      .help = "the guest's context id, from 3 up; Firecracker has no such field"),
 };
 
 static const struct field_set vsock_override_fields =
 	FIELD_SET("VsockOverride", struct vsock_override, vsock_table, .lenient = true);
+
+static const struct field serial_table[] = {
+	FIELD(struct serial_override, serial_out_path, FIELD_FILE, FIELD_REQUIRED,
+	      .expected = "path string",
+	      .help = "a file, or a named pipe that somebody reads; it is added at its end"),
+};
+
+static const struct field_set serial_override_fields =
+	FIELD_SET("SerialOverride", struct serial_override, serial_table);
 
 #define LOAD_FIELD(member, kind, need, ...) \
 	FIELD(struct snapshot_load_request, member, kind, need, __VA_ARGS__)
@@ -70,11 +83,15 @@ static const struct field load_table[] = {
 		   .help = "note which pages are written, for differential snapshots"),
 	LOAD_FIELD(resume_vm, FIELD_BOOL, FIELD_DEFAULTED, .help = "let it run at once"),
 	LOAD_FIELD(network_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &net_override_fields,
-		   .help = "interfaces whose tap has another name here"),
+		   .help = "interfaces whose tap or MAC is another here"),
 	LOAD_FIELD(drive_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &drive_override_fields,
 		   .help = "drives whose image is another here; Firecracker has no such field"),
 	LOAD_FIELD(vsock_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &vsock_override_fields,
 		   .help = "the vsock's socket is elsewhere here"),
+	LOAD_FIELD(serial_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &serial_override_fields,
+		   .help = "where the serial port's output goes; Firecracker has no such field"),
+	LOAD_FIELD(mmds, FIELD_ANY, FIELD_OPTIONAL,
+		   .help = "the metadata, as PUT /mmds has it; Firecracker has no such field"),
 	LOAD_FIELD(clock_realtime, FIELD_BOOL, FIELD_DEFAULTED,
 		   .help = "the guest's clock goes on as if it had run"),
 	LOAD_FIELD(huge_pages, FIELD_CHOICE, FIELD_DEFAULTED, .choices = huge_pages,
@@ -89,6 +106,27 @@ static bool is_given(const struct opt_file *file)
 	return file->path || file->fd >= 0;
 }
 
+#define DESERIALIZE "An error occurred when deserializing the json body of a request: "
+
+/* What may be left out when there is something else. */
+static int check_overrides(const struct snapshot_load_request *load, struct error *err)
+{
+	const struct net_override *nets = load->network_overrides.items;
+	const struct vsock_override *vsock = &load->vsock_override;
+
+	for (uint32_t i = 0; i < load->network_overrides.count; i++)
+		if (!is_given(&nets[i].host_dev_name) && !nets[i].guest_mac)
+			return error_set(err, EINVAL, DESERIALIZE "missing field `host_dev_name`.");
+	if (vsock->given && !vsock->uds_path && !vsock->guest_cid.given)
+		return error_set(err, EINVAL, DESERIALIZE "missing field `uds_path`.");
+	if (vsock->guest_cid.given && (vsock->guest_cid.value < VM_VSOCK_CID_MIN ||
+				       vsock->guest_cid.value > VM_VSOCK_CID_MAX))
+		return error_set(err, EINVAL,
+				 DESERIALIZE "vsock_override: guest_cid %lu is not from %u to %u.",
+				 vsock->guest_cid.value, VM_VSOCK_CID_MIN, VM_VSOCK_CID_MAX);
+	return 0;
+}
+
 /* Of the two ways to say it, one. */
 static int check_load(const void *data, struct error *err)
 {
@@ -97,15 +135,15 @@ static int check_load(const void *data, struct error *err)
 
 	if (has_path && load->mem_backend.given)
 		return error_set(err, EINVAL,
-				 "An error occurred when deserializing the json body of a request: "
+				 DESERIALIZE
 				 "too many fields: either `mem_backend` or `mem_file_path` "
 				 "exclusively is required.");
 	if (!has_path && !load->mem_backend.given)
 		return error_set(err, EINVAL,
-				 "An error occurred when deserializing the json body of a request: "
+				 DESERIALIZE
 				 "missing field: either `mem_backend` or `mem_file_path` is "
 				 "required.");
-	return 0;
+	return check_overrides(load, err);
 }
 
 static int put_create(struct controller *controller, struct api_request *request,

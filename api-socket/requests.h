@@ -116,6 +116,9 @@ extern const struct field_set net_fields;
 /* "06:00:00:00:00:01" to bytes: -EINVAL when it is none. */
 must_check int parse_mac(const char *text, uint8_t mac[static 6]);
 
+/* A field's check for one. */
+int check_mac(const char *text, char *why, size_t size);
+
 struct pmem_request {
 	bool given;
 	const char *id;
@@ -218,6 +221,7 @@ struct net_override {
 	bool given;
 	const char *iface_id;
 	struct opt_file host_dev_name;
+	const char *guest_mac; /* ours */
 };
 
 struct drive_override {
@@ -229,6 +233,12 @@ struct drive_override {
 struct vsock_override {
 	bool given;
 	const char *uds_path;
+	struct opt_uint guest_cid; /* ours */
+};
+
+struct serial_override {
+	bool given;
+	struct opt_file serial_out_path;
 };
 
 struct snapshot_load_request {
@@ -239,6 +249,8 @@ struct snapshot_load_request {
 	struct opt_list network_overrides; /* struct net_override */
 	struct opt_list drive_overrides;   /* ours: struct drive_override */
 	struct vsock_override vsock_override;
+	struct serial_override serial_override; /* ours */
+	json_t *mmds;				/* ours: the metadata */
 	struct opt_bool clock_realtime;
 	struct opt_uint huge_pages; /* 0: as in the snapshot; else enum huge_pages_kind plus 1 */
 };
@@ -255,6 +267,8 @@ enum mmds_version {
 	MMDS_V1,
 	MMDS_V2,
 };
+
+extern const struct field_set mmds_config_fields;
 
 /*
  * PUT /snapshot/create and /snapshot/load hand their requests to these (api-socket/methods_snapshot.c).

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "api-socket/controller_priv.h"
+#include "vmm/mmds/mmds.h"
 
 static json_t *bucket_tree(const struct bucket_config *bucket)
 {
@@ -21,7 +22,8 @@ static json_t *rate_tree(const struct rate_config *rate)
 			 bucket_tree(&rate->ops));
 }
 
-json_t *drive_tree(const struct drive_config *drive, bool is_root, const char *id, const char *path)
+static json_t *drive_tree(const struct drive_config *drive, bool is_root, const char *id,
+			  const char *path)
 {
 	return json_pack("{s:s, s:b, s:b, s:s, s:s, s:o}", "drive_id", id, "is_root_device",
 			 is_root, "is_read_only", drive->read_only, "cache_type",
@@ -116,11 +118,38 @@ static void keep_machine(struct controller *controller, const struct vm_config *
 		};
 }
 
+static json_t *names_of_served(const struct vm_config *vm)
+{
+	json_t *names = json_array();
+
+	for (unsigned int i = 0; i < vm->net_count; i++)
+		if (vm->nets[i].mmds &&
+		    json_array_append_new(
+			    names, json_string(vm->nets[i].id ? vm->nets[i].id : net_name(i))) < 0)
+			continue; /* out of memory: one name too few to be shown */
+	return names;
+}
+
+int controller_keep_mmds(struct controller *controller, const struct vm_config *vm,
+			 const struct mmds_config *config, struct error *err)
+{
+	const uint8_t *a = config->ipv4;
+	char address[16];
+
+	snprintf(address, sizeof(address), "%u.%u.%u.%u", a[0], a[1], a[2], a[3]);
+	return kept_make(&controller->mmds_config, &mmds_config_fields,
+			 json_pack("{s:s, s:o, s:s, s:b}", "version", config->v2 ? "V2" : "V1",
+				   "network_interfaces", names_of_served(vm), "ipv4_address",
+				   address, "imds_compat", config->imds_compat),
+			 err);
+}
+
 int controller_keep_config(struct controller *controller, const struct vm_config *vm,
 			   struct error *err)
 {
 	int ret;
 
+	controller->drive_count = controller->net_count = controller->pmem_count = 0;
 	keep_machine(controller, vm);
 	if ((ret = keep_drives(controller, vm, err)) < 0 ||
 	    (ret = keep_nets(controller, vm, err)) < 0 ||

@@ -27,7 +27,7 @@ static const struct {
 	{ SIGSYS, EXIT_BAD_SYSCALL, "SIGSYS: a system call that is forbidden here" },
 };
 
-static const char *(*file_namer)(const void *addr);
+static const char *(*file_namer)(const void *addr, const char **what);
 static bool (*repairer)(const void *addr);
 
 static void say(const char *text)
@@ -57,7 +57,8 @@ static void say_system_call(int number)
 
 static void on_crash(int signal, siginfo_t *info, void *context)
 {
-	const char *file = signal == SIGBUS && file_namer ? file_namer(info->si_addr) : NULL;
+	const char *what = "";
+	const char *file = signal == SIGBUS && file_namer ? file_namer(info->si_addr, &what) : NULL;
 
 	(void)context;
 	if (signal == SIGBUS && repairer && repairer(info->si_addr))
@@ -72,12 +73,14 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 			_exit(crashes[i].exit_code);
 		}
 		say(file ? file : crashes[i].text);
-		say(file ? " was cut short while the guest was running from it\n" : "\n");
+		say(file ? what : "");
+		say("\n");
 		_exit(crashes[i].exit_code);
 	}
 }
 
-void crash_setup(const char *(*name_file)(const void *addr), bool (*repair)(const void *addr))
+void crash_setup(const char *(*name_file)(const void *addr, const char **what),
+		 bool (*repair)(const void *addr))
 {
 	/* No SA_RESTART or mask games: the handler returns only to what could not read memory. */
 	struct sigaction action = { .sa_sigaction = on_crash, .sa_flags = SA_SIGINFO };

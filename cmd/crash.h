@@ -10,4 +10,5 @@
  * Installs the handlers. Of an address that could not be read (SIGBUS), repair() may make it readable: true, and the
  * access is tried again; name_file() names the file behind it. Both may be NULL and must be async-signal-safe.
  */
-void crash_setup(const char *(*name_file)(const void *addr), bool (*repair)(const void *addr));
+void crash_setup(const char *(*name_file)(const void *addr, const char **what),
+		 bool (*repair)(const void *addr));

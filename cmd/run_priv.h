@@ -65,6 +65,6 @@ must_check int run_check_descriptors(const struct vm_config *vm, struct error *e
 
 /* For the crash handler: the file behind an address in the machine's memory, or NULL; whether the
  * address can be read again; and which machine that is. */
-const char *run_file_at(const void *addr);
+const char *run_file_at(const void *addr, const char **what);
 bool run_repair_at(const void *addr);
 void run_name_crashes(struct machine *machine);

@@ -30,9 +30,9 @@ static const char *signal_name(int signal, char *name, size_t size)
 
 static struct machine *crash_machine; /* for the crash handler alone */
 
-const char *run_file_at(const void *addr)
+const char *run_file_at(const void *addr, const char **what)
 {
-	return crash_machine ? machine_file_at(crash_machine, addr) : NULL;
+	return crash_machine ? machine_file_at(crash_machine, addr, what) : NULL;
 }
 
 bool run_repair_at(const void *addr)

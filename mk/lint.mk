@@ -1,7 +1,7 @@
 # make lint: format, sizes, layering, headers that stand alone, static analysis.
 
-C_FILES := $(wildcard $(addsuffix /*.c,$(LIB_DIRS) cmd tests/unit tests/fuzz tests/guest tests/lab tests/live tests/jail jailer/gen benches))
-H_FILES := $(wildcard $(addsuffix /*.h,$(LIB_DIRS) cmd tests/unit tests/fuzz tests/guest tests/lab tests/live tests/jail jailer/gen benches))
+C_FILES := $(wildcard $(addsuffix /*.c,$(LIB_DIRS) cmd tests/unit tests/fuzz tests/guest tests/lab tests/live tests/jail tests/uffd jailer/gen benches))
+H_FILES := $(wildcard $(addsuffix /*.h,$(LIB_DIRS) cmd tests/unit tests/fuzz tests/guest tests/lab tests/live tests/jail tests/uffd jailer/gen benches))
 TIDY_FILES := $(wildcard $(addsuffix /*.c,$(LIB_DIRS) cmd))
 
 .PHONY: lint lint-format lint-layers lint-sizes lint-headers lint-tidy

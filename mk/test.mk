@@ -60,6 +60,11 @@ fuzz-coverage: packages
 fuzz-coverage-run: $(FUZZ_PROGRAMS)
 	$(Q)tests/fuzz/coverage $(FUZZ_PROGRAMS)
 
+# The example of a page-fault handler for snapshots. It knows nothing of ours.
+$B/uffd-handler: tests/uffd/handler.c
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -ljansson -o $@.tmp && mv $@.tmp $@
+
 # The attacker of the end-to-end tests of the jail, static as what is jailed must be.
 $B/prisoner: $B/tests/jail/prisoner.o $B/libmayfly.a
 	@$(if $(V),,echo '  LINK    $@')

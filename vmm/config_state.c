@@ -44,6 +44,7 @@ static const struct state_field net_fields[] = {
 	NET(tap, STATE_STRING),
 	NET(has_mac, STATE_BOOL),
 	NET(antispoof, STATE_BOOL),
+	STATE_FIELD(struct saved_net, mmds, STATE_BOOL, 2),
 	NET(mac, STATE_BYTES),
 	NET(mtu, STATE_U16),
 	NET(queue_pairs, STATE_U32),
@@ -52,7 +53,7 @@ static const struct state_field net_fields[] = {
 	STATE_NESTED(struct saved_net, tx_rate, &rate_desc, 1),
 };
 
-static const struct state_desc net_desc = STATE_DESC("net", struct saved_net, 1, net_fields);
+static const struct state_desc net_desc = STATE_DESC("net", struct saved_net, 2, net_fields);
 
 #define PMEM(member, kind) STATE_FIELD(struct saved_pmem, member, kind, 1)
 
@@ -141,6 +142,7 @@ static int save_net(const struct net_config *net, struct saved_net *out, struct 
 	*out = (struct saved_net){
 		.has_mac = net->has_mac,
 		.antispoof = net->antispoof,
+		.mmds = net->mmds,
 		.mtu = net->mtu,
 		.queue_pairs = net->queue_pairs,
 		.queue_size = net->queue_size,
@@ -236,6 +238,7 @@ static void load_net(const struct saved_net *saved, struct net_config *out)
 		.has_mac = saved->has_mac,
 		.mtu = saved->mtu,
 		.antispoof = saved->antispoof,
+		.mmds = saved->mmds,
 		.queue_pairs = saved->queue_pairs,
 		.queue_size = saved->queue_size,
 		.rx_rate = saved->rx_rate,

@@ -21,7 +21,7 @@ struct saved_drive {
 struct saved_net {
 	char id[SAVED_ID_MAX];
 	char tap[SAVED_ID_MAX]; /* empty: it came as a descriptor */
-	bool has_mac, antispoof;
+	bool has_mac, antispoof, mmds;
 	uint8_t mac[6];
 	uint16_t mtu;
 	uint32_t queue_pairs, queue_size;

@@ -5,6 +5,7 @@
 #include <sys/inotify.h>
 
 #include "base/log.h"
+#include "snapshot/memory_image.h"
 #include "virtio/virtio_device.h"
 #include "vmm/machine_priv.h"
 #include "vmm/machine_snapshot.h"
@@ -98,9 +99,15 @@ void machine_check_files(struct machine *machine)
 		set_file_lost(machine, path);
 }
 
-const char *machine_file_at(const struct machine *machine, const void *addr)
+const char *machine_file_at(const struct machine *machine, const void *addr, const char **what)
 {
-	return file_backings_at(&machine->backings, addr);
+	uint64_t page;
+
+	*what = " was cut short while the guest was running from it";
+	if (!machine->pager || !memory_image_page_of(&machine->memory, addr, &page))
+		return file_backings_at(&machine->backings, addr);
+	*what = ": the page-fault handler is gone, and with it guest memory";
+	return machine->pager_name;
 }
 
 static void vcpu_first_run(void *opaque)
@@ -217,6 +224,7 @@ void machine_destroy(struct machine *machine)
 		vcpu_destroy(&machine->vcpus[i]);
 	irq_routes_fini(&machine->routes);
 	kvm_close(&machine->kvm);
+	memory_pager_stop(machine->pager);
 	file_backings_fini(&machine->backings);
 	guest_memory_fini(&machine->memory);
 	machine_unmap_pmems(machine);

@@ -59,8 +59,9 @@ void machine_check_files(struct machine *machine);
  */
 bool machine_repair_at(struct machine *machine, const void *addr);
 
-/* The path of the file behind an address of ours, or NULL. Async-signal-safe. */
-const char *machine_file_at(const struct machine *machine, const void *addr);
+/* The name of what is behind an address of ours, or NULL; and *what has happened to it when an access there has
+ * failed. Async-signal-safe. */
+const char *machine_file_at(const struct machine *machine, const void *addr, const char **what);
 
 /* Takes the vCPUs out of the guest and drains the devices. */
 void machine_stop(struct machine *machine);

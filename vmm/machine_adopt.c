@@ -1,4 +1,5 @@
 /* A snapshot, taken up by a machine that was prepared for it. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -6,6 +7,7 @@
 #include "vmm/clock_state.h"
 #include "vmm/irq_state.h"
 #include "vmm/legacy/legacy_state.h"
+#include "vmm/machine_identity.h"
 #include "vmm/machine_snapshot_priv.h"
 #include "vmm/vcpu_state.h"
 
@@ -110,13 +112,50 @@ static int read_vcpus(struct adoption *adoption, struct error *err)
 
 /* Memory ------------------------------------------------------------------------------------------*/
 
+/* On the pager's thread. */
+static void pager_lost(void *opaque)
+{
+	struct machine *machine = opaque;
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s: the page-fault handler is gone, and with it guest memory",
+		 machine->pager_name);
+	machine_set_end(machine, MACHINE_MEMORY_LOST, text);
+}
+
+/* Whose memory it is the handler knows. */
+static int map_pager(struct adoption *adoption, struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	const struct machine_snapshot *snapshot = adoption->snapshot;
+	const bool by_name = snapshot->memory < 0;
+	struct memory_pager_params params = {
+		.socket = by_name ? snapshot->memory_name : NULL,
+		.fd = -1,
+		.page_size = PAGE_SIZE,
+		.lost = pager_lost,
+		.opaque = machine,
+	};
+	int ret = guest_memory_map_zeroes(&machine->memory);
+
+	if (ret < 0)
+		return error_set_errno(err, ret, "cannot map guest memory");
+	if (!by_name)
+		params.fd = fcntl(snapshot->memory, F_DUPFD_CLOEXEC, 3);
+	machine->pager_name = snapshot->memory_name;
+	return memory_pager_start(&machine->pager, &machine->memory, &params, err);
+}
+
 static int map_memory(struct adoption *adoption, struct error *err)
 {
 	struct machine *machine = adoption->machine;
 	const struct machine_snapshot *snapshot = adoption->snapshot;
 	uint64_t offset = 0;
-	int ret = guest_memory_map_image(&machine->memory, snapshot->memory);
+	int ret;
 
+	if (snapshot->has_pager)
+		return map_pager(adoption, err);
+	ret = guest_memory_map_image(&machine->memory, snapshot->memory);
 	if (ret < 0)
 		return error_set_errno(err, ret, "cannot map %s", snapshot->memory_name);
 	for (unsigned int i = 0; i < machine->memory.count && ret == 0; i++) {
@@ -132,6 +171,8 @@ static int map_memory(struct adoption *adoption, struct error *err)
 /* Frees what was mapped: an address range without memory again. */
 static void forget_memory(struct machine *machine)
 {
+	memory_pager_stop(machine->pager);
+	machine->pager = NULL;
 	file_backings_fini(&machine->backings);
 	guest_memory_unmap(&machine->memory);
 }
@@ -171,6 +212,18 @@ static int load_vmgenid(struct adoption *adoption, struct error *err)
 		return ret;
 	machine->vmgenid.gpa = state.gpa;
 	return vmgenid_renew(&machine->vmgenid, &machine->memory, err);
+}
+
+static int load_vmclock(struct adoption *adoption, struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	const struct state_file *file = &adoption->snapshot->state;
+	int ret = 0;
+
+	machine->vmclock = (struct vmclock){ .gpa = 0 };
+	if (state_file_count(file, vmclock_state_desc.name) > 0)
+		ret = state_file_get(file, &vmclock_state_desc, 0, &machine->vmclock, err);
+	return ret < 0 ? ret : vmclock_advance(&machine->vmclock, &machine->memory, err);
 }
 
 static struct vcpu_load how_to_load(const struct adoption *adoption, const struct vcpu_state *state)
@@ -272,8 +325,9 @@ static int load_parts(struct adoption *adoption, const struct adopt_options *opt
 	if (ret < 0)
 		return ret;
 	start_vcpu_loads(adoption);
-	if ((ret = load_legacy(adoption, err)) == 0 && (ret = load_devices(adoption, err)) == 0)
-		ret = load_vmgenid(adoption, err);
+	if ((ret = load_legacy(adoption, err)) == 0 && (ret = load_devices(adoption, err)) == 0 &&
+	    (ret = load_vmgenid(adoption, err)) == 0)
+		ret = load_vmclock(adoption, err);
 	if (wait_for_vcpu_loads(adoption, &of_vcpus) < 0 && ret == 0) {
 		*err = of_vcpus;
 		ret = of_vcpus.code;
@@ -289,6 +343,31 @@ static void raise_pending(struct machine *machine)
 			irq_line_raise(machine->devices[i]->irq);
 }
 
+/* By the interfaces that it was reached by, and no others. */
+static int load_mmds(const struct adoption *adoption, struct mmds *mmds, struct error *err)
+{
+	const struct machine_snapshot *snapshot = adoption->snapshot;
+	struct machine *machine = adoption->machine;
+	int ret = 0;
+
+	machine_free_mmds(machine);
+	if (!mmds || !snapshot->has_mmds)
+		return 0;
+	mmds->config = snapshot->mmds;
+	for (unsigned int i = 0; i < snapshot->saved.net_count && ret == 0; i++)
+		if (snapshot->saved.nets[i].mmds)
+			ret = machine_serve_mmds(machine, i, mmds, err);
+	return ret;
+}
+
+static int load_identity(const struct adoption *adoption, const struct machine_identity *identity,
+			 struct error *err)
+{
+	int ret = identity ? machine_readdress(adoption->machine, identity, err) : 0;
+
+	return ret < 0 ? ret : load_mmds(adoption, identity ? identity->mmds : NULL, err);
+}
+
 static int load(struct adoption *adoption, const struct adopt_options *options, struct error *err)
 {
 	int ret;
@@ -299,11 +378,52 @@ static int load(struct adoption *adoption, const struct adopt_options *options, 
 	/* Before anything is written to memory: the generation's id below, say. */
 	machine_set_base(adoption->machine, &adoption->snapshot->info);
 	ret = load_parts(adoption, options, err);
+	if (ret == 0)
+		ret = load_identity(adoption, options->identity, err);
 	if (ret < 0)
 		return ret;
 	raise_pending(adoption->machine);
 	vmgenid_notify(&adoption->machine->vmgenid);
 	return 0;
+}
+
+static int load_as(struct adoption *adoption, const struct adopt_options *options,
+		   struct error *err)
+{
+	static const struct machine_identity same;
+	struct machine_former former;
+	int ret = machine_assume(adoption->machine, options->identity ? options->identity : &same,
+				 &former, err);
+
+	if (ret < 0)
+		return ret;
+	ret = load(adoption, options, err);
+	if (ret < 0) {
+		forget_memory(adoption->machine);
+		machine_restore_former(adoption->machine, &former);
+	} else {
+		machine_forget_former(&former);
+	}
+	return ret;
+}
+
+static int check(struct adoption *adoption, struct error *err)
+{
+	int ret;
+
+	if ((ret = check_shape(adoption, err)) < 0 || (ret = check_cpu(adoption, err)) < 0)
+		return ret;
+	return read_vcpus(adoption, err);
+}
+
+static void close_identity(const struct adopt_options *options)
+{
+	struct machine_identity identity;
+
+	if (!options->identity)
+		return;
+	identity = *options->identity;
+	machine_identity_close(&identity);
 }
 
 /* All is decoded and compared before anything changes. What a failure leaves changed (registers, routes)
@@ -314,16 +434,17 @@ int machine_adopt(struct machine *machine, const struct machine_snapshot *snapsh
 	struct adoption *adoption = calloc(1, sizeof(*adoption));
 	int ret;
 
-	if (!adoption)
+	if (!adoption) {
+		close_identity(options);
 		return error_set(err, ENOMEM, "snapshot %s: out of memory", snapshot->state.name);
+	}
 	adoption->machine = machine;
 	adoption->snapshot = snapshot;
-	if ((ret = check_shape(adoption, err)) == 0 && (ret = check_cpu(adoption, err)) == 0 &&
-	    (ret = read_vcpus(adoption, err)) == 0) {
-		ret = load(adoption, options, err);
-		if (ret < 0)
-			forget_memory(machine);
-	}
+	ret = check(adoption, err);
+	if (ret == 0)
+		ret = load_as(adoption, options, err);
+	else
+		close_identity(options);
 	if (ret == 0) {
 		machine->adopted = machine->started = machine->paused = true;
 		if (adoption->cpuid_differs)

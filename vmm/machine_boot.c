@@ -107,8 +107,9 @@ int machine_load_kernel(struct machine *machine, struct boot_cpu *cpu, struct er
 		return ret;
 	*cpu = result.cpu;
 	machine->vmgenid.gpa = boot.acpi ? LAYOUT_VMGENID : 0;
-	ret = vmgenid_renew(&machine->vmgenid, &machine->memory, err);
-	if (ret < 0)
+	machine->vmclock.gpa = boot.acpi ? LAYOUT_VMCLOCK : 0;
+	if ((ret = vmgenid_renew(&machine->vmgenid, &machine->memory, err)) < 0 ||
+	    (ret = vmclock_write(&machine->vmclock, &machine->memory, err)) < 0)
 		return ret;
 	return remember_mappings(machine, &boot, &result, err);
 }

@@ -5,6 +5,8 @@
  * (vmm/mmds/mmds_store.h).
  */
 
+#include <linux/virtio_ids.h>
+
 #include "base/clock.h"
 #include "base/loop_timer.h"
 #include "virtio/iov.h"
@@ -96,7 +98,7 @@ static int end_on_loop(void *arg)
 	return 0;
 }
 
-int machine_serve_mmds(struct machine *machine, unsigned int index, struct virtio_device *dev,
+int machine_serve_mmds(struct machine *machine, unsigned int index, struct mmds *service,
 		       struct error *err)
 {
 	struct machine_mmds *mmds = calloc(1, sizeof(*mmds));
@@ -104,9 +106,9 @@ int machine_serve_mmds(struct machine *machine, unsigned int index, struct virti
 
 	if (mmds) {
 		mmds->filter = (struct net_filter){ .frame = take_frame, .rx_room = have_room };
-		mmds->dev = dev;
+		mmds->dev = machine_device(machine, VIRTIO_ID_NET, index);
 		mmds->loop = machine->loops[0];
-		ret = mmds_net_create(&mmds->net, machine->config->mmds, send_frame, mmds);
+		ret = mmds_net_create(&mmds->net, service, send_frame, mmds);
 	}
 	if (ret == 0)
 		ret = event_loop_call(mmds->loop, begin_on_loop, mmds);
@@ -117,6 +119,7 @@ int machine_serve_mmds(struct machine *machine, unsigned int index, struct virti
 		return error_set_errno(err, ret, "metadata service");
 	}
 	machine->mmds[index] = mmds;
+	machine->mmds_service = service;
 	return 0;
 }
 
@@ -132,4 +135,5 @@ void machine_free_mmds(struct machine *machine)
 		free(mmds);
 		machine->mmds[i] = NULL;
 	}
+	machine->mmds_service = NULL;
 }

@@ -35,7 +35,8 @@ int machine_add_net(struct machine *machine, unsigned int index, struct error *e
 					irq, err);
 	if (ret == 0)
 		ret = machine_attach(machine, dev, &at, err);
-	if (ret == 0 && config->mmds)
-		ret = machine_serve_mmds(machine, index, dev, err);
+	/* A snapshot's is served when it is taken up. */
+	if (ret == 0 && config->mmds && machine->config->mmds)
+		ret = machine_serve_mmds(machine, index, machine->config->mmds, err);
 	return ret;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/event_loop.h"
+#include "snapshot/memory_pager.h"
 #include "virtio/pmem_file.h"
 #include "vmm/boot/boot.h"
 #include "vmm/file_backing.h"
@@ -10,6 +11,7 @@
 #include "vmm/legacy/serial.h"
 #include "vmm/machine.h"
 #include "vmm/snapshot_info.h"
+#include "vmm/vmclock.h"
 #include "vmm/vmgenid.h"
 
 struct machine_mmds;
@@ -34,6 +36,8 @@ struct machine {
 
 	struct guest_memory memory;
 	struct file_backings backings; /* which files' pages are in it */
+	struct memory_pager *pager;    /* who fills it in; NULL: nobody needs to */
+	const char *pager_name;	       /* borrowed */
 	struct machine_pmem pmems[VM_PMEMS_MAX];
 	unsigned int pmem_count; /* mapped so far */
 	struct kvm kvm;
@@ -46,6 +50,7 @@ struct machine {
 	struct serial serial;
 	struct i8042 i8042;
 	struct vmgenid vmgenid;
+	struct vmclock vmclock;
 	struct {
 		void (*room)(void *opaque);
 		void *opaque;
@@ -56,6 +61,7 @@ struct machine {
 	unsigned int device_count;
 	struct virtio_device *balloon;		/* one of them, or NULL */
 	struct machine_mmds *mmds[VM_NETS_MAX]; /* of the interface with that index, or NULL */
+	struct mmds *mmds_service;		/* what they serve; NULL: none of them is there */
 
 	struct vcpu vcpus[LAYOUT_VCPUS_MAX];
 	unsigned int vcpu_count; /* created so far */
@@ -102,10 +108,10 @@ must_check int machine_add_vsock(struct machine *machine, struct error *err);
 must_check int machine_add_pmem(struct machine *machine, unsigned int index, struct error *err);
 must_check int machine_add_balloon(struct machine *machine, struct error *err);
 
-/* vmm/machine_mmds.c: lets the guest reach config->mmds by the index-th interface, which is attached;
- * and no longer. */
-must_check int machine_serve_mmds(struct machine *machine, unsigned int index,
-				  struct virtio_device *dev, struct error *err);
+/* vmm/machine_mmds.c: lets the guest reach the service by the index-th interface, which is attached;
+ * and no longer. The service outlives the machine. */
+must_check int machine_serve_mmds(struct machine *machine, unsigned int index, struct mmds *service,
+				  struct error *err);
 void machine_free_mmds(struct machine *machine);
 
 /* vmm/machine_boot.c: kernel, command line and tables into memory, registers into vCPU 0. */

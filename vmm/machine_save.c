@@ -74,8 +74,13 @@ static int save_config(struct save *save, struct error *err)
 	if (!config)
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	ret = config_save(save->machine->config, config, err);
+	for (unsigned int i = 0; i < config->net_count; i++)
+		config->nets[i].mmds = save->machine->mmds[i] != NULL;
 	if (ret == 0)
 		state_writer_add(&save->writer, &saved_config_desc, 0, config);
+	if (ret == 0 && save->machine->mmds_service)
+		state_writer_add(&save->writer, &mmds_config_desc, 0,
+				 &save->machine->mmds_service->config);
 	return ret;
 }
 
@@ -105,6 +110,7 @@ static void save_legacy(struct save *save)
 	state_writer_add(&save->writer, &serial_state_desc, 0, &serial);
 	state_writer_add(&save->writer, &i8042_state_desc, 0, &i8042);
 	state_writer_add(&save->writer, &vmgenid_state_desc, 0, &vmgenid);
+	state_writer_add(&save->writer, &vmclock_state_desc, 0, &machine->vmclock);
 }
 
 /* The clock next to the vCPUs' counters. */
@@ -155,7 +161,11 @@ static int find_pages(struct save *save, struct error *err)
 		ret = save_take_dirty(save, err);
 	if (ret < 0 || save->is_diff)
 		return ret;
-	ret = memory_image_add_resident(mem, &save->pages, err);
+	/* What a pager has not been asked for yet is not there, and may be anything. */
+	if (save->machine->pager)
+		page_set_add(&save->pages, 0, save->pages.pages);
+	else
+		ret = memory_image_add_resident(mem, &save->pages, err);
 	if (ret == 0)
 		add_file_pages(save);
 	return ret;

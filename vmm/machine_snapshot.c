@@ -8,6 +8,22 @@
 #include "base/log.h"
 #include "vmm/machine_snapshot_priv.h"
 
+/* In the file of old versions, and of a guest that did not reach the service, the section is not there. */
+static int read_mmds(struct machine_snapshot *snapshot, struct error *err)
+{
+	int ret;
+
+	if (state_file_count(&snapshot->state, mmds_config_desc.name) == 0)
+		return 0;
+	snapshot->has_mmds = true;
+	ret = state_file_get(&snapshot->state, &mmds_config_desc, 0, &snapshot->mmds, err);
+	if (ret == 0 && !mmds_address_ok(snapshot->mmds.ipv4))
+		ret = error_set(err, EINVAL,
+				"snapshot %s: the metadata service's address is not link local",
+				snapshot->state.name);
+	return ret;
+}
+
 static int open_state(struct machine_snapshot *snapshot, const struct snapshot_file *file,
 		      struct error *err)
 {
@@ -26,7 +42,7 @@ static int open_state(struct machine_snapshot *snapshot, const struct snapshot_f
 	if (ret == 0)
 		ret = state_file_fill(&snapshot->state, &saved_config_desc, 0, &snapshot->saved,
 				      err);
-	return ret;
+	return ret < 0 ? ret : read_mmds(snapshot, err);
 }
 
 /* The state of a diff goes with a layer, which cannot be loaded, and with what the layer was merged into: the
@@ -37,11 +53,22 @@ static bool was_merged(int memory)
 	       fgetxattr(memory, SNAPSHOT_PARENT_ATTRIBUTE, NULL, 0) < 0;
 }
 
+/* The pager has the memory, and says of it only what is in it. */
+static int check_pager(const struct machine_snapshot *snapshot, struct error *err)
+{
+	if (snapshot->info.memory == snapshot->saved.memory)
+		return 0;
+	return error_set(err, EINVAL, "snapshot %s: damaged: two sizes of memory",
+			 snapshot->state.name);
+}
+
 static int open_memory(struct machine_snapshot *snapshot, const char *path, struct error *err)
 {
 	const struct snapshot_info *info = &snapshot->info;
 	struct stat st;
 
+	if (snapshot->has_pager)
+		return check_pager(snapshot, err);
 	if (path)
 		snapshot->memory = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (snapshot->memory < 0)
@@ -67,7 +94,9 @@ static int open_memory(struct machine_snapshot *snapshot, const char *path, stru
 static int check_pair(const struct machine_snapshot *snapshot, struct error *err)
 {
 	char wanted[SNAPSHOT_ID_TEXT], has[SNAPSHOT_ID_TEXT] = "";
-	ssize_t len = fgetxattr(snapshot->memory, SNAPSHOT_ATTRIBUTE, has, sizeof(has) - 1);
+	ssize_t len = snapshot->has_pager ? 0
+					  : fgetxattr(snapshot->memory, SNAPSHOT_ATTRIBUTE, has,
+						      sizeof(has) - 1);
 
 	if (len <= 0)
 		return 0;
@@ -102,9 +131,12 @@ int machine_snapshot_open(struct machine_snapshot **out, const struct snapshot_f
 		close_fd(&memory_fd);
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	}
+	snapshot->has_pager = memory->is_pager;
 	snapshot->memory = memory_fd;
 	snapshot->state_name = strdup(state->path ? state->path : "the state's descriptor");
-	snapshot->memory_name = strdup(memory->path ? memory->path : "the memory's descriptor");
+	snapshot->memory_name = strdup(memory->path	  ? memory->path
+				       : memory->is_pager ? "the passed connection"
+							  : "the memory's descriptor");
 	if (!snapshot->state_name || !snapshot->memory_name) {
 		machine_snapshot_close(snapshot);
 		return error_set(err, ENOMEM, "snapshot: out of memory");
@@ -134,4 +166,9 @@ void machine_snapshot_close(struct machine_snapshot *snapshot)
 struct vm_config *machine_snapshot_config(struct machine_snapshot *snapshot)
 {
 	return &snapshot->config;
+}
+
+const struct mmds_config *machine_snapshot_mmds(const struct machine_snapshot *snapshot)
+{
+	return snapshot->has_mmds ? &snapshot->mmds : NULL;
 }

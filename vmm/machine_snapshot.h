@@ -41,6 +41,8 @@ struct save_result {
 must_check int machine_save(struct machine *machine, const struct save_request *request,
 			    struct save_result *result, struct error *err);
 
+struct mmds_config;
+
 /* A snapshot's files, opened and checked, nothing built. */
 struct machine_snapshot;
 
@@ -48,6 +50,7 @@ struct machine_snapshot;
 struct snapshot_file {
 	const char *path;
 	int fd;
+	bool is_pager; /* memory: the socket of, or a connection to, who fills it in (snapshot/memory_pager.h) */
 };
 
 /*
@@ -66,6 +69,9 @@ void machine_snapshot_close(struct machine_snapshot *snapshot);
  */
 struct vm_config *machine_snapshot_config(struct machine_snapshot *snapshot);
 
+/* How its guest reached the metadata service; NULL: it did not. */
+const struct mmds_config *machine_snapshot_mmds(const struct machine_snapshot *snapshot);
+
 /*
  * Everything that does not depend on a snapshot's contents: VM, vCPUs and their threads, interrupt
  * controllers, memory slots (over a hole), rings, devices. The shape outlives the machine. Errors as
@@ -74,9 +80,36 @@ struct vm_config *machine_snapshot_config(struct machine_snapshot *snapshot);
 must_check int machine_prepare(struct machine **out, const struct vm_config *shape,
 			       struct timeline *timeline, struct error *err);
 
+struct other_file {
+	bool given;
+	const char *path; /* of a tap its name; NULL, and then: */
+	int fd;		  /* taken over by machine_adopt(), whatever the result */
+};
+
+/*
+ * Who a clone is, where it is to be another than the machine that was prepared (files, taps, sockets) or saved
+ * (addresses). By the devices' numbers in the shape, which has all that are named here.
+ */
+struct machine_identity {
+	struct other_file drives[VM_DRIVES_MAX];
+	struct other_file taps[VM_NETS_MAX];
+	struct {
+		bool given;
+		uint8_t mac[6];
+	} macs[VM_NETS_MAX];
+	const char *vsock_path;	   /* NULL: the shape's */
+	uint32_t vsock_cid;	   /* 0: the saved one */
+	struct other_file console; /* its fd: borrowed as vm_config.console_fd is; no path */
+	struct mmds *mmds; /* serves the interfaces that the snapshot says; NULL: it says none */
+};
+
+/* Closes its descriptors, where there is no machine_adopt() to take them over. */
+void machine_identity_close(struct machine_identity *identity);
+
 struct adopt_options {
 	bool track_dirty; /* as vm_config.track_dirty; slower here than there */
 	bool realtime;	  /* kvmclock goes on by the wall clock instead of where it stood */
+	const struct machine_identity *identity; /* NULL: as prepared and saved */
 };
 
 /*

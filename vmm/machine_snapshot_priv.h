@@ -5,6 +5,7 @@
 #include "vmm/config_state.h"
 #include "vmm/machine_priv.h"
 #include "vmm/machine_snapshot.h"
+#include "vmm/mmds/mmds.h"
 #include "vmm/snapshot_info.h"
 
 struct machine_snapshot {
@@ -12,7 +13,10 @@ struct machine_snapshot {
 	struct snapshot_info info;
 	struct saved_config saved;
 	struct vm_config config;
-	int memory;			/* the image */
+	bool has_mmds;
+	struct mmds_config mmds;
+	bool has_pager;
+	int memory; /* the image, or a connection to the pager; -1: by its name */
 	char *state_name, *memory_name; /* for messages */
 };
 

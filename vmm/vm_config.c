@@ -173,9 +173,6 @@ static int check_nets(const struct vm_config *config, struct error *err)
 				 config->net_count, VM_NETS_MAX);
 	for (unsigned int i = 0; i < config->net_count && ret == 0; i++) {
 		ret = check_net(&config->nets[i], net_name(i), err);
-		if (ret == 0 && config->nets[i].mmds && !config->mmds)
-			ret = error_set(err, EINVAL, "net %s: there is no metadata to serve",
-					net_name(i));
 		if (ret == 0)
 			ret = check_net_alone(config, i, err);
 	}

@@ -13,6 +13,8 @@ import native_pmem  # noqa: F401
 import native_refusals  # noqa: F401
 import native_snapshot  # noqa: F401
 import native_snapshot_devices  # noqa: F401
+import native_snapshot_identity  # noqa: F401
+import native_snapshot_pager  # noqa: F401
 import native_snapshot_killed  # noqa: F401
 import native_snapshot_show  # noqa: F401
 import native_taps  # noqa: F401
@@ -41,4 +43,5 @@ import lab_sdk  # noqa: F401
 import lab_shape  # noqa: F401
 import lab_snapshot  # noqa: F401
 import lab_snapshot_devices  # noqa: F401
+import lab_snapshot_identity  # noqa: F401
 import lab_vsock  # noqa: F401

@@ -82,7 +82,8 @@ static void pause_and_save(void)
 
 static int open_files(struct machine_snapshot **out, struct error *err)
 {
-	const struct snapshot_file state = { state_path, -1 }, memory = { memory_path, -1 };
+	const struct snapshot_file state = { .path = state_path, .fd = -1 },
+				   memory = { .path = memory_path, .fd = -1 };
 
 	return machine_snapshot_open(out, &state, &memory, err);
 }

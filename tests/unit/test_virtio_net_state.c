@@ -86,6 +86,57 @@ Test(virtio_net_state, a_restored_device_goes_on_over_another_tap)
 	cr_expect_eq(send_from(own_mac, 60), 0);
 }
 
+static const uint8_t new_mac[ETH_ALEN] = { 2, 0, 0, 0, 0, 0x77 };
+
+static void load_and_change_mac(void)
+{
+	struct error err = { 0 };
+
+	replace_device();
+	cr_assert_eq(virtio_device_load(fake.dev, &device_state, &err), 0, "%s", err.text);
+	cr_assert_eq(net_load(fake.dev, &net_state, &err), 0, "%s", err.text);
+	cr_assert_eq(virtio_net_set_mac(fake.dev, new_mac, &err), 0, "%s", err.text);
+	virtio_device_resume(fake.dev);
+	fake_settle(&fake);
+}
+
+/* Its driver has read the old one, and reads the new one when it looks again. */
+Test(virtio_net_state, a_clone_with_another_mac_may_use_both_until_it_uses_the_new_one)
+{
+	cr_expect_eq(set_mac(other_mac, 6), VIRTIO_NET_OK);
+	save(&device_state, &net_state);
+	load_and_change_mac();
+	expect_mac(new_mac);
+	cr_expect_eq(send_from(other_mac, 60), 60);
+	cr_expect_eq(send_from(own_mac, 60), 0, "that of neither");
+	cr_expect_eq(send_from(other_mac, 60), 60);
+	cr_expect_eq(send_from(new_mac, 60), 60);
+	cr_expect_eq(send_from(other_mac, 60), 0, "the old one is another's by now");
+	cr_expect_eq(send_from(new_mac, 60), 60);
+}
+
+Test(virtio_net_state, a_clone_of_a_clone_with_another_mac)
+{
+	cr_expect_eq(set_mac(other_mac, 6), VIRTIO_NET_OK);
+	save(&device_state, &net_state);
+	load_and_change_mac();
+	save(&device_state, &net_state);
+	load(&device_state, &net_state);
+	expect_mac(new_mac);
+	cr_expect_eq(send_from(other_mac, 60), 60, "it has never used the new one");
+	cr_expect_eq(send_from(new_mac, 60), 60);
+	cr_expect_eq(send_from(other_mac, 60), 0);
+}
+
+Test(virtio_net_state, a_mac_that_cannot_be_one)
+{
+	const uint8_t group[ETH_ALEN] = { 1, 0, 0, 0, 0, 1 };
+	struct error err = { 0 };
+
+	cr_expect_eq(virtio_net_set_mac(fake.dev, group, &err), -EINVAL);
+	cr_expect_str_eq(err.text, "net net0: that MAC cannot be an interface's");
+}
+
 Test(virtio_net_state, a_restored_link_is_up_again_over_a_new_tap)
 {
 	struct vring_used_elem elem;

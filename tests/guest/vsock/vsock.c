@@ -3,6 +3,7 @@
  *
  *   vsock serve PORT     says "ready", then does for every connection what its first line says
  *   vsock connect PORT   connects to a port of the host, and does what the first line says
+ *   vsock cid -          says "cid N": who the guest is
  *
  *   echo             sends back what comes, until its end; then that end
  *   sink SEED        takes what comes, until its end; answers "N bytes" or "differs at N", with N
@@ -19,11 +20,13 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -71,7 +74,8 @@ static size_t read_chunk(int fd)
 	size_t have = 0;
 	ssize_t n = 1;
 
-	while (have < sizeof(chunk) && (n = read(fd, (char *)chunk + have, sizeof(chunk) - have)) > 0)
+	while (have < sizeof(chunk) &&
+	       (n = read(fd, (char *)chunk + have, sizeof(chunk) - have)) > 0)
 		have += (size_t)n;
 	return n < 0 ? 0 : have;
 }
@@ -199,6 +203,17 @@ static int connect_once(int s, struct sockaddr_vm *addr)
 	return serve_one(s);
 }
 
+static int say_cid(void)
+{
+	int fd = open("/dev/vsock", O_RDONLY);
+	unsigned int cid;
+
+	if (fd < 0 || ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0)
+		return fail("/dev/vsock");
+	printf("cid %u\n", cid);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_vm addr = { .svm_family = AF_VSOCK };
@@ -208,6 +223,8 @@ int main(int argc, char **argv)
 		return fail("serve|connect PORT");
 	if (s < 0)
 		return fail("socket");
+	if (!strcmp(argv[1], "cid"))
+		return say_cid();
 	signal(SIGPIPE, SIG_IGN);
 	addr.svm_port = (unsigned int)strtoul(argv[2], NULL, 0);
 	return strcmp(argv[1], "serve") ? connect_once(s, &addr) : serve(s, &addr);

@@ -1,0 +1,161 @@
+/* What a load wants to be other than it was: from the request to the machine. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api-socket/controller_priv.h"
+#include "vmm/mmds/mmds.h"
+
+static int read_file_field(const struct opt_file *field, struct other_file *out, struct error *err)
+{
+	*out = (struct other_file){ .given = true, .path = field->path, .fd = -1 };
+	if (field->path)
+		return 0;
+	/* The machine takes descriptors over; the request's go when it has been answered. */
+	out->fd = fcntl(field->fd, F_DUPFD_CLOEXEC, 3);
+	return out->fd < 0 ? error_set_errno(err, errno, "a descriptor") : 0;
+}
+
+static int read_net(const struct vm_config *vm, const struct net_override *override,
+		    struct machine_identity *out, struct error *err)
+{
+	const struct opt_file *tap = &override->host_dev_name;
+
+	for (unsigned int i = 0; i < vm->net_count; i++) {
+		const char *id = vm->nets[i].id ? vm->nets[i].id : net_name(i);
+
+		if (strcmp(id, override->iface_id) != 0)
+			continue;
+		out->macs[i].given = override->guest_mac != NULL;
+		if (override->guest_mac && parse_mac(override->guest_mac, out->macs[i].mac) < 0)
+			return error_set(err, EINVAL, "'%s' is no MAC address",
+					 override->guest_mac);
+		if (out->taps[i].given)
+			return error_set(err, EINVAL, "interface %s is named twice", id);
+		return tap->path || tap->fd >= 0 ? read_file_field(tap, &out->taps[i], err) : 0;
+	}
+	return error_set(err, EINVAL, "Unknown Network Device.");
+}
+
+static int read_drive(const struct vm_config *vm, const struct drive_override *override,
+		      struct machine_identity *out, struct error *err)
+{
+	for (unsigned int i = 0; i < vm->drive_count; i++) {
+		const char *id = vm->drives[i].id ? vm->drives[i].id : drive_name(i);
+
+		if (strcmp(id, override->drive_id) != 0)
+			continue;
+		if (out->drives[i].given)
+			return error_set(err, EINVAL, "drive %s is named twice", id);
+		return read_file_field(&override->path_on_host, &out->drives[i], err);
+	}
+	return error_set(err, EINVAL, "Unknown drive: %s.", override->drive_id);
+}
+
+static int read_vsock(const struct vm_config *vm, const struct vsock_override *override,
+		      struct machine_identity *out, struct error *err)
+{
+	if (!override->given)
+		return 0;
+	if (!vm->has_vsock)
+		return error_set(err, EINVAL, "Unknown Vsock Device.");
+	out->vsock_path = override->uds_path;
+	out->vsock_cid = (uint32_t) override->guest_cid.value;
+	return 0;
+}
+
+/* The data is looked at now and put when nothing can fail any more. */
+static int read_mmds(struct controller *controller, const struct snapshot_load_request *request,
+		     struct machine_identity *out, struct error *err)
+{
+	int ret = 0;
+
+	if (!machine_snapshot_mmds(controller->snapshot))
+		return request->mmds ? error_set(err, EINVAL,
+						 "mmds: the saved microVM has no metadata service")
+				     : 0;
+	if (!controller->mmds)
+		ret = mmds_create(&controller->mmds, controller->mmds_max, err);
+	if (ret < 0)
+		return ret;
+	out->mmds = controller->mmds;
+	ret = request->mmds ? mmds_store_check(&controller->mmds->store, request->mmds) : 0;
+	if (ret == -EMSGSIZE)
+		return error_set(err, EINVAL, "mmds: its text has more than %zu bytes",
+				 controller->mmds_max);
+	return ret < 0 ? error_set_errno(err, ret, "mmds") : 0;
+}
+
+static int read_all(struct controller *controller, const struct vm_config *vm,
+		    const struct snapshot_load_request *request, struct machine_identity *out,
+		    struct error *err)
+{
+	const struct net_override *nets = request->network_overrides.items;
+	const struct drive_override *drives = request->drive_overrides.items;
+	int ret = read_vsock(vm, &request->vsock_override, out, err);
+
+	for (uint32_t i = 0; i < request->network_overrides.count && ret == 0; i++)
+		ret = read_net(vm, &nets[i], out, err);
+	for (uint32_t i = 0; i < request->drive_overrides.count && ret == 0; i++)
+		ret = read_drive(vm, &drives[i], out, err);
+	return ret < 0 ? ret : read_mmds(controller, request, out, err);
+}
+
+int controller_read_identity(struct controller *controller, const struct vm_config *vm,
+			     const struct snapshot_load_request *request,
+			     struct machine_identity *out, struct error *err)
+{
+	int ret;
+
+	*out = (struct machine_identity){ 0 };
+	ret = read_all(controller, vm, request, out, err);
+	if (ret < 0)
+		machine_identity_close(out);
+	return ret;
+}
+
+static void note_files(const struct machine_identity *identity, struct vm_config *vm)
+{
+	for (unsigned int i = 0; i < vm->drive_count; i++)
+		if (identity->drives[i].given)
+			vm->drives[i].path = identity->drives[i].path;
+	for (unsigned int i = 0; i < vm->net_count; i++)
+		if (identity->taps[i].given)
+			vm->nets[i].tap = identity->taps[i].path;
+	if (identity->vsock_path)
+		vm->vsock.path = identity->vsock_path;
+}
+
+static void note_addresses(const struct machine_identity *identity, struct vm_config *vm)
+{
+	for (unsigned int i = 0; i < vm->net_count; i++)
+		if (identity->macs[i].given) {
+			vm->nets[i].has_mac = true;
+			memcpy(vm->nets[i].mac, identity->macs[i].mac, sizeof(vm->nets[i].mac));
+		}
+	if (identity->vsock_cid)
+		vm->vsock.cid = identity->vsock_cid;
+}
+
+void controller_configure_identity(struct machine_identity *identity, struct vm_config *vm)
+{
+	note_files(identity, vm);
+	note_addresses(identity, vm);
+	for (unsigned int i = 0; i < vm->drive_count; i++)
+		if (identity->drives[i].given) {
+			vm->drives[i].fd = identity->drives[i].fd;
+			identity->drives[i].given = false;
+		}
+	for (unsigned int i = 0; i < vm->net_count; i++)
+		if (identity->taps[i].given) {
+			vm->nets[i].fd = identity->taps[i].fd;
+			identity->taps[i].given = false;
+		}
+	identity->vsock_path = NULL;
+}
+
+void controller_note_identity(const struct machine_identity *identity, struct vm_config *vm)
+{
+	note_files(identity, vm);
+	note_addresses(identity, vm);
+}

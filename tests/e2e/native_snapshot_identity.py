@@ -1,0 +1,194 @@
+"""Who a clone is: drives, taps, addresses, sockets, output and metadata in the call that loads it, and in a prepared process."""
+
+import os
+import struct
+
+from api import Served
+from harness import contains, equal, holds, lacks, test
+from lab_net import open_tap
+from native_snapshot import load_body, release, save, start, waiting_kernel
+from native_snapshot_devices import ask_for_all, listens, own_network
+
+NEW_MAC, OLD_MAC = "02:00:00:00:00:77", "02:00:00:00:00:33"
+MMDS = {"version": "V2", "network_interfaces": ["eth0"], "ipv4_address": "169.254.9.9", "imds_compat": True}
+
+
+def saved_with_mmds(t):
+    own_network()
+    t.file("pmem", b"x" * (2 << 20))
+    t.file("disk", size=1 << 20)
+    vm = Served(t)
+    ask_for_all(t, vm)
+    vm.put("/mmds/config", MMDS)
+    vm.put("/mmds", {"who": "the first"})
+    vm.put("/boot-source", {"kernel_image_path": waiting_kernel(t)})
+    vm.start()
+    vm.wait_for("S")
+    save(t, vm)
+    vm.end()
+    os.unlink(t.path("vsock"))
+    release(t)
+
+
+def clone_of(t, prepared, name="clone.sock"):
+    clone = Served(t, name=name)
+    if prepared:
+        ask_for_all(t, clone, vsock="shape")
+        clone.put("/snapshot/prepare", {})
+    return clone
+
+
+def identity(t, fds=True):
+    """As a request, and its descriptors."""
+    disk = t.file("other-disk", size=2 << 20)
+    body = {"drive_overrides": [{"drive_id": "rootfs", "path_on_host": {"fd": 1} if fds else disk}],
+            "network_overrides": [{"iface_id": "eth0", "host_dev_name": {"fd": 0} if fds else "tap1",
+                                   "guest_mac": NEW_MAC}],
+            "vsock_override": {"uds_path": t.path("elsewhere"), "guest_cid": 77},
+            "serial_override": {"serial_out_path": {"fd": 2} if fds else t.path("output")},
+            "mmds": {"who": "the clone"}}
+    if not fds:
+        return body, []
+    output = os.open(t.path("output"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return body, [open_tap("tap1"), os.open(disk, os.O_RDWR), output]
+
+
+def nested(depth):
+    value = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def opened(vm):
+    folder = f"/proc/{vm.process.pid}/fd"
+    return [os.readlink(f"{folder}/{name}") for name in os.listdir(folder)]
+
+
+@test("native", "snapshot-identity-by-name", prepared=False, fds=False)
+@test("native", "snapshot-identity-by-descriptor", prepared=False, fds=True)
+@test("native", "snapshot-identity-of-a-prepared-process-by-name", prepared=True, fds=False)
+@test("native", "snapshot-identity-of-a-prepared-process-by-descriptor", prepared=True, fds=True)
+def snapshot_identity(t, prepared, fds):
+    saved_with_mmds(t)
+    clone = clone_of(t, prepared)
+    body, passed = identity(t, fds)
+    clone.put("/snapshot/load", load_body(t, resume_vm=False, **body), passed)
+    for fd in passed:
+        os.close(fd)
+    config = clone.get("/vm/config")
+    equal("its MAC", config["network-interfaces"][0]["guest_mac"], NEW_MAC)
+    equal("its CID", config["vsock"], {"guest_cid": 77, "uds_path": t.path("elsewhere")})
+    equal("how it reaches metadata", config["mmds-config"], MMDS)
+    equal("its metadata", clone.get("/mmds"), {"who": "the clone"})
+    if not fds:
+        equal("its image", config["drives"][0]["path_on_host"], t.path("other-disk"))
+        equal("its tap", config["network-interfaces"][0]["host_dev_name"], "tap1")
+    files = opened(clone)
+    holds("the new image", t.path("other-disk") in files and t.path("disk") not in files, files)
+    holds("a socket of its own", listens(t.path("elsewhere")))
+    holds("none of the shape", not os.path.exists(t.path("shape")))
+    clone.patch("/vm", {"state": "Resumed"})
+    clone.ends(0)
+    lacks("standard output", clone.text(), "R")
+    with open(t.path("output"), encoding="utf-8") as file:
+        contains("the serial port's output", file.read(), "R")
+
+
+@test("native")
+def snapshot_identity_goes_on_in_the_next_snapshot(t):
+    """A clone that was saved is who it was as a clone; the MAC that its guest may still use is told."""
+    saved_with_mmds(t)
+    clone = clone_of(t, False)
+    body, _ = identity(t, fds=False)
+    clone.put("/snapshot/load", load_body(t, resume_vm=False, **body))
+    save(t, clone, "2")
+    clone.end()
+    os.unlink(t.path("elsewhere"))
+    second = Served(t, name="second.sock")
+    second.put("/snapshot/load", load_body(t, "2", resume_vm=False))
+    config = second.get("/vm/config")
+    equal("its MAC", config["network-interfaces"][0]["guest_mac"], NEW_MAC)
+    equal("its tap", config["network-interfaces"][0]["host_dev_name"], "tap1")
+    equal("its CID", config["vsock"], {"guest_cid": 77, "uds_path": t.path("elsewhere")})
+    equal("its image", config["drives"][0]["path_on_host"], t.path("other-disk"))
+    equal("how it reaches metadata", config["mmds-config"], MMDS)
+    equal("metadata, which is in no snapshot", second.get("/mmds"), {})
+
+
+@test("native")
+def snapshot_identity_that_fails_is_undone(t):
+    """What came first is taken back when what comes later fails, and the next load finds all as it was."""
+    saved_with_mmds(t)
+    clone = clone_of(t, True)
+    before = sorted(opened(clone))
+    body, _ = identity(t, fds=False)
+    for wrong, why in (({"network_overrides": [{"iface_id": "eth0", "host_dev_name": "none/such"}]}, "none/such"),
+                       ({"vsock_override": {"uds_path": t.file("taken")}}, "Address already in use"),
+                       ({"mmds": nested(200)}, "mmds: "),
+                       ({"serial_override": {"serial_out_path": t.path("no/such")}}, "serial port's output")):
+        clone.refused("PUT", "/snapshot/load", load_body(t, **{**body, **wrong}), "Load snapshot error: ", why)
+        equal("open files", sorted(opened(clone)), before)
+        holds("the shape's socket", listens(t.path("shape")))
+    equal("state", clone.get("/")["state"], "Not started")
+    clone.put("/snapshot/load", load_body(t, resume_vm=False))
+    config = clone.get("/vm/config")
+    equal("its MAC", config["network-interfaces"][0]["guest_mac"], OLD_MAC)
+    equal("its image", config["drives"][0]["path_on_host"], t.path("disk"))
+    clone.patch("/vm", {"state": "Resumed"})
+    contains("output", clone.ends(0).text(), "R")
+
+
+@test("native", "snapshot-identity-of-what-is-not-there", prepared=False)
+@test("native", "snapshot-identity-of-what-is-not-prepared", prepared=True)
+def snapshot_identity_of_nobody(t, prepared):
+    """An override of a device that there is not is a 400 that says so."""
+    vm = start(t, drive=False)
+    save(t, vm)
+    vm.end()
+    for number, (body, why) in enumerate((
+            ({"network_overrides": [{"iface_id": "eth0", "guest_mac": NEW_MAC}]}, "Unknown Network Device."),
+            ({"drive_overrides": [{"drive_id": "rootfs", "path_on_host": t.path("x")}]}, "Unknown drive: rootfs."),
+            ({"vsock_override": {"guest_cid": 5}}, "Unknown Vsock Device."),
+            ({"mmds": {}}, "mmds: the saved microVM has no metadata service"),
+            ({"serial_override": {"serial_out_path": {"fd": 0}}}, "invalid type: map"),
+            ({"network_overrides": [{"iface_id": "eth0", "guest_mac": "2:0"}]}, "MAC address is invalid"),
+            ({"network_overrides": [{"iface_id": "eth0"}]}, "missing field `host_dev_name`"),
+            ({"vsock_override": {}}, "missing field `uds_path`"),
+            ({"vsock_override": {"guest_cid": 2}}, "guest_cid 2 is not from 3 to"))):
+        clone = Served(t, name=f"{number}.sock")
+        if prepared:
+            clone.put("/snapshot/prepare", {})
+        clone.refused("PUT", "/snapshot/load", load_body(t, **body), why)
+    with open("/dev/null", "rb") as null:
+        answer = Served(t, name="fd.sock").client.call(
+            "PUT", "/snapshot/load", load_body(t, serial_override={"serial_out_path": {"fd": 1}}), [null.fileno()])
+    equal("status, of a descriptor that did not come", answer.status, 400)
+    contains("the refusal", answer.fault(), "descriptor")
+
+
+def vmclock(t, name=""):
+    """seq_count, disruption_marker and vm_generation_counter of the page."""
+    with open(t.path(f"memory{name}"), "rb") as file:
+        file.seek(0xef000)
+        page = file.read(112)
+    equal("its magic", page[:4], b"VCLK")
+    return struct.unpack_from("<I", page, 12) + struct.unpack_from("<Q", page, 16) + struct.unpack_from("<Q", page, 104)
+
+
+@test("native")
+def snapshot_advances_the_vmclock(t):
+    """Each load is a jump in time and another generation; a save is not, nor is a guest that goes on."""
+    vm = start(t)
+    save(t, vm)
+    first = vmclock(t)
+    vm.patch("/vm", {"state": "Resumed"})
+    save(t, vm)
+    equal("the counters of one that was saved twice", vmclock(t), first)
+    vm.end()
+    for number in (1, 2):
+        clone = Served(t, name=f"{number}.sock")
+        clone.put("/snapshot/load", load_body(t, "" if number == 1 else "1", resume_vm=False))
+        save(t, clone, str(number))
+        clone.end()
+        equal("the counters", vmclock(t, str(number)), (first[0] + 2 * number, first[1] + number, first[2] + number))

@@ -1,0 +1,182 @@
+#include "vmm/machine_identity.h"
+
+#include <fcntl.h>
+#include <linux/virtio_ids.h>
+
+#include "base/log.h"
+#include "virtio/virtio_blk.h"
+#include "virtio/virtio_net.h"
+#include "virtio/virtio_vsock.h"
+#include "vmm/machine_priv.h"
+
+/* Drives -----------------------------------------------------------------------------------------*/
+
+static int change_drive(struct machine *machine, unsigned int index, struct other_file *file,
+			struct machine_former *former, struct error *err)
+{
+	struct virtio_device *dev = machine_device(machine, VIRTIO_ID_BLOCK, index);
+	int fd = file->fd;
+	int ret;
+
+	if (!dev)
+		return error_set(err, EINVAL, "the machine has no drive %s", drive_name(index));
+	former->drives[index] = virtio_blk_copy_backing(dev);
+	if (former->drives[index] < 0)
+		return error_set_errno(err, former->drives[index], "drive %s", dev->name);
+	file->fd = -1;
+	ret = virtio_blk_set_backing(dev, file->path, fd, err);
+	if (ret < 0)
+		close_fd(&former->drives[index]);
+	return ret;
+}
+
+/* Taps -------------------------------------------------------------------------------------------*/
+
+static int change_tap(struct machine *machine, unsigned int index, struct other_file *file,
+		      struct machine_former *former, struct error *err)
+{
+	const struct net_config *config = &machine->config->nets[index];
+	struct virtio_device *dev = machine_device(machine, VIRTIO_ID_NET, index);
+	const struct net_tap_params params = {
+		.net = config->id ? config->id : net_name(index),
+		.tap = file->path,
+		.fd = file->fd,
+		.pairs = config->queue_pairs ? config->queue_pairs : 1,
+	};
+	struct net_backend *backend = NULL;
+	int ret;
+
+	if (!dev)
+		return error_set(err, EINVAL, "the machine has no interface %s", net_name(index));
+	file->fd = -1;
+	ret = net_tap_open(&backend, &params, err);
+	if (ret < 0)
+		return ret;
+	ret = virtio_net_swap_backend(dev, &backend, err);
+	if (ret < 0)
+		net_backend_destroy(backend);
+	else
+		former->taps[index] = backend;
+	return ret;
+}
+
+/* The rest ---------------------------------------------------------------------------------------*/
+
+static int change_vsock(struct machine *machine, const char *path, struct machine_former *former,
+			struct error *err)
+{
+	struct virtio_device *dev = machine_device(machine, VIRTIO_ID_VSOCK, 0);
+	int ret;
+
+	if (!dev)
+		return error_set(err, EINVAL, "the machine has no vsock");
+	ret = vsock_unix_open(&former->vsock, path, err);
+	if (ret < 0)
+		return ret;
+	former->has_vsock = true;
+	virtio_vsock_swap_host(dev, &former->vsock);
+	return 0;
+}
+
+static int change_all(struct machine *machine, struct machine_identity *to,
+		      struct machine_former *former, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < VM_DRIVES_MAX && ret == 0; i++)
+		if (to->drives[i].given)
+			ret = change_drive(machine, i, &to->drives[i], former, err);
+	for (unsigned int i = 0; i < VM_NETS_MAX && ret == 0; i++)
+		if (to->taps[i].given)
+			ret = change_tap(machine, i, &to->taps[i], former, err);
+	if (ret == 0 && to->vsock_path)
+		ret = change_vsock(machine, to->vsock_path, former, err);
+	if (ret < 0 || !to->console.given)
+		return ret;
+	former->has_console = true;
+	former->console_fd = console_sink_swap_fd(machine->sink, to->console.fd);
+	return 0;
+}
+
+void machine_identity_close(struct machine_identity *identity)
+{
+	for (unsigned int i = 0; i < VM_DRIVES_MAX; i++)
+		if (identity->drives[i].given)
+			close_fd(&identity->drives[i].fd);
+	for (unsigned int i = 0; i < VM_NETS_MAX; i++)
+		if (identity->taps[i].given)
+			close_fd(&identity->taps[i].fd);
+}
+
+int machine_assume(struct machine *machine, const struct machine_identity *identity,
+		   struct machine_former *former, struct error *err)
+{
+	struct machine_identity to = *identity;
+	int ret;
+
+	*former = (struct machine_former){ 0 };
+	for (unsigned int i = 0; i < VM_DRIVES_MAX; i++)
+		former->drives[i] = -1;
+	ret = change_all(machine, &to, former, err);
+	if (ret < 0)
+		machine_restore_former(machine, former);
+	machine_identity_close(&to); /* what nobody took because something before it failed */
+	return ret;
+}
+
+void machine_forget_former(struct machine_former *former)
+{
+	for (unsigned int i = 0; i < VM_DRIVES_MAX; i++)
+		close_fd(&former->drives[i]);
+	for (unsigned int i = 0; i < VM_NETS_MAX; i++)
+		net_backend_destroy(former->taps[i]);
+	if (former->has_vsock)
+		vsock_unix_close(&former->vsock);
+}
+
+/* What it had was good a moment ago: this fails only where the host has run out of something. */
+static void restore_drive(struct machine *machine, unsigned int index, int *fd)
+{
+	struct virtio_device *dev = machine_device(machine, VIRTIO_ID_BLOCK, index);
+	struct error err;
+
+	if (*fd < 0)
+		return;
+	if (virtio_blk_set_backing(dev, NULL, steal_fd(fd), &err) < 0)
+		log_error("%s; it stays with the other file", err.text);
+}
+
+void machine_restore_former(struct machine *machine, struct machine_former *former)
+{
+	struct error err;
+
+	for (unsigned int i = 0; i < VM_DRIVES_MAX; i++)
+		restore_drive(machine, i, &former->drives[i]);
+	for (unsigned int i = 0; i < VM_NETS_MAX; i++)
+		if (former->taps[i] &&
+		    virtio_net_swap_backend(machine_device(machine, VIRTIO_ID_NET, i),
+					    &former->taps[i], &err) < 0)
+			log_error("%s", err.text); /* both have the device's number of queues */
+	if (former->has_vsock)
+		virtio_vsock_swap_host(machine_device(machine, VIRTIO_ID_VSOCK, 0), &former->vsock);
+	if (former->has_console)
+		console_sink_swap_fd(machine->sink, former->console_fd);
+	machine_forget_former(former);
+}
+
+int machine_readdress(struct machine *machine, const struct machine_identity *identity,
+		      struct error *err)
+{
+	struct virtio_device *vsock = machine_device(machine, VIRTIO_ID_VSOCK, 0);
+	int ret = 0;
+
+	for (unsigned int i = 0; i < VM_NETS_MAX && ret == 0; i++) {
+		struct virtio_device *dev = machine_device(machine, VIRTIO_ID_NET, i);
+
+		if (identity->macs[i].given && dev)
+			ret = virtio_net_set_mac(dev, identity->macs[i].mac, err);
+	}
+	if (ret == 0 && identity->vsock_cid && vsock)
+		virtio_vsock_set_cid(vsock, identity->vsock_cid);
+	return ret;
+}
