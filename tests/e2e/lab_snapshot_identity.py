@@ -57,7 +57,7 @@ def saved(t):
 def load(t, clone, body, number):
     """As another: its tap has the address of the host now, and the old one has none."""
     tap = f"who{number}"
-    make_tap(t, tap, NET)
+    make_tap(t, tap, NET, "user", "root")  # what a prepared process may open has an owner
     image = t.file(f"image{number}", f"image {number}".encode().ljust(1 << 20, b"\0"))
     clone.client.socket.settimeout(120)
     clone.put("/snapshot/load", {**body, "resume_vm": True,
