@@ -38,6 +38,6 @@ static void release_program(void)
 
 void own_pages_release(void)
 {
-	release_program();
 	malloc_trim(0);
+	release_program(); /* malloc_trim() is part of it */
 }

@@ -149,16 +149,18 @@ static int watch_files(struct run *run, struct error *err)
 }
 
 /* When threads have done what they do once, and when a guest has booted: what either needed of the
- * program is not needed again soon. */
-static const uint64_t settled_ns[] = { 250000000, 2500000000 };
+ * program is not needed again soon. A boot takes a tenth of a second on a good host and ten seconds on an
+ * emulated one that is busy, and one more look costs next to nothing. Each follows the one before. */
+static const uint64_t settled_ns[] = { 250000000,  500000000,  2000000000,
+				       2500000000, 5000000000, 20000000000 };
 
 static void on_settled(struct loop_timer *timer)
 {
 	struct run *run = container_of(timer, struct run, settling);
 
-	own_pages_release();
 	if (++run->releases < ARRAY_SIZE(settled_ns))
 		loop_timer_arm(timer, settled_ns[run->releases]);
+	own_pages_release(); /* last: whatever follows brings pages back */
 }
 
 static void watch_settling(struct run *run)
