@@ -2,8 +2,12 @@
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -15,6 +19,7 @@
 #include "jailer/seccomp_compile.h"
 
 #define POLICY_FILE_MAX_MIB 1u
+#define COMPILE_SECONDS 2u /* of processor time; a policy that somebody wrote takes milliseconds */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define HAS_SANITIZER 1
@@ -61,22 +66,73 @@ static bool is_json(const char *text, size_t len)
 	return at < len && text[at] == '{';
 }
 
+/* What a child has compiled, in memory that both see. */
+struct compiled {
+	struct error err;
+	struct {
+		unsigned int count;
+		struct sock_filter filter[BPF_MAXINSNS];
+	} kinds[THREAD_KINDS];
+};
+
+static int compile_one(const struct seccomp_list *list, struct compiled *out, int kind)
+{
+	struct sock_filter *filter;
+	unsigned int count = 0;
+	int ret = seccomp_compile(list, &filter, &count, &out->err);
+
+	if (ret < 0)
+		return ret;
+	if (count > BPF_MAXINSNS)
+		ret = error_set(&out->err, E2BIG,
+				"seccomp: the filter has %u instructions, the kernel takes %u",
+				count, BPF_MAXINSNS);
+	else
+		memcpy(out->kinds[kind].filter, filter, count * sizeof(*filter));
+	out->kinds[kind].count = count;
+	free(filter);
+	return ret;
+}
+
+static void compile_in_child(const struct seccomp_policy *policy, struct compiled *out)
+{
+	const struct rlimit seconds = { COMPILE_SECONDS, COMPILE_SECONDS };
+	int ret = setrlimit(RLIMIT_CPU, &seconds) < 0 ? -errno : 0;
+
+	for (int kind = 0; kind < THREAD_KINDS && ret == 0; kind++)
+		ret = compile_one(&policy->kinds[kind], out, kind);
+	_exit(ret < 0);
+}
+
+/* libseccomp may be busy for ever with a few rules that test one call's arguments this way and that: a child does it,
+ * for so long and no longer. */
 static int compile_all(const struct seccomp_policy *policy, struct error *err)
 {
-	int ret = 0;
+	struct compiled *out = mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status = 0;
+	pid_t pid;
 
-	for (int kind = 0; kind < THREAD_KINDS && ret == 0; kind++) {
-		unsigned int count = 0;
-
-		ret = seccomp_compile(&policy->kinds[kind], &filters[kind].filter, &count, err);
-		if (ret == 0 && count > BPF_MAXINSNS)
-			ret = error_set(err, E2BIG,
-					"seccomp: the filter has %u instructions, the kernel takes "
-					"%u",
-					count, BPF_MAXINSNS);
-		filters[kind].len = (unsigned short)count;
+	if (out == MAP_FAILED || (pid = fork()) < 0)
+		return error_set_errno(err, errno, "seccomp: cannot compile a filter");
+	if (pid == 0)
+		compile_in_child(policy, out);
+	if (retry_eintr(waitpid(pid, &status, 0)) < 0 || WIFSIGNALED(status))
+		return error_set(
+			err, E2BIG,
+			"seccomp: the rules are not compiled after %u s of processor time: "
+			"too many ways to test the arguments of one call",
+			COMPILE_SECONDS);
+	if (status != 0) {
+		*err = out->err;
+		return err->code;
 	}
-	return ret;
+	for (int kind = 0; kind < THREAD_KINDS; kind++)
+		filters[kind] = (struct sock_fprog){ (unsigned short)out->kinds[kind].count,
+						     out->kinds[kind].filter };
+	return mprotect(out, sizeof(*out), PROT_READ) < 0
+		       ? error_set_errno(err, errno, "seccomp: cannot keep a filter")
+		       : 0;
 }
 
 static int use_file(const char *path, struct error *err)

@@ -10,8 +10,8 @@ from vm import small
 NET, MAC, FAR = 7, "02:00:00:00:00:07", "10.7.7.1"
 SPOOFED = GUEST.format(NET).rsplit(".", 1)[0] + ".3"
 
-SCRIPT = f"""yes() {{ ping -c 3 -W 20 $2 > /dev/null 2>&1 && echo "$1: yes" || echo "$1: no"; }}
-no() {{ ping -c 2 -W 2 $2 > /dev/null 2>&1 && echo "$1: yes" || echo "$1: no"; }}
+SCRIPT = f"""yes() {{ ping -c 3 -W 20 $2 > /dev/null 2>&1 && echo $1: yes || echo $1: no; }}
+no() {{ ping -c 2 -W 2 $2 > /dev/null 2>&1 && echo $1: yes || echo $1: no; }}
 yes near {HOST.format(NET)}; yes far {FAR}; echo first; read x
 no denied-far {FAR}; yes still-near {HOST.format(NET)}; echo second; read x
 ifconfig eth0 {SPOOFED}; no spoofed-ip {HOST.format(NET)}
@@ -32,8 +32,8 @@ def policy(vm, *words):
 @test("lab")
 def jailed_guest_behind_a_policy(t):
     """Real frames of a real driver: a denied prefix, another's address, another's MAC; and a tap with no policy."""
-    make_tap(t, "jailed", NET)
-    make_tap(t, "loose", NET + 1)
+    make_tap(t, "jailed", NET, "user", "root")  # a jail has no capability to open another's
+    make_tap(t, "loose", NET + 1, "user", "root")
     ip("addr", "add", FAR + "/32", "dev", "lo")
     t.cleanups.append(lambda: ip("addr", "del", FAR + "/32", "dev", "lo"))
     vm = small(t, "sh", "-c", SCRIPT, stdin=subprocess.PIPE, jail=f"--tap jailed,mac={MAC},ip={GUEST.format(NET)}",

@@ -11,6 +11,7 @@ import native_compat  # noqa: F401
 import native_payloads  # noqa: F401
 import native_pmem  # noqa: F401
 import native_refusals  # noqa: F401
+import native_seccomp  # noqa: F401
 import native_snapshot  # noqa: F401
 import native_snapshot_devices  # noqa: F401
 import native_snapshot_identity  # noqa: F401

@@ -26,7 +26,7 @@ def set_place(name):
 
 def can_be_jailed(first="", *rest):
     """Is it a monitor, and not one that is told what a jailer tells it?"""
-    return (first == "run" or str(first).startswith("--")) and not any(
+    return (first == "run" or str(first).startswith("--") and first != "--help") and not any(
         str(word).startswith("--id") for word in (first, *rest))
 
 
