@@ -12,8 +12,7 @@ CGROUPS = "/sys/fs/cgroup"
 UID = 31415
 TARGET_MS, TARGET_OF_PEER = 2.0, 0.5
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
-MOUNTS = (5, 500)
-TOGETHER = (1, 10, 50)
+CASES = [(cgroup2, mounts, together) for cgroup2 in (False, True) for mounts in (5, 500) for together in (1, 10, 50)]
 FILTER_ROUNDS, FILTER_TARGET = 31, 1.0  # %
 
 
@@ -28,6 +27,14 @@ def version2():
     return os.path.exists(os.path.join(CGROUPS, "cgroup.controllers"))
 
 
+def limits():
+    """A limit of the hierarchy that there is, and which it is, for Firecracker's jailer."""
+    if not version2():
+        return ["--cgroup", "pids.max=100"], []
+    with open(os.path.join(CGROUPS, "cgroup.controllers")) as file:
+        return (["--cgroup", "pids.max=100"] if "pids" in file.read().split() else []), ["--cgroup-version", "2"]
+
+
 def remove_cgroups(name, identity):
     parents = [CGROUPS] if version2() else [os.path.join(CGROUPS, controller) for controller in os.listdir(CGROUPS)]
     for parent in parents:
@@ -40,8 +47,8 @@ def kinds(bench, program, base):
     name = os.path.basename(program)
     jailer = os.path.join(bench.build, "mayfly-jailer")
     peer = bench.peer and os.path.join(os.path.dirname(bench.peer), "firecracker-jailer")
-    common = ["--exec-file", program, "--uid", str(UID), "--gid", str(UID), "--chroot-base-dir", base,
-              "--cgroup", "pids.max=100"]
+    limit, version = limits()
+    common = ["--exec-file", program, "--uid", str(UID), "--gid", str(UID), "--chroot-base-dir", base, *limit]
 
     def ours(*more):
         return lambda identity: [jailer, "--id", identity, *common, *more]
@@ -57,7 +64,6 @@ def kinds(bench, program, base):
              Kind("mayfly-jailer", ours(), clean_ours),
              Kind("mayfly-jailer, no device policy", ours("--no-device-policy"), clean_ours)]
     if peer and os.access(peer, os.X_OK):
-        version = ["--cgroup-version", "2"] if version2() else []
         found.append(Kind("firecracker-jailer", lambda identity: [peer, "--id", identity, *common, *version],
                           clean_peers))
     return found
@@ -103,8 +109,9 @@ def measure(all_kinds, together, rounds):
     return times
 
 
-def in_namespace_with_mounts(count, function):
-    """In a child: so many mounts besides those of the host."""
+def in_namespace_with_mounts(count, cgroup2, function):
+    """In a child: so many mounts besides those of the host; and version 2 of cgroups, without controllers if a version 1
+    has them, in the place of whatever the host has."""
     libc = ctypes.CDLL(None, use_errno=True)
     read_end, write_end = os.pipe()
     pid = os.fork()
@@ -114,6 +121,8 @@ def in_namespace_with_mounts(count, function):
             os.close(read_end)
             if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
                 raise OSError("cannot make a mount namespace")
+            if cgroup2 and not version2() and libc.mount(b"none", CGROUPS.encode(), b"cgroup2", 0, None):
+                raise OSError("cannot mount cgroup version 2")
             folder = "build/bench/jail/mounts"
             for number in range(count):
                 path = os.path.join(folder, str(number))
@@ -163,19 +172,21 @@ def bench_jail(bench):
     os.makedirs(folder, exist_ok=True)
     # Firecracker's jailer wants its own name in the program's.
     program = shutil.copy(os.path.join(bench.build, "bench-jailed"), os.path.join(folder, "firecracker-jailed"))
-    all_kinds = kinds(bench, program, os.path.join(folder, "base"))
-    print(f"jail: from the start of the jailer to the first byte of a program that does nothing else; cgroup version "
-          f"{2 if version2() else 1} with pids.max; {bench.runs} runs each, interleaved\n")
+    print(f"jail: from the start of the jailer to the first byte of a program that does nothing else; {bench.runs} runs "
+          "each, interleaved\n")
+
+    def run(together, rounds):
+        return measure(kinds(bench, program, os.path.join(folder, "base")), together, rounds)
+
     rows = []
-    for mounts in MOUNTS:
-        for together in TOGETHER:
-            rounds = 1 + max(2, bench.runs // together)
-            times = in_namespace_with_mounts(mounts, lambda n=together, r=rounds: measure(all_kinds, n, r))
-            bench.results.setdefault("jail", {})[f"{mounts} mounts, {together} at once"] = times
-            for name, values in times.items():
-                target = judge(bench, times) if (name, mounts, together) == ("mayfly-jailer", 5, 1) else ""
-                rows.append([f"{mounts} mounts more, {together} at once", name] +
-                            [report.ms(1e6 * percentile(values, percent)) for percent in (50, 99)] + [target])
+    for cgroup2, mounts, together in CASES:
+        rounds = 1 + max(2, bench.runs // together)
+        times = in_namespace_with_mounts(mounts, cgroup2, lambda n=together, r=rounds: run(n, r))
+        case = f"cgroup v{2 if cgroup2 or version2() else 1}, {mounts} mounts more, {together} at once"
+        bench.results.setdefault("jail", {})[case] = times
+        for name, values in times.items():
+            target = judge(bench, times) if (name, mounts, together) == ("mayfly-jailer", 5, 1) else ""
+            rows.append([case, name] + [report.ms(1e6 * percentile(values, percent)) for percent in (50, 99)] + [target])
     report.table(["", "", "p50", "p99", "target"], rows, ["ms"], left=2)
     bench_filter(bench)
     return None

@@ -10,15 +10,16 @@ from vm import small
 NET, MAC, FAR = 7, "02:00:00:00:00:07", "10.7.7.1"
 SPOOFED = GUEST.format(NET).rsplit(".", 1)[0] + ".3"
 
-SCRIPT = f"""yes() {{ ping -c 3 -W 20 $2 > /dev/null 2>&1 && echo $1: yes || echo $1: no; }}
-no() {{ ping -c 2 -W 2 $2 > /dev/null 2>&1 && echo $1: yes || echo $1: no; }}
-yes near {HOST.format(NET)}; yes far {FAR}; echo first; read x
-no denied-far {FAR}; yes still-near {HOST.format(NET)}; echo second; read x
-ifconfig eth0 {SPOOFED}; no spoofed-ip {HOST.format(NET)}
-ifconfig eth0 down; ifconfig eth0 hw ether 02:00:00:00:00:99; ifconfig eth0 {GUEST.format(NET)} up
-no spoofed-mac {HOST.format(NET)}; echo third; read x
-yes without-policy {HOST.format(NET)}; echo fourth; read x
-"""
+# One line: it goes through a kernel's command line.
+SCRIPT = "; ".join((
+    "yes() { ping -c 3 -W 20 $2 > /dev/null 2>&1 && echo $1: yes || echo $1: no; }",
+    "no() { ping -c 2 -W 2 $2 > /dev/null 2>&1 && echo $1: yes || echo $1: no; }",
+    f"yes near {HOST.format(NET)}; yes far {FAR}; echo first; read x",
+    f"no denied-far {FAR}; yes still-near {HOST.format(NET)}; echo second; read x",
+    f"ifconfig eth0 {SPOOFED}; no spoofed-ip {HOST.format(NET)}",
+    f"ifconfig eth0 down; ifconfig eth0 hw ether 02:00:00:00:00:99; ifconfig eth0 {GUEST.format(NET)} up",
+    f"no spoofed-mac {HOST.format(NET)}; echo third; read x",
+    f"yes without-policy {HOST.format(NET)}; echo fourth; read x"))
 
 
 def policy(vm, *words):
