@@ -5,7 +5,7 @@
  *
  * runs the command, watches the armed threads of all its processes, and writes to OUT a line "KIND LINE" for each
  * rule of the policy, by its line there, that let a call of a thread of that kind through. Its status is the
- * command's. The monitor knows nothing of it.
+ * command's. The monitor knows nothing of it. A kernel without BTF or tracepoints runs the command alone, without OUT.
  */
 #include <bpf/bpf.h>
 #include <signal.h>
@@ -172,8 +172,11 @@ int main(int argc, char **argv)
 	if (load_policy(&policy, argv[1], &err) < 0 || describe(&policy, &config, &err) < 0)
 		return fail(err.text);
 	skeleton = witness_bpf__open_and_load();
-	if (!skeleton || watch(skeleton, &config) < 0 || witness_bpf__attach(skeleton) < 0)
-		return fail("cannot watch this host");
+	if (!skeleton || watch(skeleton, &config) < 0 || witness_bpf__attach(skeleton) < 0) {
+		fail("this kernel cannot be watched; what is used is not told");
+		execvp(argv[3], argv + 3);
+		return fail(strerrordesc_np(errno));
+	}
 	status = run(argv + 3, &policy, bpf_map__fd(skeleton->maps.seen), argv[2]);
 	witness_bpf__destroy(skeleton);
 	seccomp_policy_free(&policy);
