@@ -125,6 +125,21 @@ bool machine_repair_pmems(struct machine *machine, unsigned int *seen)
 	return are_repaired(machine, seen);
 }
 
+int machine_refuse_lost_pmems(struct machine *machine, struct error *err)
+{
+	machine_check_pmems(machine);
+	for (unsigned int i = 0; i < machine->pmem_count; i++) {
+		const struct pmem_file *file = &machine->pmems[i].file;
+
+		if (atomic_load(&file->failed))
+			return error_set(err, EIO,
+					 "pmem %s: what the guest has of %s is not in the file any "
+					 "more, and would not be in a snapshot",
+					 file->name, file->label);
+	}
+	return 0;
+}
+
 int machine_watch_pmems(const struct machine *machine, int inotify)
 {
 	int ret = 0;

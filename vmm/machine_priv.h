@@ -131,5 +131,8 @@ void machine_check_pmems(struct machine *machine);
  */
 bool machine_repair_pmems(struct machine *machine, unsigned int *seen);
 
+/* -EIO and which it is when a guest has what its file has not: no snapshot would hold that. */
+must_check int machine_refuse_lost_pmems(struct machine *machine, struct error *err);
+
 /* Has the inotify descriptor tell of changes to the files. -errno. */
 must_check int machine_watch_pmems(const struct machine *machine, int inotify);

@@ -278,7 +278,7 @@ static int new_id(struct save *save, struct error *err)
 	return error_set_errno(err, errno, "snapshot: no random number to be had");
 }
 
-static int check_request(const struct machine *machine, const struct save_request *request,
+static int check_request(struct machine *machine, const struct save_request *request,
 			 struct error *err)
 {
 	if (!machine->paused)
@@ -290,7 +290,7 @@ static int check_request(const struct machine *machine, const struct save_reques
 	if (strcmp(request->state_path, request->memory_path) == 0)
 		return error_set(err, EINVAL, "state and memory cannot both be %s",
 				 request->state_path);
-	return 0;
+	return machine_refuse_lost_pmems(machine, err);
 }
 
 int machine_save(struct machine *machine, const struct save_request *request,

@@ -36,7 +36,7 @@ struct save_result {
  * Saves a paused machine, which can go on afterwards. Each file takes its target's place as a whole:
  * memory first, then the state, then their folders are synced. On failure the targets are what they were
  * (or, when the state could not follow the memory, a pair that a load refuses by name), and nothing is
- * left beside them. -EBUSY when the machine is not paused.
+ * left beside them. -EBUSY when the machine is not paused, -EIO when pages of a pmem's file were lost.
  */
 must_check int machine_save(struct machine *machine, const struct save_request *request,
 			    struct save_result *result, struct error *err);

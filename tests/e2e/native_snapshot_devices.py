@@ -117,6 +117,24 @@ def snapshot_without(t, what, why):
     equal("a file of others", os.path.exists(t.path("vsock")), what == "vsock")
 
 
+@test("native")
+def snapshot_of_a_pmem_that_lost_pages(t):
+    """What the guest has in their place is in no file: it would be lost without a word."""
+    need_kvm()
+    pmem = t.file("pmem", b"x" * (2 << 20))
+    vm = Served(t)
+    vm.put("/pmem/pmem0", {"id": "pmem0", "path_on_host": pmem})
+    vm.put("/boot-source", {"kernel_image_path": waiting_kernel(t)})
+    vm.start()
+    vm.wait_for("S")
+    vm.patch("/vm", {"state": "Paused"})
+    body = {"snapshot_path": t.path("state"), "mem_file_path": t.path("memory")}
+    vm.put("/snapshot/create", body)
+    os.truncate(pmem, 4096)
+    vm.refused("PUT", "/snapshot/create", body, "pmem0", pmem, "not in the file any more")
+    vm.end()
+
+
 # Surroundings ---------------------------------------------------------------------------------------
 
 
