@@ -16,7 +16,7 @@ static int file = -1, read_only_file = -1;
 
 /* What the first byte chooses: engine, layer and shape of the drive. */
 struct shape {
-	bool ring, direct, large_blocks, read_only, unsafe, several_queues, no_holes;
+	bool ring, direct, large_blocks, read_only, unsafe, several_queues, no_holes, limited;
 };
 
 static struct shape shape_of(uint8_t bits)
@@ -27,7 +27,8 @@ static struct shape shape_of(uint8_t bits)
 			       .read_only = bits & 8,
 			       .unsafe = bits & 16,
 			       .several_queues = bits & 32,
-			       .no_holes = bits & 64 };
+			       .no_holes = bits & 64,
+			       .limited = bits & 128 };
 }
 
 static void make_file(void)
@@ -54,6 +55,8 @@ static void create(const struct shape *shape)
 		.read_only = shape->read_only,
 		.unsafe = shape->unsafe,
 		.num_queues = shape->several_queues ? 3 : 1,
+		.rate.ops = shape->limited ? (struct bucket_config){ 3, 0, 1 }
+					   : (struct bucket_config){ 0 },
 	};
 	struct virtio_blk *blk;
 	struct error err;
@@ -77,11 +80,10 @@ static void create(const struct shape *shape)
 /* A drive for each shape stays; only the driver begins anew. The file is one. */
 static void choose(uint8_t bits)
 {
-	static struct fake_driver drives[128];
+	static struct fake_driver drives[256];
 
 	if (file < 0)
 		make_file();
-	bits &= 127;
 	fake = drives[bits];
 	if (!fake.loop) {
 		const struct shape shape = shape_of(bits);
@@ -211,9 +213,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			start(&in);
 		if (step == 0xa7)
 			event_loop_call(fake.loop, look_again, fake.dev);
+		if (step == 0xa8 && ftruncate(file, SECTORS / 2 * 512) < 0)
+			give_up("cannot cut a file short");
 		if (step == 0xa6)
 			virtio_device_pause(fake.dev), virtio_device_resume(fake.dev);
 	}
+	if (ftruncate(file, SECTORS * 512) < 0)
+		give_up("cannot make a file as long as it was");
+	event_loop_call(fake.loop, look_again, fake.dev);
 	must_recover();
 	/* No chain of this input may stay with a drive that the next one does not choose. */
 	fake_write(&fake, VIRTIO_MMIO_STATUS, 0);

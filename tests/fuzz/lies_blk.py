@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes the named seeds of corpus/blk: each tells one lie to a drive that is otherwise honest, in the
+"""Writes the named seeds of corpus/blk: each tells one lie, or none, to a drive that is otherwise honest, in the
 language of fuzz_blk.c (one byte a choice, LIE where a rarely() is to say yes)."""
 import pathlib
 import struct
 
 LIE = 0xA5
 IN, OUT, FLUSH, GET_ID, DISCARD, ZEROES = range(6)
-RING, DIRECT, LARGE, READ_ONLY, UNSAFE, QUEUES, NO_HOLES = (1 << i for i in range(7))
+RING, DIRECT, LARGE, READ_ONLY, UNSAFE, QUEUES, NO_HOLES, LIMITED = (1 << i for i in range(8))
 START = bytes([0, 0, 0])  # indirect and event index, every feature, 16 entries
 
 
@@ -53,10 +53,28 @@ LIES = {
     "flush_that_was_not_offered": (UNSAFE, request(FLUSH)),
     "patch_beyond_the_end": (DIRECT | LARGE, request(OUT, sector_lie=255)),
     "patches_of_one_block": (DIRECT | LARGE, request(OUT) * 3 + request(IN)),
+    "file_cut_short": (0, bytes([0xA8]) + request(IN)[1:] + request(OUT) + request(IN) * 2),
+    "file_cut_short_direct": (DIRECT | LARGE, bytes([0xA8]) + request(IN)[1:] + request(OUT, cut=3) + request(IN)),
     "misaligned_direct": (DIRECT, request(OUT, cut=3) + request(IN, cut=5)),
 }
 
+# What the lies are to be seen beside, and reaches what no lie does. UNMAP is the segment's flag.
+UNMAP = bytes([0, 8, 1, 0, 0, 0, 0, 0])
+HONEST = {
+    "discard": (0, request(DISCARD, data=segment())),
+    "discard_of_nothing": (0, request(DISCARD, data=bytes(8))),
+    "zeroes": (0, request(ZEROES, data=segment())),
+    "zeroes_by_a_hole": (0, request(ZEROES, data=UNMAP)),
+    "zeroes_as_data": (NO_HOLES, request(ZEROES, data=UNMAP) * 2),
+    "several_queues": (QUEUES, request(OUT) + request(FLUSH) + request(GET_ID)),
+    "direct": (DIRECT, request(DISCARD, data=segment()) + request(ZEROES, data=UNMAP) + request(OUT) * 3),
+    "limited": (LIMITED, request(OUT) * 6 + request(IN) * 3),
+    "limited_queues": (LIMITED | QUEUES, request(OUT) * 6),
+    "without_flush": (0, bytes([0, 1, 0]), request(OUT) + request(ZEROES, data=UNMAP)),
+}
+
 folder = pathlib.Path(__file__).parent / "corpus" / "blk"
-for name, (shape, steps) in LIES.items():
-    for engine, bit in (("threads", 0), ("uring", RING)):
-        (folder / f"lie_{name}_{engine}").write_bytes(bytes([shape | bit]) + START + steps)
+for kind, seeds in (("lie", LIES), ("honest", HONEST)):
+    for name, (shape, *start, steps) in seeds.items():
+        for engine, bit in (("threads", 0), ("uring", RING)):
+            (folder / f"{kind}_{name}_{engine}").write_bytes(bytes([shape | bit]) + (b"".join(start) or START) + steps)
