@@ -143,3 +143,36 @@ Test(blk_engine, a_ring_that_takes_no_more_files)
 	every_kind_of_request();
 	end();
 }
+
+/* Short transfers --------------------------------------------------------------------------------*/
+
+Test(blk_engine, a_short_transfer_goes_on_with_its_rest)
+{
+	char buffer[300];
+	struct iovec iov[2] = { { buffer, 100 }, { buffer + 100, 200 } };
+	struct blk_io io = { .kind = BLK_READ, .offset = 1000, .iov = iov, .iov_count = 2 };
+	int ret = 1;
+
+	cr_expect_not(blk_io_progress(&io, 150, &ret));
+	cr_expect_eq(io.offset, 1150);
+	cr_assert_eq(io.iov_count, 1);
+	cr_expect_eq(io.iov[0].iov_base, buffer + 150);
+	cr_expect_eq(io.iov[0].iov_len, 150);
+	cr_expect_not(blk_io_progress(&io, -EINTR, &ret));
+	cr_expect_eq(io.offset, 1150);
+	cr_expect(blk_io_progress(&io, 150, &ret));
+	cr_expect_eq(ret, 0);
+}
+
+Test(blk_engine, a_transfer_that_gets_nowhere_is_an_error)
+{
+	char buffer[100];
+	struct iovec iov = { buffer, 100 };
+	struct blk_io io = { .kind = BLK_WRITE, .iov = &iov, .iov_count = 1 };
+	int ret = 1;
+
+	cr_expect(blk_io_progress(&io, 0, &ret));
+	cr_expect_eq(ret, -EIO);
+	cr_expect(blk_io_progress(&io, -ENOSPC, &ret));
+	cr_expect_eq(ret, -ENOSPC);
+}
