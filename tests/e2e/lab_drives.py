@@ -132,22 +132,6 @@ def ended_in_io(t, number, status):
 
 
 @test("lab")
-def image_cut_short_is_an_io_error(t):
-    """The guest is told; the monitor and its other drives go on."""
-    image = t.file("image", files.pattern(65536, 51), size=8 << 20)
-    other = t.file("other", files.pattern(4096, 52), size=1 << 20)
-    vm = small(t, "@pattern-check", "/dev/vda", 65536, 51, "@@", "@echo-stdin", "@@", "sh", "-c",
-               "dd if=/dev/vda of=/dev/null bs=4k skip=1500 count=1 iflag=direct && echo no error; true", "@@",
-               "@pattern-check", "/dev/vdb", 4096, 52, options=["--drive", image, "--drive", other], stdin=-1)
-    vm.wait_for("ready")
-    os.truncate(image, 32768)
-    vm.send(b"quit\n")
-    vm.ends(0)
-    contains("output", vm.text(), "checked 65536", "checked 4096")
-    lacks("output", vm.text(), "no error")
-
-
-@test("lab")
 def image_that_grew_short_of_a_sector(t):
     """What is behind the last whole sector is left alone."""
     image = t.file("image", size=(1 << 20) + 100)

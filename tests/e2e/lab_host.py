@@ -20,6 +20,7 @@ def host_without_io_uring(t):
     vm = small(t, "@pattern-check", "/dev/vda", 65536, 61, "@@", "@pattern-write", "/dev/vda", 262144, 62, "1M", "@@",
                "@rng", 16, options=["--drive", image, "--cpus", 2]).ends(0)
     contains("output", vm.text(), "checked 65536", "wrote 262144", "rng: ")
+    contains("messages", vm.errors(), "loop io0: no io_uring (Operation not permitted); using epoll and worker threads")
     holds("the same bytes", files.read_at(image, 1 << 20, 262144) == files.pattern(262144, 62))
 
 

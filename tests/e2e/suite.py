@@ -30,6 +30,7 @@ import lab_balloon  # noqa: F401
 import lab_boot  # noqa: F401
 import lab_cmdline  # noqa: F401
 import lab_console  # noqa: F401
+import lab_disk_trouble  # noqa: F401
 import lab_drives  # noqa: F401
 import lab_ends  # noqa: F401
 import lab_host  # noqa: F401
