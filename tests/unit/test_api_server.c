@@ -214,7 +214,7 @@ Test(api_server, metrics_through_a_pipe_that_is_full)
 		event_loop_run_once(loop, true);
 		len += (size_t)MAX(read(reader, text + len, sizeof(text) - len), 0);
 	}
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"), lines++) {
+	for (char *line, *at = text; (line = strsep(&at, "\n")) && *line; lines++) {
 		json_t *tree = json_loads(line, 0, NULL);
 		json_t *calls = json_object_get(tree, "deprecated_api");
 
