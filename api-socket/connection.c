@@ -232,6 +232,8 @@ void connection_send_waiting(struct connection *connection)
 {
 	size_t done = 0;
 
+	if (connection->out_len == 0)
+		return;
 	while (done < connection->out_len) {
 		ssize_t count = retry_eintr(send(connection->watch.fd, connection->out + done,
 						 connection->out_len - done,
