@@ -1,7 +1,14 @@
 #include "tests/unit/fake_driver.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
+
+#include "base/guest_dirty.h"
+
+/* Memory at the beginning of a turn; NULL: no audit. The copies of a driver share it, so a process has one. */
+static uint8_t *before;
 
 static void give_up(const char *what)
 {
@@ -48,6 +55,7 @@ void fake_fini(struct fake_driver *fake)
 {
 	virtio_device_destroy(fake->dev);
 	event_loop_destroy(fake->loop);
+	fake_end_audit(fake);
 	guest_memory_fini(&fake->mem);
 }
 
@@ -103,6 +111,70 @@ void fake_write(struct fake_driver *fake, uint64_t offset, uint32_t value)
 	virtio_mmio_write(fake->dev, offset, &value, sizeof(value));
 }
 
+/* What the device changes --------------------------------------------------------------------------*/
+
+/* From a driver's first word on, before the device may have a buffer. */
+static void begin_audit(struct fake_driver *fake)
+{
+	struct error err = { 0 };
+
+	if (before || !getenv("MAYFLY_FAKE_AUDIT"))
+		return;
+	before = malloc(guest_memory_size(&fake->mem));
+	if (!before || guest_dirty_start(&fake->mem, &err) < 0)
+		give_up("no memory for an audit");
+}
+
+void fake_end_audit(struct fake_driver *fake)
+{
+	if (!before)
+		return;
+	free(before);
+	before = NULL;
+	guest_dirty_stop(&fake->mem);
+}
+
+static void copy_memory(struct fake_driver *fake)
+{
+	uint8_t *to = before;
+
+	for (unsigned int i = 0; i < fake->mem.count; i++) {
+		memcpy(to, fake->mem.regions[i].host, fake->mem.regions[i].size);
+		to += fake->mem.regions[i].size;
+	}
+}
+
+static bool is_noted(const struct fake_driver *fake, uint64_t page)
+{
+	return atomic_load(&fake->mem.dirty[page / 64]) >> page % 64 & 1;
+}
+
+static void check_changes(struct fake_driver *fake)
+{
+	uint64_t page = 0;
+
+	for (unsigned int i = 0; i < fake->mem.count; i++) {
+		const struct guest_region *region = &fake->mem.regions[i];
+
+		for (uint64_t at = 0; at < region->size; at += PAGE_SIZE, page++)
+			if (memcmp(region->host + at, before + page * PAGE_SIZE, PAGE_SIZE) &&
+			    !is_noted(fake, page))
+				give_up("the device changed a page and did not note it");
+	}
+}
+
+/* All that is changed meanwhile the device changes. */
+static void turn_loop(struct fake_driver *fake)
+{
+	if (before)
+		copy_memory(fake);
+	event_loop_run_once(fake->loop, false);
+	if (before)
+		check_changes(fake);
+}
+
+/* Negotiation --------------------------------------------------------------------------------------*/
+
 static void add_status(struct fake_driver *fake, uint32_t bit)
 {
 	fake_write(fake, VIRTIO_MMIO_STATUS, fake_read(fake, VIRTIO_MMIO_STATUS) | bit);
@@ -110,6 +182,7 @@ static void add_status(struct fake_driver *fake, uint32_t bit)
 
 bool fake_negotiate(struct fake_driver *fake, uint64_t features)
 {
+	begin_audit(fake);
 	fake_write(fake, VIRTIO_MMIO_STATUS, 0);
 	add_status(fake, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	add_status(fake, VIRTIO_CONFIG_S_DRIVER);
@@ -229,7 +302,7 @@ bool fake_wait_used(struct fake_driver *fake, struct vring_used_elem *elem)
 	while (!fake_used(fake, elem)) {
 		if (time(NULL) > end)
 			return false;
-		event_loop_run_once(fake->loop, false);
+		turn_loop(fake);
 	}
 	return true;
 }
@@ -237,5 +310,5 @@ bool fake_wait_used(struct fake_driver *fake, struct vring_used_elem *elem)
 void fake_settle(struct fake_driver *fake)
 {
 	for (int i = 0; i < 8; i++)
-		event_loop_run_once(fake->loop, false);
+		turn_loop(fake);
 }

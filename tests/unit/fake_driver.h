@@ -4,6 +4,9 @@
  * a copy of the driver for each); it knows no test framework and aborts
  * when the machine (not the device) lets it down, so fuzzers and benches use it too.
  *
+ * With MAYFLY_FAKE_AUDIT in the environment, as `make check` has it, each page that the device changes in a turn of the
+ * loop must have been noted for a save of what has changed (base/guest_dirty.h): whatever a test is about.
+ *
  *   0x0000_0000  1 MiB of memory: rings at the bottom, data from FAKE_DATA
  *   0x0010_0000  the hole
  *   0x0040_0000  1 MiB of memory
@@ -86,5 +89,9 @@ bool fake_used(struct fake_driver *fake, struct vring_used_elem *elem);
 bool fake_wait_used(struct fake_driver *fake, struct vring_used_elem *elem);
 /* Turns the loop until nothing happens any more. */
 void fake_settle(struct fake_driver *fake);
+
+/* For a test in which somebody else writes to memory meanwhile, that adds memory, or that asks which pages are there.
+ * No loop of its own turns. */
+void fake_end_audit(struct fake_driver *fake);
 
 void *fake_ptr(struct fake_driver *fake, uint64_t gpa, uint64_t len);
