@@ -1,21 +1,28 @@
-"""Snapshots of Linux guests: a computation, a busy disk and timers go on across saves and restores."""
+"""Snapshots of Linux guests: a computation, a busy disk, a network and timers go on across saves and restores."""
 
+import os
 import re
 import subprocess
 import time
 
 from api import Served
 from harness import artefact, equal, holds, test
+from lab_net import GUEST, HOST, make_tap, pings
 
 ARGS = "console=ttyS0 reboot=k panic=1 quiet"
+LONG = int(os.environ.get("MAYFLY_LONG_MOVES", "0"))  # as many saves and loads as this, of each: 100, say
 
 
-def boot(t, vcpus, mem=256, entropy=True):
+def boot(t, vcpus, mem=256, entropy=True, net=None):
     vm = Served(t, stdin=subprocess.PIPE)
     vm.client.socket.settimeout(120)
     vm.put("/machine-config", {"vcpu_count": vcpus, "mem_size_mib": mem})
-    vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": artefact("init.cpio"),
-                            "boot_args": ARGS})
+    vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": artefact("vsock.cpio"),
+                            "boot_args": ARGS + (f" ip={GUEST.format(net)}::{HOST.format(net)}:255.255.255.0::eth0:off"
+                                                 if net else "")})
+    if net:
+        make_tap(t, f"snap{net}", net)
+        vm.put("/network-interfaces/eth0", {"iface_id": "eth0", "host_dev_name": f"snap{net}"})
     vm.put("/drives/scratch", {"drive_id": "scratch", "is_root_device": False, "path_on_host": t.file("disk", size=16 << 20)})
     if entropy:
         vm.put("/entropy", {})
@@ -46,25 +53,42 @@ def checksum(steps):
     return total
 
 
-@test("lab", "snapshot-computation-1-vcpu", limit=900, vcpus=1, moves=6)
-@test("lab", "snapshot-computation-2-vcpus", limit=900, vcpus=2, moves=6)
-@test("lab", "snapshot-computation-8-vcpus", limit=900, vcpus=8, moves=4)
+def keep_pinging(t, net):
+    """Packets both ways, as far as somebody is there."""
+    process = subprocess.Popen(["busybox", "ping", "-q", "-i", "0.05", GUEST.format(net)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    t.cleanups.append(process.wait)
+    t.cleanups.append(process.kill)
+    return process
+
+
+@test("lab", "snapshot-computation-1-vcpu", limit=900 + 30 * LONG, vcpus=1, moves=6)
+@test("lab", "snapshot-computation-2-vcpus", limit=900 + 30 * LONG, vcpus=2, moves=6)
+@test("lab", "snapshot-computation-8-vcpus", limit=900 + 60 * LONG, vcpus=8, moves=4)
 def snapshot_computation(t, vcpus, moves):
-    """Integers in the shell, floating point in awk, on every vCPU, while the disk is written and flushed."""
-    steps, terms = 6000, 6000
-    vm = boot(t, vcpus)
+    """Integers in the shell, floating point in awk, vectors and x87 registers that never leave the processor, on every
+    vCPU, while the disk is written and flushed and the network answers."""
+    steps, terms = 3000, 3000
+    net = 50 + vcpus
+    vm = boot(t, vcpus, net=net)
+    keep_pinging(t, net)
     vm.send(b"sum() { i=0; s=0; while [ $i -lt %d ]; do s=$(( (s * 31 + i) %% 1000003 )); i=$((i + 1)); done; echo sum=$s; }\n"
             % steps)
     vm.send(b"float() { awk 'BEGIN { for (i = 1; i <= %d; i++) s += i * i / 7; printf \"float=%%.4f\\n\", s }'; }\n" % terms)
     vm.send(b"(while :; do dd if=/dev/urandom of=/dev/vda bs=64k count=8 conv=fsync 2>/dev/null; done) &\n")
-    vm.send(b"for n in $(seq %d); do (sum; float) & done; echo compu''ting\n" % vcpus)
+    vm.send(b"for n in $(seq %d); do (sum; float) & vectors /tmp/stop & done; echo compu''ting\n" % vcpus)
     vm.wait_for("computing")
-    for number in range(moves):
+    for number in range(LONG or moves):
         time.sleep(0.7)
         vm = move(t, vm, number)
     total = sum_of_fractions(terms)
     vm.until("every sum", lambda: len(re.findall(rb"float=[0-9.]+\r", vm.out)) >= vcpus, 300)
     equal("sums", re.findall(r"sum=(\d+)", vm.text()), [str(checksum(steps))] * vcpus)
+    vm.send(b"touch /tmp/stop\n")
+    vm.until("every vector", lambda: len(re.findall(rb"vectors: [^\r]*\r", vm.out)) >= vcpus, 300)
+    equal("vectors", re.findall(r"vectors: \w+, (\w+)", vm.text()), ["right"] * vcpus)
+    t.log(", ".join(re.findall(r"vectors: .*", vm.text())))
+    holds("pings answered", pings(GUEST.format(net), 5) >= 3)
     equal("floats", re.findall(r"float=([\d.]+)", vm.text()), [f"{total:.4f}"] * vcpus)
     vm.send(b"dd if=/dev/vda of=/dev/null bs=64k count=8 2>/dev/null && echo re''ads\n")
     vm.wait_for("reads")

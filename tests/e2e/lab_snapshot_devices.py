@@ -4,23 +4,24 @@ import hashlib
 import os
 import re
 import subprocess
+import time
 
 import files
 from api import Served
-from harness import artefact, becomes, equal, holds, test
+from harness import MAYFLY, artefact, becomes, equal, holds, test
 from lab_net import GUEST, HOST, make_tap, pings
-from lab_snapshot import move
+from lab_snapshot import keep_pinging, move
 from lab_vsock import PORT, connect
 
 NET = 41
 FAR = 8 << 20  # in the disk, where nothing has been read ahead
 
 
-def boot(t):
+def boot(t, track=False):
     make_tap(t, "snaps", NET)
     vm = Served(t, stdin=subprocess.PIPE)
     vm.client.socket.settimeout(120)
-    vm.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 256})
+    vm.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 256, "track_dirty_pages": track})
     vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": artefact("vsock.cpio"),
                             "boot_args": "console=ttyS0 reboot=k panic=1 quiet "
                                          f"ip={GUEST.format(NET)}::{HOST.format(NET)}:255.255.255.0::eth0:off"})
@@ -33,6 +34,8 @@ def boot(t):
     vm.put("/vsock", {"guest_cid": 41, "uds_path": t.path("v.sock")})
     vm.put("/balloon", {"amount_mib": 10, "deflate_on_oom": False, "stats_polling_interval_s": 1})
     vm.put("/entropy", {})
+    if track:
+        metadata(vm)
     vm.start()
     vm.wait_for("# ")
     return vm
@@ -102,3 +105,65 @@ def after(t, vm, number):
     block = files.pattern(65536, 7)[4096 * number:4096 * (number + 1)]
     ask(vm, f"dd if=/dev/vda bs=4096 skip={FAR // 4096 + number} count=1 2>/dev/null | md5sum", f"disk{number}")
     holds("the disk's block", hashlib.md5(block).hexdigest() in vm.text(), vm.text()[-300:])
+
+
+def metadata(vm):
+    vm.put("/mmds/config", {"network_interfaces": ["eth0"], "version": "V1"})
+    vm.put("/mmds", {"a": "of the metadata service"})
+
+
+def keep_all_busy(t, vm):
+    """Until the machine is paused: every device writes into memory again and again, and the guest does."""
+    ask(vm, "ip route add 169.254.169.254 dev eth0", "routed")
+    ask(vm, "(while :; do dd if=/dev/vda of=/dev/null bs=64k count=16 2>/dev/null; dd if=/dev/urandom of=/tmp/x bs=64k "
+            "count=4 2>/dev/null; echo 3 >/proc/sys/vm/drop_caches; sleep 0.1; done) & "
+            "(while :; do dd if=/dev/hwrng of=/tmp/r bs=512 count=2 2>/dev/null; "
+            "wget -q -O /tmp/m http://169.254.169.254/a; sleep 0.1; done) & true", "busy")
+    keep_pinging(t, NET)
+
+
+def create(t, vm, name, kind):
+    vm.put("/snapshot/create", {"snapshot_path": t.path(f"state{name}"), "mem_file_path": t.path(f"memory{name}"),
+                                "snapshot_type": kind})
+
+
+def merge(t, *names, output):
+    done = subprocess.run([MAYFLY, "snapshot", "merge", *[t.path(f"memory{name}") for name in names], "--output",
+                           t.path(f"memory{output}")], capture_output=True, text=True, timeout=120, check=False)
+    equal("mayfly snapshot merge", (done.returncode, done.stderr), (0, ""))
+
+
+def differing_pages(t, one, other):
+    """Their numbers, the first few."""
+    pages = []
+    with open(t.path(f"memory{one}"), "rb") as a, open(t.path(f"memory{other}"), "rb") as b:
+        for page in range(256 << 8):
+            if a.read(4096) != b.read(4096):
+                pages.append(page)
+    return pages[:20]
+
+
+@test("lab", limit=900)
+def snapshot_diff_of_a_busy_guest_merged_is_a_full_one(t):
+    """Byte for byte, with what vCPUs wrote and what each device did: reads of the disk, frames, the metadata
+    service's answers, vsock, random numbers, the balloon's pages and statistics."""
+    vm = boot(t, track=True)
+    ask(vm, f"vsock serve {PORT} & true", "served")
+    vm.wait_for("ready")
+    keep_all_busy(t, vm)
+    vm.client.socket.settimeout(240)
+    vm.patch("/vm", {"state": "Paused"})
+    create(t, vm, "0", "Full")
+    for layer in "12":
+        vm.patch("/vm", {"state": "Resumed"})
+        echoes(t, b"between saves " + layer.encode())
+        vm.patch("/balloon", {"amount_mib": 10 + 10 * int(layer)})
+        time.sleep(1)
+        vm.patch("/vm", {"state": "Paused"})
+        create(t, vm, layer, "Diff")
+    create(t, vm, "all", "Full")
+    merge(t, "0", "1", "2", output="merged")
+    equal("pages that differ", differing_pages(t, "merged", "all"), [])
+    holds("there was something to tell", differing_pages(t, "0", "all"))
+    vm.patch("/vm", {"state": "Resumed"})
+    echoes(t, b"after")
