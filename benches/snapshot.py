@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 
 import memory
@@ -11,10 +12,11 @@ import report
 import spawning
 
 FLAG = 0x100800  # of the payload `wait`: its place in memory and in the memory file
-SIZES = (128, 4096)  # MiB
+SIZES = (128, 8192)  # MiB
 FRESH_TARGET, SIZE_TARGET, IDLE_KIB = 0.25, 1.3, 1024
 PREPARED_P50, PREPARED_P99 = 500, 2000  # µs
 LIMIT = 20  # s, for anything
+CLONING, CLONERS = 4, 8  # s of nothing but clones, and how many are made at once
 TITLES = {"firecracker": "firecracker, fresh process"}
 OWN_NETWORK = ["unshare", "--net", "sh", "-c", 'ip tuntap add tap0 mode tap && exec "$@"', "sh"]
 
@@ -35,7 +37,7 @@ def http(method, path, body):
             f"Content-Length: {len(data)}\r\n\r\n{data}").encode()
 
 
-def call(path, request):
+def call(path, request, pause=0.01):
     limit = time.monotonic() + LIMIT
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(LIMIT)
@@ -46,7 +48,7 @@ def call(path, request):
             except OSError:
                 if time.monotonic() > limit:
                     raise
-                time.sleep(0.01)
+                time.sleep(pause)
         s.sendall(request)
         answer = s.recv(65536)
     if not answer.startswith(b"HTTP/1.1 2"):
@@ -167,6 +169,45 @@ def measure_idle(bench, pair, copy):
             process.kill()
 
 
+class Cloner(threading.Thread):
+    """Makes clones, one after the other, until the time is over: spawn, load, first byte, end."""
+
+    def __init__(self, pair, number, until):
+        super().__init__()
+        self.pair, self.until, self.count = pair, until, 0
+        self.socket = os.path.join(pair.dir, f"api-{number}")
+        self.start()
+
+    def run(self):
+        while time.monotonic() < self.until:
+            with subprocess.Popen([self.pair.program, "--api-sock", self.socket], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+                call(self.socket, self.pair.load(), 0.0005)
+                memory.wait_for(process.stdout, b"M", LIMIT)
+            if os.path.exists(self.socket):
+                os.unlink(self.socket)
+            self.count += 1
+
+
+def clones_a_second(pair):
+    """By some at once, since a VM's end sleeps in the kernel; their own work, which is Python's, counts."""
+    begin = time.monotonic()
+    cloners = [Cloner(pair, number, begin + CLONING) for number in range(CLONERS)]
+    for cloner in cloners:
+        cloner.join()
+    return sum(cloner.count for cloner in cloners) / (time.monotonic() - begin)
+
+
+def print_clones(bench, saved):
+    results = bench.results["snapshot"]["clones_a_second"] = {}
+    for name in ("firecracker", "fresh-128"):
+        if name in saved:
+            saved[name].patch(b"M")
+            results[name] = clones_a_second(saved[name])
+    report.table(["", "clones a second"], [[title(name), f"{count:.0f}"] for name, count in results.items()],
+                 [f"fresh processes, {CLONERS} at a time on {os.cpu_count()} processors, from the spawn to the end; with what it takes to ask for them"])
+
+
 # -- judging ----------------------------------------------------------------------------------------------
 
 def figure(results, name, index=0):
@@ -233,3 +274,4 @@ def bench_snapshot(bench, copy):
     except (RuntimeError, OSError) as why:
         print(f"  {bench.verdicts.cannot('snapshot-idle', f'at most {IDLE_KIB} KiB', str(why))}\n")
     bench.results["snapshot"] = dict(results, slots={str(mib): times for mib, times in slots.items()})
+    print_clones(bench, saved)
