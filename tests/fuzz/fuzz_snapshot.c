@@ -6,20 +6,25 @@
 #include <zlib.h>
 
 #include "snapshot/state_file.h"
+#include "virtio/virtio_balloon_priv.h"
+#include "virtio/virtio_blk_priv.h"
 #include "virtio/virtio_device_state.h"
+#include "virtio/virtio_net_priv.h"
 #include "vmm/clock_state.h"
 #include "vmm/config_state.h"
 #include "vmm/irq_state.h"
 #include "vmm/legacy/legacy_state.h"
 #include "vmm/snapshot_info.h"
 #include "vmm/vcpu_state.h"
+#include "vmm/vmgenid.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct state_desc *const tables[] = {
-	&snapshot_info_desc, &saved_config_desc, &cpuid_state_desc,
-	&clock_state_desc,   &vcpu_state_desc,	 &irq_state_desc,
-	&serial_state_desc,  &i8042_state_desc,	 &virtio_device_state_desc,
+	&snapshot_info_desc,	   &saved_config_desc,	&cpuid_state_desc,  &clock_state_desc,
+	&vcpu_state_desc,	   &irq_state_desc,	&serial_state_desc, &i8042_state_desc,
+	&virtio_device_state_desc, &vmgenid_state_desc, &blk_state_desc,    &net_state_desc,
+	&balloon_state_desc,
 };
 
 static void decode_all(const struct state_file *file)
