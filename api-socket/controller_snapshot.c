@@ -73,12 +73,20 @@ static bool is_paged(const struct snapshot_load_request *request)
 	       request->mem_backend.backend_type.value == MEM_BACKEND_UFFD;
 }
 
-static int check_memory_kind(const struct snapshot_load_request *request, struct error *err)
+/* As it was, unless the request says another kind: what cannot be had is refused, not replaced. */
+static enum guest_pages pages_of(const struct controller *controller,
+				 const struct snapshot_load_request *request)
 {
-	if (request->huge_pages.value == LOAD_2M)
-		return error_set(err, ENOTSUP,
-				 "huge_pages: a file of pages of 4 KiB cannot be mapped in 2M");
-	return 0;
+	switch (request->huge_pages.value) {
+	case LOAD_SMALL:
+		return GUEST_PAGES_4K;
+	case LOAD_TRANSPARENT:
+		return GUEST_PAGES_TRANSPARENT;
+	case LOAD_2M:
+		return GUEST_PAGES_2M;
+	default:
+		return machine_snapshot_config(controller->snapshot)->pages;
+	}
 }
 
 /* The snapshot takes descriptors over; the request's go when it has been answered. */
@@ -99,10 +107,8 @@ static int open_snapshot(struct controller *controller, const struct snapshot_lo
 	struct snapshot_file image = { .path = memory->path,
 				       .fd = -1,
 				       .is_pager = is_paged(request) };
-	int ret = check_memory_kind(request, err);
+	int ret = copy_descriptor(memory, &image.fd, err);
 
-	if (ret == 0)
-		ret = copy_descriptor(memory, &image.fd, err);
 	return ret < 0 ? ret : machine_snapshot_open(&controller->snapshot, &state, &image, err);
 }
 
@@ -116,6 +122,7 @@ static struct adopt_options adopt_options(struct controller *controller,
 	track->value |= request->track_dirty_pages.value || request->enable_diff_snapshots.value;
 	return (struct adopt_options){ .realtime = request->clock_realtime.value,
 				       .track_dirty = track->value,
+				       .pages = pages_of(controller, request),
 				       .identity = identity };
 }
 
@@ -147,6 +154,7 @@ static int configure(struct controller *controller, const struct snapshot_load_r
 	struct vm_config *vm = machine_snapshot_config(controller->snapshot);
 	int ret = open_console(controller, request, err);
 
+	vm->pages = pages_of(controller, request);
 	vm->has_console = true;
 	vm->console_fd = controller->serial_fd >= 0 ? controller->serial_fd : STDOUT_FILENO;
 	if (ret < 0 || (ret = controller_read_identity(controller, vm, request, identity, err)) < 0)

@@ -210,7 +210,7 @@ static int map_all(struct guest_memory *mem, int flags, int fd)
 	for (unsigned int i = 0; i < mem->count; i++) {
 		const struct guest_region *region = &mem->regions[i];
 		void *at = mmap(region->host, region->size, PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE | flags, fd,
+				MAP_PRIVATE | MAP_FIXED_NOREPLACE | flags, fd,
 				fd < 0 ? 0 : (off_t)offset);
 
 		if (at == MAP_FAILED) {
@@ -226,12 +226,26 @@ static int map_all(struct guest_memory *mem, int flags, int fd)
 
 int guest_memory_map_image(struct guest_memory *mem, int fd)
 {
+	return map_all(mem, MAP_NORESERVE, fd);
+}
+
+int guest_memory_map_huge_image(struct guest_memory *mem, int fd)
+{
+	mem->pages = GUEST_PAGES_2M;
 	return map_all(mem, 0, fd);
 }
 
-int guest_memory_map_zeroes(struct guest_memory *mem)
+int guest_memory_map_zeroes(struct guest_memory *mem, struct error *err)
 {
-	return map_all(mem, MAP_ANONYMOUS, -1);
+	const bool huge = mem->pages == GUEST_PAGES_2M;
+	int ret = map_all(mem,
+			  huge ? MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB
+			       : MAP_ANONYMOUS | MAP_NORESERVE,
+			  -1);
+
+	if (ret < 0 && huge)
+		return refuse_huge(-ret, guest_memory_size(mem), err);
+	return ret < 0 ? error_set_errno(err, ret, "cannot map guest memory") : 0;
 }
 
 void guest_memory_unmap(struct guest_memory *mem)

@@ -75,8 +75,11 @@ must_check int guest_memory_reserve(struct guest_memory *mem, uint64_t gpa, uint
  */
 must_check int guest_memory_map_image(struct guest_memory *mem, int fd);
 
-/* The same without contents: zeroes, private. */
-must_check int guest_memory_map_zeroes(struct guest_memory *mem);
+/* The same of a file on hugetlbfs, whose pages are of 2 MiB: memory is GUEST_PAGES_2M from then on. */
+must_check int guest_memory_map_huge_image(struct guest_memory *mem, int fd);
+
+/* The same without contents, of the pages that memory is to have. The error says what the host lacks. */
+must_check int guest_memory_map_zeroes(struct guest_memory *mem, struct error *err);
 
 /* Makes all memory a hole again, as guest_memory_reserve() left it. No vCPU and no device runs. */
 void guest_memory_unmap(struct guest_memory *mem);

@@ -208,3 +208,45 @@ int memory_image_write(int fd, const struct guest_memory *mem, const struct page
 	}
 	return 0;
 }
+
+/* Reading -----------------------------------------------------------------------------------------*/
+
+static int read_extent(int fd, uint8_t *to, uint64_t at, uint64_t len)
+{
+	while (len > 0) {
+		ssize_t done = retry_eintr(pread(fd, to, len, (off_t)at));
+
+		if (done <= 0)
+			return done < 0 ? -errno : -EIO;
+		to += done;
+		at += (uint64_t)done;
+		len -= (uint64_t)done;
+	}
+	return 0;
+}
+
+int memory_image_read(int fd, const struct guest_memory *mem)
+{
+	struct page_set data;
+	uint64_t before = 0;
+	int ret = page_set_init(&data, memory_image_pages(mem), NULL);
+
+	if (ret < 0)
+		return ret;
+	memory_image_add_data(fd, &data);
+	for (unsigned int i = 0; i < mem->count && ret == 0; i++) {
+		const struct guest_region *region = &mem->regions[i];
+		const uint64_t end = before + region->size / PAGE_SIZE;
+		uint64_t first = before, count;
+
+		for (; page_set_next(&data, &first, &count) && first < end && ret == 0;
+		     first += count) {
+			count = MIN(count, end - first);
+			ret = read_extent(fd, region->host + (first - before) * PAGE_SIZE,
+					  first * PAGE_SIZE, count * PAGE_SIZE);
+		}
+		before = end;
+	}
+	page_set_fini(&data);
+	return ret;
+}

@@ -42,3 +42,6 @@ struct memory_image_result {
 must_check int memory_image_write(int fd, const struct guest_memory *mem,
 				  const struct page_set *set, bool with_zeroes,
 				  struct memory_image_result *result);
+
+/* Reads what is data in `fd` into memory that is all zeroes. -errno; -EIO when the file ends before memory does. */
+must_check int memory_image_read(int fd, const struct guest_memory *mem);

@@ -89,6 +89,7 @@ static const struct state_desc balloon_desc = STATE_DESC("balloon", struct ballo
 static const struct state_field config_fields[] = {
 	CONFIG(memory, STATE_U64),
 	CONFIG(vcpus, STATE_U32),
+	STATE_FIELD(struct saved_config, pages, STATE_U32, 2),
 	CONFIG(has_rootfs, STATE_BOOL),
 	CONFIG(has_vsock, STATE_BOOL),
 	CONFIG(has_balloon, STATE_BOOL),
@@ -103,7 +104,7 @@ static const struct state_field config_fields[] = {
 	STATE_NESTED(struct saved_config, rng_rate, &rate_desc, 1),
 };
 
-const struct state_desc saved_config_desc = STATE_DESC("config", struct saved_config, 1,
+const struct state_desc saved_config_desc = STATE_DESC("config", struct saved_config, 2,
 						       config_fields);
 
 /* To the file -------------------------------------------------------------------------------------*/
@@ -187,6 +188,7 @@ int config_save(const struct vm_config *config, struct saved_config *out, struct
 	memset(out, 0, sizeof(*out));
 	out->memory = config->memory;
 	out->vcpus = config->vcpus;
+	out->pages = (uint32_t)config->pages;
 	out->has_rootfs = config->has_rootfs;
 	out->has_vsock = config->has_vsock;
 	out->has_balloon = config->has_balloon;
@@ -263,6 +265,7 @@ void config_load(const struct saved_config *saved, struct vm_config *out)
 {
 	*out = (struct vm_config){
 		.vcpus = saved->vcpus,
+		.pages = (enum guest_pages)saved->pages,
 		.memory = saved->memory,
 		.drive_count = saved->drive_count,
 		.has_rootfs = saved->has_rootfs,

@@ -38,6 +38,7 @@ struct saved_pmem {
 struct saved_config {
 	uint64_t memory; /* bytes */
 	uint32_t vcpus;
+	uint32_t pages; /* enum guest_pages */
 	bool has_rootfs, has_vsock, has_balloon, has_rng;
 	uint32_t drive_count;
 	struct saved_drive drives[VM_DRIVES_MAX];

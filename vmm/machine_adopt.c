@@ -1,8 +1,11 @@
 /* A snapshot, taken up by a machine that was prepared for it. */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 
+#include "snapshot/memory_image.h"
 #include "virtio/virtio_device_state.h"
 #include "vmm/clock_state.h"
 #include "vmm/irq_state.h"
@@ -132,30 +135,57 @@ static int map_pager(struct adoption *adoption, struct error *err)
 	struct memory_pager_params params = {
 		.socket = by_name ? snapshot->memory_name : NULL,
 		.fd = -1,
-		.page_size = PAGE_SIZE,
+		.page_size = guest_memory_granule(&machine->memory),
 		.lost = pager_lost,
 		.opaque = machine,
 	};
-	int ret = guest_memory_map_zeroes(&machine->memory);
+	int ret = guest_memory_map_zeroes(&machine->memory, err);
 
 	if (ret < 0)
-		return error_set_errno(err, ret, "cannot map guest memory");
+		return ret;
 	if (!by_name)
 		params.fd = fcntl(snapshot->memory, F_DUPFD_CLOEXEC, 3);
 	machine->pager_name = snapshot->memory_name;
 	return memory_pager_start(&machine->pager, &machine->memory, &params, err);
 }
 
-static int map_memory(struct adoption *adoption, struct error *err)
+/* A file on hugetlbfs, or a memfd with MFD_HUGETLB. */
+static bool is_huge(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && fs.f_bsize == MIB(2);
+}
+
+/* An ordinary file has no pages of 2 MiB to map. */
+static int copy_memory(struct adoption *adoption, struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	const struct machine_snapshot *snapshot = adoption->snapshot;
+	int ret = guest_memory_map_zeroes(&machine->memory, err);
+
+	if (ret < 0)
+		return ret;
+	ret = memory_image_read(snapshot->memory, &machine->memory);
+	return ret < 0 ? error_set_errno(err, ret, "cannot read %s", snapshot->memory_name) : 0;
+}
+
+static int map_memory(struct adoption *adoption, enum guest_pages pages, struct error *err)
 {
 	struct machine *machine = adoption->machine;
 	const struct machine_snapshot *snapshot = adoption->snapshot;
 	uint64_t offset = 0;
 	int ret;
 
+	machine->memory.pages = pages;
 	if (snapshot->has_pager)
 		return map_pager(adoption, err);
-	ret = guest_memory_map_image(&machine->memory, snapshot->memory);
+	if (is_huge(snapshot->memory))
+		ret = guest_memory_map_huge_image(&machine->memory, snapshot->memory);
+	else if (machine->memory.pages == GUEST_PAGES_2M)
+		return copy_memory(adoption, err);
+	else
+		ret = guest_memory_map_image(&machine->memory, snapshot->memory);
 	if (ret < 0)
 		return error_set_errno(err, ret, "cannot map %s", snapshot->memory_name);
 	for (unsigned int i = 0; i < machine->memory.count && ret == 0; i++) {
@@ -373,7 +403,7 @@ static int load(struct adoption *adoption, const struct adopt_options *options, 
 	int ret;
 
 	if ((options->track_dirty && (ret = machine_track(adoption->machine, err)) < 0) ||
-	    (ret = map_memory(adoption, err)) < 0)
+	    (ret = map_memory(adoption, options->pages, err)) < 0)
 		return ret;
 	/* Before anything is written to memory: the generation's id below, say. */
 	machine_set_base(adoption->machine, &adoption->snapshot->info);

@@ -74,6 +74,7 @@ static int save_config(struct save *save, struct error *err)
 	if (!config)
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	ret = config_save(save->machine->config, config, err);
+	config->pages = (uint32_t)save->machine->memory.pages;
 	for (unsigned int i = 0; i < config->net_count; i++)
 		config->nets[i].mmds = save->machine->mmds[i] != NULL;
 	if (ret == 0)

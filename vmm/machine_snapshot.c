@@ -42,6 +42,9 @@ static int open_state(struct machine_snapshot *snapshot, const struct snapshot_f
 	if (ret == 0)
 		ret = state_file_fill(&snapshot->state, &saved_config_desc, 0, &snapshot->saved,
 				      err);
+	if (ret == 0 && snapshot->saved.pages > GUEST_PAGES_2M)
+		ret = error_set(err, EINVAL, "snapshot %s: damaged: unknown kind of pages",
+				snapshot->state_name);
 	return ret < 0 ? ret : read_mmds(snapshot, err);
 }
 

@@ -109,6 +109,8 @@ void machine_identity_close(struct machine_identity *identity);
 struct adopt_options {
 	bool track_dirty; /* as vm_config.track_dirty; slower here than there */
 	bool realtime;	  /* kvmclock goes on by the wall clock instead of where it stood */
+	enum guest_pages
+		pages; /* what memory is made of; that of a hugetlbfs file is of 2 MiB anyhow */
 	const struct machine_identity *identity; /* NULL: as prepared and saved */
 };
 

@@ -135,3 +135,24 @@ def snapshot_pager_that_is_not_there(t):
     contains("the refusal", answer.fault(), f"cannot connect to the page-fault handler at {t.path('nobody')}: "
              "No such file or directory")
     clone.ends(1)
+
+
+@test("native", "snapshot-huge-from-a-file", prepared=False)
+@test("native", "snapshot-huge-into-a-prepared-process", prepared=True)
+def snapshot_huge(t, prepared):
+    """An ordinary file is copied into huge pages, or the load is refused and says how many there would have to be."""
+    saved(t)
+    release(t)
+    clone = Served(t, name="clone.sock")
+    if prepared:
+        clone.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.path("disk")})
+        clone.put("/snapshot/prepare", {})
+    answer = clone.client.call("PUT", "/snapshot/load", load_body(t, huge_pages="2M"))
+    if answer.status == 204:
+        contains("output", clone.ends(0).text(), "R")
+        return
+    equal("status", answer.status, 400)
+    contains("the refusal", answer.fault(), "huge pages")
+    if prepared:
+        clone.put("/snapshot/load", load_body(t, huge_pages="None"))
+        contains("output", clone.ends(0).text(), "R")
