@@ -41,7 +41,8 @@ class Walk:
         path, names = self.chance.choice(SETS)
         body = {name: self.fields[name] for name in names.split()}
         for _ in range(self.chance.choice([0, 0, 0, 1, 2])):
-            body[self.chance.choice(list(self.fields))] = self.odd("")
+            name = self.chance.choice(list(self.fields))
+            body[name] = self.odd(name)
         return self.chance.choice(["GET", "PUT", "PUT", "PUT", "PATCH", "PATCH", "DELETE"]), path, body
 
     def odd(self, name):
