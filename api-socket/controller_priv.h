@@ -97,8 +97,8 @@ void controller_judge_tap(const struct controller *controller, const char *tap, 
 			  struct api_reply *reply);
 void controller_judge_taps(const struct controller *controller, bool log, struct api_reply *reply);
 
-/* A file or pipe for lines: never blocks, neither here nor at writing. -errno. */
-int controller_open_sink(const char *path);
+/* A file or pipe for lines: never blocks, neither here nor at writing; what came as a descriptor is made so. -errno. */
+int controller_open_sink(const struct opt_file *file);
 
 /* The name of the thing that a kept request is about. */
 const char *kept_name(const struct kept *kept);

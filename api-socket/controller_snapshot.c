@@ -47,16 +47,16 @@ int controller_save_snapshot(struct controller *controller,
 			     const struct snapshot_create_request *request, struct error *err)
 {
 	const struct save_request save = {
-		.state_path = request->snapshot_path.path,
-		.memory_path = request->mem_file_path.path,
+		.state_path = request->snapshot_path.path ? request->snapshot_path.path
+							  : "the state's descriptor",
+		.state_fd = request->snapshot_path.fd,
+		.memory_path = request->mem_file_path.path ? request->mem_file_path.path
+							   : "the memory's descriptor",
+		.memory_fd = request->mem_file_path.fd,
 		.kind = request->snapshot_type.value == SNAPSHOT_DIFF ? SAVE_DIFF : SAVE_FULL,
 	};
 	struct save_result result;
 
-	if (!save.state_path || !save.memory_path)
-		return error_set(err, EINVAL,
-				 "a snapshot takes the place of a file, so it wants paths, not "
-				 "descriptors");
 	point_to_kept(controller, controller->snapshot
 					  ? machine_snapshot_config(controller->snapshot)
 					  : &controller->vm);

@@ -35,7 +35,7 @@ static int check_level(const char *text, char *why, size_t size)
 }
 
 static const struct field fields[] = {
-	FIELD(struct logger_request, log_path, FIELD_STRING, FIELD_OPTIONAL,
+	FIELD(struct logger_request, log_path, FIELD_FILE, FIELD_OPTIONAL,
 	      .expected = "path string", .help = "a file or named pipe"),
 	FIELD(struct logger_request, level, FIELD_STRING, FIELD_OPTIONAL, .check = check_level,
 	      .help = "Off, Error, Warn, Info (default), Debug or Trace, in any case"),
@@ -58,11 +58,12 @@ static int put_logger(struct controller *controller, struct api_request *request
 	struct log_target *target = &controller->log;
 	enum log_level level = LOG_INFO;
 	char why[OS_ERROR_MAX];
-	int fd = logger->log_path ? controller_open_sink(logger->log_path) : -1;
+	bool is_given = logger->log_path.path || logger->log_path.fd >= 0;
+	int fd = is_given ? controller_open_sink(&logger->log_path) : -1;
 	int old = target->fd;
 	int ret;
 
-	if (logger->log_path && fd < 0)
+	if (is_given && fd < 0)
 		return reply_refuse(reply, "Logger error: Failed to open target file: %s",
 				    os_error(why, fd));
 	ret = kept_take(&controller->logger, &logger_fields, request, &reply->err);

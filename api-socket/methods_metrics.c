@@ -2,7 +2,7 @@
 #include "api-socket/methods.h"
 
 static const struct field fields[] = {
-	FIELD(struct metrics_request, metrics_path, FIELD_STRING, FIELD_REQUIRED,
+	FIELD(struct metrics_request, metrics_path, FIELD_FILE, FIELD_REQUIRED,
 	      .expected = "path string", .help = "a file or named pipe"),
 	FIELD(struct metrics_request, emit_id, FIELD_BOOL, FIELD_DEFAULTED,
 	      .help = "say in each line whose it is"),
@@ -24,7 +24,7 @@ static int put_metrics(struct controller *controller, struct api_request *reques
 	if (controller->metrics.fd >= 0)
 		return reply_refuse(reply,
 				    METRICS_ERROR "Reinitialization of metrics not allowed.");
-	if (metrics_open(controller, metrics->metrics_path, &err) < 0)
+	if (metrics_open(controller, &metrics->metrics_path, &err) < 0)
 		return reply_refuse(reply, METRICS_ERROR "%s", err.text);
 	controller->metrics.emit_id = metrics->emit_id.value;
 	controller->metrics.properties = metrics->properties;

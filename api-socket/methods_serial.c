@@ -5,7 +5,7 @@
 #include "api-socket/os_error.h"
 
 static const struct field fields[] = {
-	FIELD(struct serial_request, serial_out_path, FIELD_STRING, FIELD_OPTIONAL,
+	FIELD(struct serial_request, serial_out_path, FIELD_FILE, FIELD_OPTIONAL,
 	      .expected = "path string",
 	      .help = "a file, or a named pipe that somebody reads; it is added at its end"),
 	FIELD(struct serial_request, rate_limiter, FIELD_STRUCT, FIELD_OPTIONAL,
@@ -39,10 +39,12 @@ int controller_open_serial_at(const struct opt_file *file, int *fd, struct error
 int controller_open_serial(struct controller *controller, struct error *err)
 {
 	const struct serial_request *serial = controller->serial.data;
-	const struct opt_file file = { serial ? serial->serial_out_path : NULL, -1 };
+	const struct opt_file *file = serial ? &serial->serial_out_path : NULL;
 
 	close_fd(&controller->serial_fd);
-	return file.path ? controller_open_serial_at(&file, &controller->serial_fd, err) : 0;
+	return file && (file->path || file->fd >= 0)
+		       ? controller_open_serial_at(file, &controller->serial_fd, err)
+		       : 0;
 }
 
 static const struct method methods[] = {

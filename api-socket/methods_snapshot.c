@@ -10,9 +10,11 @@ static const struct field create_table[] = {
 	      .choices = types, .fallback = SNAPSHOT_FULL,
 	      .help = "all of memory, or what has changed"),
 	FIELD(struct snapshot_create_request, snapshot_path, FIELD_FILE, FIELD_REQUIRED,
-	      .expected = "path string", .help = "where the state goes"),
+	      .expected = "path string",
+	      .help = "where the state goes: in the place of a file that is there, or into "
+		      "the file of a descriptor"),
 	FIELD(struct snapshot_create_request, mem_file_path, FIELD_FILE, FIELD_REQUIRED,
-	      .expected = "path string", .help = "where memory goes"),
+	      .expected = "path string", .help = "where memory goes, in the same way"),
 };
 
 static const struct field_set create_fields =

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "api-socket/fields.h"
 #include "base/loop_timer.h"
 
 struct controller;
@@ -41,7 +42,8 @@ struct metrics_sink {
 };
 
 /* Opens the file or pipe, and writes a line each minute from now on. -errno: as if not called. */
-must_check int metrics_open(struct controller *controller, const char *path, struct error *err);
+must_check int metrics_open(struct controller *controller, const struct opt_file *file,
+			    struct error *err);
 
 /* Writes a line now. Without a file it does nothing. */
 void metrics_flush(struct controller *controller);

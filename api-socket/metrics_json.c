@@ -157,19 +157,36 @@ static void on_time(struct loop_timer *timer)
 	metrics_flush(container_of(sink, struct controller, metrics));
 }
 
-int controller_open_sink(const char *path)
+static int take_sink(int from)
 {
+	int fd = fcntl(from, F_DUPFD_CLOEXEC, 3);
+	int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+
+	if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_APPEND | O_NONBLOCK) == 0)
+		return fd;
+	flags = -errno;
+	close_fd(&fd);
+	return flags;
+}
+
+int controller_open_sink(const struct opt_file *file)
+{
+	int fd;
+
+	if (!file->path)
+		return take_sink(file->fd);
 	/* Reading too, so that a pipe opens before its reader does, and stays open after. */
-	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+	fd = open(file->path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
+		  0600);
 
 	return fd < 0 ? -errno : fd;
 }
 
-int metrics_open(struct controller *controller, const char *path, struct error *err)
+int metrics_open(struct controller *controller, const struct opt_file *file, struct error *err)
 {
 	struct metrics_sink *sink = &controller->metrics;
 	char why[OS_ERROR_MAX];
-	int fd = controller_open_sink(path);
+	int fd = controller_open_sink(file);
 	int ret;
 
 	if (fd < 0)

@@ -162,20 +162,21 @@ extern const struct field_set entropy_fields;
 
 struct serial_request {
 	bool given;
-	const char *serial_out_path;
+	struct opt_file serial_out_path;
 	struct bucket_request rate_limiter;
 };
 
 struct logger_request {
 	bool given;
-	const char *log_path, *level;
+	struct opt_file log_path;
+	const char *level;
 	struct opt_bool show_level, show_log_origin;
 	const char *module;
 };
 
 struct metrics_request {
 	bool given;
-	const char *metrics_path;
+	struct opt_file metrics_path;
 	struct opt_bool emit_id;
 	json_t *properties;
 };

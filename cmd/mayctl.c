@@ -74,12 +74,13 @@ const struct ctl_command ctl_commands[] = {
 	  "Runs a microVM as `mayfly run` does, or from a configuration file, over a socket: console, "
 	  "messages and exit status are mayfly's",
 	  false, ctl_run_command },
-	{ "console", "", "Attaches to the serial port; Ctrl-A x detaches", true,
+	{ "console", "[VM]", "Attaches to the serial port; Ctrl-A x detaches", true,
 	  ctl_console_command },
 	{ "ps", "DIR", "Lists the microVMs whose sockets are below a folder", false,
 	  ctl_ps_command },
 	{ "top", "DIR [TIMES]", "The same, each second anew", false, ctl_top_command },
-	{ "trace", "[--svg FILE]", "Draws how it came to run, moment by moment", true,
+	{ "trace", "[VM] [--svg FILE]",
+	  "Draws how it came to run, moment by moment; VM is its socket, instead of --sock", true,
 	  ctl_trace_command },
 	{ "call", "METHOD [JSON]", "Calls a method with a JSON object", true, call },
 	{ "protocol", "", "Prints docs/protocol.md: all methods and their fields", false,
@@ -114,6 +115,17 @@ static int open_client(struct ctl *ctl)
 	return CTL_OK;
 }
 
+/* A socket after the command's name stands for --sock. */
+static void take_vm(struct ctl *ctl, int *argc, char **argv)
+{
+	if (*argc < 2 || strncmp(argv[1], "--", 2) == 0)
+		return;
+	ctl->sock = argv[1];
+	--*argc;
+	for (int i = 1; i < *argc; i++)
+		argv[i] = argv[i + 1];
+}
+
 static int run(struct ctl *ctl, int argc, char **argv)
 {
 	const struct ctl_command *command = find_command(argv[0]);
@@ -126,6 +138,8 @@ static int run(struct ctl *ctl, int argc, char **argv)
 	if (!command && !ctl_find_verb(argc, argv, &verb, name, &count))
 		return ctl_fail(CTL_BAD_ARGUMENTS, "there is no command `%s`; see mayctl help",
 				argv[0]);
+	if (command && (command->run == ctl_console_command || command->run == ctl_trace_command))
+		take_vm(ctl, &argc, argv);
 	status = open_client(ctl);
 	if (status != CTL_OK)
 		return status;

@@ -53,7 +53,7 @@ int ctl_console_command(struct ctl *ctl, int argc, char **argv)
 
 	(void)argv;
 	if (argc > 0)
-		return ctl_fail(CTL_BAD_ARGUMENTS, "console takes no arguments");
+		return ctl_fail(CTL_BAD_ARGUMENTS, "console [VM]");
 	if (event_loop_create(&run.control, EVENT_LOOP_EPOLL, "mayctl", &err) < 0 ||
 	    run_watch_signals(&run, &err) < 0)
 		return ctl_fail(CTL_NO_CONNECTION, "%s", err.text);

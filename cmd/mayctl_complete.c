@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmd/mayctl.h"
+#include "cmd/run_options.h"
 
 /* bash takes FIELD=VALUE for three words. `words` answers with "@files" where a path is wanted. */
 static const char bash_script[] =
@@ -116,6 +117,21 @@ static void offer_arguments(const struct ctl_verb *verb, int argc, char **argv)
 	describe_fields(method->fields, offer_field, NULL);
 }
 
+/* Of run: mayfly run's options, files for their values, and a configuration file. */
+static void offer_run(const char *before)
+{
+	const char *name;
+	bool has_value;
+
+	for (unsigned int i = 0; (name = run_option_name(i, &has_value)); i++)
+		if (has_value && strncmp(before, "--", 2) == 0 && strcmp(before + 2, name) == 0) {
+			printf("@files\n");
+			return;
+		}
+	for (unsigned int i = 0; (name = run_option_name(i, &has_value)); i++)
+		printf("--%s\n", name);
+}
+
 /* Ours, where a method's name cannot be yet. */
 static void offer_options(void)
 {
@@ -143,6 +159,16 @@ int ctl_words_command(struct ctl *ctl, int argc, char **argv)
 		offer_options();
 	else if (strcmp(argv[at], "help") == 0)
 		at++;
+	if (at + 1 == argc &&
+	    (strcmp(argv[at], "ps") == 0 || strcmp(argv[at], "top") == 0 ||
+	     strcmp(argv[at], "trace") == 0 || strcmp(argv[at], "console") == 0)) {
+		printf("@files\n");
+		return CTL_OK;
+	}
+	if (at < argc && strcmp(argv[at], "run") == 0) {
+		offer_run(argv[argc - 1]);
+		return CTL_OK;
+	}
 	offer_commands(argc - at, argv + at);
 	if (ctl_find_verb(argc - at, argv + at, &verb, name, &count))
 		offer_arguments(&verb, argc - at - count, argv + at + count);

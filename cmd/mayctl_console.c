@@ -1,5 +1,6 @@
 #include "cmd/mayctl_console.h"
 
+#include <fcntl.h>
 #include <nettle/base64.h>
 #include <poll.h>
 #include <string.h>
@@ -255,6 +256,14 @@ static int watch(struct ctl_console *console, struct loop_watch *watch, int fd, 
 	return CTL_OK;
 }
 
+/* A copy: one that carries an agent's streams watches the same descriptor, and epoll has each number once. */
+static int watch_output(struct ctl_console *console)
+{
+	int fd = console->out_fd < 0 ? -1 : fcntl(console->out_fd, F_DUPFD_CLOEXEC, 3);
+
+	return watch(console, &console->output, fd, true, on_output);
+}
+
 int ctl_console_open(struct ctl_console *console, struct ctl *ctl)
 {
 	json_t *kinds = json_pack("{s:[s,s,s]}", "events", "vm.state", "vm.trace", "vm.ended");
@@ -275,7 +284,7 @@ int ctl_console_start(struct ctl_console *console)
 	if (status == CTL_OK && console->has_input)
 		status = watch(console, &console->input, STDIN_FILENO, false, on_input);
 	if (status == CTL_OK)
-		status = watch(console, &console->output, console->out_fd, true, on_output);
+		status = watch_output(console);
 	if (status != CTL_OK)
 		return status;
 	if (console->has_input)
@@ -295,6 +304,7 @@ void ctl_console_close(struct ctl_console *console)
 		event_loop_unwatch(console->loop, &console->socket);
 		event_loop_unwatch(console->loop, &console->input);
 		event_loop_unwatch(console->loop, &console->output);
+		close_fd(&console->output.fd);
 	}
 	if (console->dropped > 0)
 		fprintf(stderr, "mayctl: %lu bytes of the guest's output are lost\n",

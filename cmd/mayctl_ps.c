@@ -45,10 +45,10 @@ static json_t *look(struct watcher *watcher)
 
 int ctl_ps_command(struct ctl *ctl, int argc, char **argv)
 {
-	struct watcher watcher = { .dir = argc == 1 ? argv[0] : NULL };
+	struct watcher watcher = { .dir = argc == 1 ? argv[0] : ctl->sock };
 	json_t *rows;
 
-	if (argc != 1)
+	if (argc > 1 || !watcher.dir)
 		return ctl_fail(CTL_BAD_ARGUMENTS, "ps of which folder?");
 	rows = look(&watcher);
 	if (json_array_size(rows) > 0) {
@@ -162,11 +162,11 @@ static void handle_signals(void)
 int ctl_top_command(struct ctl *ctl, int argc, char **argv)
 {
 	bool has_screen = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !ctl->json;
-	struct watcher watcher = { .dir = argc > 0 ? argv[0] : NULL };
+	struct watcher watcher = { .dir = argc > 0 ? argv[0] : ctl->sock };
 	long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
 	int status = CTL_OK;
 
-	if (argc < 1 || argc > 2 || rounds < 0 || (argc > 1 && rounds == 0))
+	if (!watcher.dir || argc > 2 || rounds < 0 || (argc > 1 && rounds == 0))
 		return ctl_fail(CTL_BAD_ARGUMENTS, "top DIR [TIMES]");
 	handle_signals();
 	if (has_screen)

@@ -105,7 +105,7 @@ int ctl_trace_command(struct ctl *ctl, int argc, char **argv)
 	unsigned int count;
 
 	if (argc > 0 && !svg)
-		return ctl_fail(CTL_BAD_ARGUMENTS, "trace [--svg FILE]");
+		return ctl_fail(CTL_BAD_ARGUMENTS, "trace [VM] [--svg FILE]");
 	ret = mayfly_client_call(ctl->client, "vm.trace", NULL, &trace);
 	if (ret < 0)
 		return ctl_fail_call(ctl, ret);

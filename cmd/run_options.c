@@ -53,6 +53,14 @@ static const struct option long_options[] = {
 	{ 0 },
 };
 
+const char *run_option_name(unsigned int index, bool *has_value)
+{
+	if (index >= ARRAY_SIZE(long_options) - 1)
+		return NULL;
+	*has_value = long_options[index].has_arg == required_argument;
+	return long_options[index].name;
+}
+
 static int set_once(const char **field, const char *name, const char *value, struct error *err)
 {
 	if (*field)

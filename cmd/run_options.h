@@ -34,3 +34,6 @@ must_check int run_options_parse(struct run_options *options, int argc, char **a
 				 struct error *err);
 
 void run_options_help(void);
+
+/* The index-th option's name, without dashes; NULL behind the last. Has it a value? */
+const char *run_option_name(unsigned int index, bool *has_value);

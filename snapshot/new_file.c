@@ -71,6 +71,24 @@ int new_file_open(struct new_file *file, const char *path, struct error *err)
 	return ret;
 }
 
+int new_file_take(struct new_file *file, int fd, const char *name, struct error *err)
+{
+	struct stat st;
+
+	*file = NEW_FILE_NONE;
+	file->path = name;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+		return error_set(err, EINVAL, "%s is not a regular file, open for both", name);
+	file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (file->fd < 0 || ftruncate(file->fd, 0) < 0) {
+		failed(file, "write", err);
+		new_file_close(file);
+		return err->code;
+	}
+	return 0;
+}
+
 int new_file_sync(const struct new_file *file, struct error *err)
 {
 	return fsync(file->fd) < 0 ? failed(file, "write", err) : 0;
@@ -88,6 +106,8 @@ static bool name_is_ours(const struct new_file *file)
 
 int new_file_rename(struct new_file *file, struct error *err)
 {
+	if (file->dir < 0)
+		return 0;
 	if (!name_is_ours(file))
 		return error_set(err, EBUSY, "something else is saving to %s", file->path);
 	/* The old file goes when this is closed, not now: that takes a while, between the renames of a pair. */
@@ -101,8 +121,11 @@ int new_file_rename(struct new_file *file, struct error *err)
 
 int new_file_sync_folder(const struct new_file *file, struct error *err)
 {
-	cleanup_fd int folder = openat(file->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_fd int folder = -1;
 
+	if (file->dir < 0)
+		return 0;
+	folder = openat(file->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* A folder that we may write but not list cannot be synced on its own. */
 	if (folder < 0 && errno == EACCES)
 		return syncfs(file->fd) < 0 ? failed(file, "write", err) : 0;

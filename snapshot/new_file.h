@@ -11,7 +11,7 @@
 
 struct new_file {
 	int fd;	 /* open for reading and writing; -1 when there is none */
-	int dir; /* the folder it is in */
+	int dir; /* the folder it is in; -1 when it has no name */
 	int old; /* whose place it took, kept until the end; -1 when there is none */
 	const char *path;
 	char *name, *target; /* in the folder: now, and when committed */
@@ -21,6 +21,13 @@ struct new_file {
 
 /* An empty file beside `path` (borrowed). On failure nothing is left to undo. */
 must_check int new_file_open(struct new_file *file, const char *path, struct error *err);
+
+/*
+ * The same for a file that is there and has no name here: a copy of `fd`, emptied, which is written in place. Renaming it
+ * and syncing its folder do nothing. name (borrowed) is for messages. -EINVAL: it is no regular file that can be read and
+ * written.
+ */
+must_check int new_file_take(struct new_file *file, int fd, const char *name, struct error *err);
 
 /* Its contents are durable when it returns. */
 must_check int new_file_sync(const struct new_file *file, struct error *err);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/xattr.h>
 
@@ -188,13 +189,19 @@ static void set_attribute(struct save *save)
 		 save->request->memory_path, strerrordesc_np(errno));
 }
 
+static int open_target(struct new_file *file, const char *path, int fd, struct error *err)
+{
+	return fd > 0 ? new_file_take(file, fd, path, err) : new_file_open(file, path, err);
+}
+
 static int write_memory(struct save *save, struct save_result *result, struct error *err)
 {
 	struct memory_image_result pages;
 	int ret = find_pages(save, err);
 
 	if (ret == 0)
-		ret = new_file_open(&save->memory, save->request->memory_path, err);
+		ret = open_target(&save->memory, save->request->memory_path,
+				  save->request->memory_fd, err);
 	if (ret == 0 && save->is_diff)
 		ret = save_begin_diff(save, err);
 	if (ret < 0)
@@ -236,7 +243,7 @@ static int write_state(struct save *save, struct error *err)
 	ret = state_writer_finish(&save->writer, &bytes, err);
 	if (ret < 0)
 		return ret;
-	ret = new_file_open(&save->state, save->request->state_path, err);
+	ret = open_target(&save->state, save->request->state_path, save->request->state_fd, err);
 	if (ret == 0) {
 		ret = write_all(save->state.fd, bytes.bytes, bytes.len);
 		if (ret < 0)
@@ -279,6 +286,23 @@ static int new_id(struct save *save, struct error *err)
 	return error_set_errno(err, errno, "snapshot: no random number to be had");
 }
 
+static bool is_same_file(int one, int other)
+{
+	struct stat a, b;
+
+	return fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+/* Emptying it would take the guest's memory away. */
+static bool is_behind_memory(const struct machine *machine, int fd)
+{
+	for (unsigned int i = 0; fd > 0 && i < machine->backings.count; i++)
+		if (is_same_file(machine->backings.entries[i].fd, fd))
+			return true;
+	return false;
+}
+
 static int check_request(struct machine *machine, const struct save_request *request,
 			 struct error *err)
 {
@@ -288,7 +312,14 @@ static int check_request(struct machine *machine, const struct save_request *req
 		return error_set(err, ENOTSUP,
 				 "a diff snapshot needs a microVM that was started or loaded with "
 				 "track_dirty_pages: true; save a full one");
-	if (strcmp(request->state_path, request->memory_path) == 0)
+	if (is_behind_memory(machine, request->state_fd) ||
+	    is_behind_memory(machine, request->memory_fd))
+		return error_set(
+			err, EINVAL,
+			"a descriptor's file is what the guest's memory is mapped from; it "
+			"cannot be written anew");
+	if (strcmp(request->state_path, request->memory_path) == 0 ||
+	    (request->state_fd > 0 && is_same_file(request->state_fd, request->memory_fd)))
 		return error_set(err, EINVAL, "state and memory cannot both be %s",
 				 request->state_path);
 	return machine_refuse_lost_pmems(machine, err);

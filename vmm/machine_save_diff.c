@@ -83,6 +83,8 @@ static int find_base(const struct save *save, int *fd, struct error *err)
 	struct stat st;
 	int ret;
 
+	if (save->request->memory_fd > 0)
+		return 0;
 	*fd = open(save->request->memory_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0 && errno == ENOENT)
 		return 0;

@@ -106,6 +106,8 @@ def mayctl_completes(t):
     equal("fields", sorted(fields), ["is_read_only=", "is_root_device="])
     equal("values", completions(t, "mayctl drive put x is_root_device = t"), ["true"])
     equal("values at once", completions(t, "mayctl machine put huge_pages '='"), ["None", "Transparent", "2M"])
+    equal("options of run", completions(t, "mayctl run --ini"), ["--initrd"])
+    holds("commands", "console" in completions(t, "mayctl --sock s ''"))
     lacks("events", " ".join(completions(t, "mayctl wait vm.")), "balloon")
 
 
@@ -180,7 +182,7 @@ def mayctl_trace_draws(t):
     vm = started(t, "one.sock")
     becomes("a run", lambda: "first KVM_RUN" in mayctl(t, vm.path, "trace"))
     contains("bars", mayctl(t, vm.path, "trace"), "first KVM_RUN", "\u2588", " ms")
-    mayctl(t, vm.path, "trace", "--svg", t.path("trace.svg"))
+    mayctl(t, None, "trace", vm.path, "--svg", t.path("trace.svg"))
     root = xml.etree.ElementTree.parse(t.path("trace.svg")).getroot()
     holds("bars in the picture", len(root.findall("{http://www.w3.org/2000/svg}rect")) > 3)
 

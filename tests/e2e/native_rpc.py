@@ -7,7 +7,7 @@ import struct
 import msgpack
 from api import Served
 from harness import artefact, becomes, contains, equal, holds, test
-from native_snapshot import release, save, start
+from native_snapshot import release, save, start, waiting_kernel
 from rpc import Rpc
 
 
@@ -316,3 +316,55 @@ def rpc_snapshot_restore_paused_or_refused(t):
         for fd in fds:
             os.close(fd)
         vm.ends(1)
+
+
+# Nothing has a name ------------------------------------------------------------------------------------
+
+
+@test("native")
+def rpc_descriptors_for_every_file(t):
+    """Kernel, drive, log, metrics, serial port and both files of a snapshot; and the clone that they make."""
+    vm = Served(t)
+    rpc = Rpc(vm.path)
+
+    def opened(name, size=0):
+        fd = os.open(t.path(name), os.O_RDWR | os.O_CREAT, 0o600)
+        os.truncate(fd, max(size, os.path.getsize(t.path(name))))
+        t.cleanups.append(lambda: os.close(fd))
+        return fd
+
+    rpc.call("logger.put", [opened("log")], log_path={"fd": 0}, level="Info")
+    rpc.call("metrics.put", [opened("metrics")], metrics_path={"fd": 0})
+    rpc.call("serial.put", [opened("serial")], serial_out_path={"fd": 0})
+    rpc.call("machine.put", vcpu_count=1, mem_size_mib=64, track_dirty_pages=True)
+    waiting_kernel(t)
+    rpc.call("boot.put", [opened("kernel"), opened("none", 5)], kernel_image_path={"fd": 0}, initrd_path={"fd": 1})
+    rpc.call("drive.put", [opened("disk", 1 << 20)], drive_id="d", is_root_device=False, path_on_host={"fd": 0})
+    rpc.call("action", action_type="InstanceStart")
+    becomes("its first byte", lambda: open(t.path("serial"), "rb").read() == b"S")
+    rpc.call("action", action_type="FlushMetrics")
+    holds("metrics", open(t.path("metrics")).read().startswith("{"))
+    contains("the log", open(t.path("log")).read(), "boot.put: done")
+    rpc.call("vm.patch", state="Paused")
+    files = [opened("state"), opened("memory")]
+    rpc.call("snapshot.create", files, snapshot_path={"fd": 0}, mem_file_path={"fd": 1})
+    for words, fds in ((["both"], files[:1] * 2), (["regular file"], [files[0], opened_for_reading(t, "memory")]),
+                       (["regular file"], [opened_for_reading(t, "."), files[1]])):
+        rpc.refused("snapshot.create", *words, fds=fds, snapshot_path={"fd": 0}, mem_file_path={"fd": 1})
+    rpc.call("snapshot.create", files, snapshot_path={"fd": 0}, mem_file_path={"fd": 1})
+    release(t)
+    clone = Served(t, name="clone.sock")
+    other = Rpc(clone.path)
+    load = {"snapshot_path": {"fd": 0}, "mem_backend": {"backend_type": "File", "backend_path": {"fd": 1}},
+            "drive_overrides": [{"drive_id": "d", "path_on_host": {"fd": 2}}]}
+    other.call("snapshot.restore", [*files, opened("disk")], resume_vm=False, **load)
+    other.refused("snapshot.create", "mapped from", fds=files, snapshot_path={"fd": 0}, mem_file_path={"fd": 1})
+    other.call("vm.patch", state="Resumed")
+    clone.wait_for("R")
+    clone.ends(0)
+
+
+def opened_for_reading(t, name):
+    fd = os.open(t.path(name), os.O_RDONLY)
+    t.cleanups.append(lambda: os.close(fd))
+    return fd

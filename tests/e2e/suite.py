@@ -38,6 +38,7 @@ import lab_ends  # noqa: F401
 import lab_host  # noqa: F401
 import lab_jail  # noqa: F401
 import lab_machine  # noqa: F401
+import lab_mayctl  # noqa: F401
 import lab_mmds  # noqa: F401
 import lab_net  # noqa: F401
 import lab_pmem  # noqa: F401

@@ -190,7 +190,8 @@ Test(api_server, metrics_through_a_pipe_that_is_full)
 	cr_assert_eq(mkfifo(fifo, 0600), 0);
 	reader = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	cr_assert_eq(fcntl(reader, F_SETPIPE_SZ, 4096), 4096);
-	cr_assert_eq(metrics_open(controller, fifo, &err), 0, "%s", err.text);
+	cr_assert_eq(metrics_open(controller, &(struct opt_file){ fifo, -1 }, &err), 0, "%s",
+		     err.text);
 	memset(long_text, 'x', sizeof(long_text) - 1);
 	properties = json_pack("{s:s}", "long", long_text);
 	controller->metrics.properties = properties;
