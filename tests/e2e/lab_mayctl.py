@@ -25,6 +25,7 @@ def mayctl_run_with_a_linux_guest(t):
     other = Vm(t, "--sock", path, "console", binary=MAYCTL, stdin=subprocess.PIPE)
     until_heard(run, other)
     other.send(b"from the other\n")
+    other.until("input taken", lambda: not other.to_send)
     run.wait_for("got:from the other")
     other.wait_for("got:from the other")
     contains("bars", mayctl(t, path, "trace"), "first KVM_RUN", "init", "\u2588", " ms")
