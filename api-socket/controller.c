@@ -76,6 +76,7 @@ void controller_drop_machine(struct controller *controller)
 		return;
 	machine_stop(machine);
 	controller_console_disconnect(controller);
+	controller_notices_end(controller);
 	controller->host->gone(controller->host->opaque);
 	controller->machine = NULL;
 	machine_destroy(machine);
@@ -136,6 +137,7 @@ void controller_tell_end(struct controller *controller)
 	if (!controller->machine)
 		return;
 	controller_console_flush(controller);
+	controller_notices_look(controller);
 	end = machine_end(controller->machine, &text);
 	listeners_tell(&controller->listeners, EVENT_TRACE, controller_trace(controller));
 	listeners_tell(&controller->listeners, EVENT_ENDED,
@@ -203,6 +205,8 @@ static int make_machine(struct controller *controller, check_config *check, crea
 	}
 	ret = controller_console_connect(controller, err);
 	if (ret == 0)
+		ret = controller_notices_begin(controller, err);
+	if (ret == 0)
 		ret = host->built(host->opaque, controller->machine, err);
 	if (ret < 0)
 		controller_drop_machine(controller);
@@ -213,6 +217,7 @@ int controller_start(struct controller *controller, struct error *err)
 {
 	int ret;
 
+	timeline_mark(controller->timeline, MOMENT_ASKED);
 	if (!controller->boot.set)
 		return error_set(err, EINVAL, "Cannot start microvm without kernel configuration.");
 	ret = make_machine(controller, vm_config_check, machine_build, err);

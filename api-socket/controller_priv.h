@@ -2,6 +2,7 @@
 #pragma once
 
 #include "api-socket/controller.h"
+#include "api-socket/controller_notices.h"
 #include "api-socket/metrics.h"
 #include "api-socket/requests.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@ struct controller {
 	struct listeners listeners; /* the connections that can be told of events */
 	struct controller_console
 		*console; /* NULL: nobody has asked for it, and no machine was made */
+	struct controller_notices notices; /* of the machine */
 	struct machine *machine;
 	struct machine_snapshot *snapshot; /* what the machine was made from; NULL: a kernel */
 
@@ -132,6 +134,9 @@ struct virtio_device *controller_device(struct controller *controller, uint32_t 
  * /vm/config shows it and PATCH finds it by name. */
 must_check int controller_keep_config(struct controller *controller, const struct vm_config *vm,
 				      struct error *err);
+
+/* api-socket/methods_balloon.c: what the guest said last; NULL: nothing is to be had. */
+json_t *controller_balloon_statistics(struct controller *controller);
 
 /* api-socket/methods_stats.c: when its start reached which moment; NULL when out of memory. */
 json_t *controller_trace(const struct controller *controller);

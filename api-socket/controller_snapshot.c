@@ -182,6 +182,8 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 		return ret;
 	ret = controller_console_connect(controller, err);
 	if (ret == 0)
+		ret = controller_notices_begin(controller, err);
+	if (ret == 0)
 		ret = host->built(host->opaque, controller->machine, err);
 	return ret < 0 ? ret
 		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
@@ -244,8 +246,11 @@ int controller_load_snapshot(struct controller *controller,
 			     const struct snapshot_load_request *request, struct error *err)
 {
 	bool prepared = controller->phase == PHASE_PREPARED;
-	int ret = open_snapshot(controller, request, err);
+	int ret;
 
+	timeline_mark(controller->timeline, MOMENT_ASKED);
+	ret = open_snapshot(controller, request, err);
+	timeline_mark(controller->timeline, MOMENT_SNAPSHOT_READ);
 	if (ret == 0)
 		ret = prepared ? load_prepared(controller, request, err)
 			       : make_machine(controller, request, err);
@@ -255,6 +260,7 @@ int controller_load_snapshot(struct controller *controller,
 		forget_snapshot(controller);
 		return ret;
 	}
+	timeline_mark(controller->timeline, MOMENT_ADOPTED);
 	if (request->mmds && mmds_store_put(&controller->mmds->store, request->mmds) < 0)
 		log_error("mmds: out of memory; the metadata is what it was");
 	controller_set_phase(controller, PHASE_PAUSED);

@@ -121,11 +121,27 @@ static const char introduction[] =
 	"\n"
 	"A path may be given as a descriptor instead: `{\"fd\": i}` is the i-th descriptor that came, by "
 	"SCM_RIGHTS,\n"
-	"with the request's bytes. Those that are not used are closed.\n"
+	"with the request's bytes. Those that are not used are closed. It goes for every path of a file; the socket of a "
+	"vsock is\n"
+	"a name that others connect to.\n"
+	"\n"
+	"| event | details | when |\n"
+	"| --- | --- | --- |\n"
+	"| `vm.state` | `state`: Running, Paused | it starts, is paused, goes on |\n"
+	"| `vm.ready` | | init has told the boot timer |\n"
+	"| `vm.trace` | as the method | just before the end |\n"
+	"| `vm.ended` | `how`: powered-off, reset, triple-fault, kvm-error, memory-lost, stopped; `text` | it has ended; "
+	"the process follows |\n"
+	"| `device.failed` | `device`, `text`: why | it needs a reset by its driver |\n"
+	"| `balloon.statistics` | as the method | the guest has sent new ones |\n"
+	"| `console.output` | `data`: base64; `dropped`: bytes lost before it | only with `console.attach` |\n"
+	"| `console.room` | | the same: what `console.write` did not take can be written |\n"
 	"\n"
 	"A message is at most `--http-api-max-payload-size` bytes long and 16 arrays or maps deep; it holds "
 	"no binary\n"
-	"values. A client that lets 256 KiB of events pile up is disconnected.\n";
+	"values. A client that lets 256 KiB of events pile up is disconnected; of the console's output what is beyond "
+	"64 KiB\n"
+	"is dropped and counted.\n";
 
 static void print_field(void *opaque, const char *path, const struct field *field)
 {

@@ -12,7 +12,7 @@ enum api_event {
 	EVENT_READY,		  /* init has told the boot timer */
 	EVENT_TRACE,		  /* as vm.trace, just before the end */
 	EVENT_ENDED,		  /* {"how": "powered-off", "text": ...} */
-	EVENT_DEVICE_FAILED,	  /* {"text": ...} */
+	EVENT_DEVICE_FAILED,	  /* {"device": "vda", "text": ...} */
 	EVENT_BALLOON_STATISTICS, /* as GET /balloon/statistics */
 	EVENT_COUNT,
 };

@@ -148,6 +148,15 @@ static json_t *show_stats(const struct virtio_balloon_stats *stats)
 	return tree;
 }
 
+json_t *controller_balloon_statistics(struct controller *controller)
+{
+	struct virtio_device *dev = balloon_of(controller);
+	struct virtio_balloon_stats stats = { 0 };
+	struct error err;
+
+	return dev && virtio_balloon_get_stats(dev, &stats, &err) == 0 ? show_stats(&stats) : NULL;
+}
+
 static int get_stats(struct controller *controller, struct api_request *request,
 		     struct api_reply *reply)
 {

@@ -17,21 +17,40 @@ struct stretch {
 
 #define STRETCHES_MAX 32u
 
-static unsigned int stretches_of(const json_t *moments, struct stretch *out)
+/* Where a client asked for it, what was before is that client's time. */
+static size_t first_moment(const json_t *moments)
 {
-	unsigned int count = 0;
-	double before = 0;
 	json_t *item;
 	size_t i;
 
 	json_array_foreach(moments, i, item)
 	{
-		double at = json_number_value(json_object_get(item, "at_ns")) / 1e6;
 		const char *name = json_string_value(json_object_get(item, "moment"));
 
-		if (i > 0 && name && count < STRETCHES_MAX)
-			out[count++] = (struct stretch){ name, before, at };
-		before = at;
+		if (name && strcmp(name, "start asked for") == 0)
+			return i;
+	}
+	return 0;
+}
+
+static double at_ms(const json_t *moments, size_t index)
+{
+	return json_number_value(json_object_get(json_array_get(moments, index), "at_ns")) / 1e6;
+}
+
+static unsigned int stretches_of(const json_t *moments, struct stretch *out)
+{
+	size_t first = first_moment(moments);
+	double begin = at_ms(moments, first);
+	unsigned int count = 0;
+
+	for (size_t i = first + 1; i < json_array_size(moments) && count < STRETCHES_MAX; i++) {
+		const char *name =
+			json_string_value(json_object_get(json_array_get(moments, i), "moment"));
+
+		if (name)
+			out[count++] = (struct stretch){ name, at_ms(moments, i - 1) - begin,
+							 at_ms(moments, i) - begin };
 	}
 	return count;
 }

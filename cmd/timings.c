@@ -10,9 +10,12 @@ static const struct {
 } rows[] = {
 	{ MOMENT_PROCESS_START, "process start", NULL },
 	{ MOMENT_CONFIGURED, "configuration read", NULL },
+	{ MOMENT_ASKED, "start asked for", NULL },
+	{ MOMENT_SNAPSHOT_READ, "snapshot read", NULL },
 	{ MOMENT_VM_CREATED, "KVM VM and memory", NULL },
 	{ MOMENT_DEVICES_READY, "vCPUs and devices", NULL },
 	{ MOMENT_KERNEL_LOADED, "kernel load", NULL },
+	{ MOMENT_ADOPTED, "snapshot taken up", NULL },
 	{ MOMENT_FIRST_RUN, "first KVM_RUN", NULL },
 	{ MOMENT_FIRST_OUTPUT, "first guest console byte", "the guest wrote nothing" },
 	{ MOMENT_INIT, "init", "the guest's init does not use the boot timer" },

@@ -39,6 +39,7 @@ static void take_stats(struct virtio_balloon *balloon, const struct virtio_ballo
 	}
 	balloon->stats = stats;
 	virtio_count(&balloon->dev, BALLOON_STATS_UPDATES_COUNT, 1);
+	virtio_device_tell(&balloon->dev);
 }
 
 static void hand_back(struct virtio_balloon *balloon)

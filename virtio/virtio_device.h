@@ -117,6 +117,7 @@ struct virtio_device {
 	uint16_t queue_size_max;
 	const void *config; /* the device's configuration space, in itself */
 	size_t config_size; /* bytes */
+	int notice_fd; /* an eventfd: something has happened that others want to know; 0: nobody does */
 
 	/* Under the lock. */
 	pthread_mutex_t lock;
@@ -125,6 +126,7 @@ struct virtio_device {
 	bool paused; /* by virtio_device_pause() */
 	struct virtio_registers regs;
 	struct virtqueue_layout *layouts; /* [queue_count] */
+	char why_broken[96];		  /* when it last needed a reset */
 
 	_Atomic uint64_t *counters; /* [ops->counter_count], since creation; read by any thread */
 	_Atomic uint64_t breaks; /* virtio_device_break() was called so often; read by any thread */
@@ -190,6 +192,9 @@ bool virtio_device_has(const struct virtio_device *dev, unsigned int feature);
 void virtio_device_change_config(struct virtio_device *dev,
 				 void (*change)(struct virtio_device *dev, const void *arg),
 				 const void *arg);
+
+/* Any thread: what is counted of the device has changed so that others want to know. */
+void virtio_device_tell(const struct virtio_device *dev);
 
 /* Loop thread. The driver broke the protocol (or we cannot go on): status NEEDS_RESET, a
  * configuration interrupt, a warning; no queue is served until the driver resets us. */

@@ -1,6 +1,8 @@
 /* The loop's half of the device core: serving, publishing, interrupts, breaking. */
 #include <linux/virtio_mmio.h>
 
+#include <stdio.h>
+
 #include "virtio/virtio_device_priv.h"
 
 /* The status bit first: the guest's handler reads it when the interrupt arrives. Acknowledging
@@ -125,6 +127,14 @@ void virtio_device_change_config(struct virtio_device *dev,
 		interrupt(dev, VIRTIO_MMIO_INT_CONFIG);
 }
 
+void virtio_device_tell(const struct virtio_device *dev)
+{
+	const uint64_t one = 1;
+
+	if (dev->notice_fd > 0 && write(dev->notice_fd, &one, sizeof(one)) < 0)
+		return; /* it counts already, which is as good */
+}
+
 void virtio_device_break(struct virtio_device *dev, const char *why)
 {
 	bool live;
@@ -134,9 +144,11 @@ void virtio_device_break(struct virtio_device *dev, const char *why)
 	dev->broken = true;
 	pthread_mutex_lock(&dev->lock);
 	dev->regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	snprintf(dev->why_broken, sizeof(dev->why_broken), "%s", why ? why : "broken ring");
 	live = dev->regs.status & VIRTIO_CONFIG_S_DRIVER_OK;
 	pthread_mutex_unlock(&dev->lock);
 	atomic_fetch_add_explicit(&dev->breaks, 1, memory_order_relaxed);
+	virtio_device_tell(dev);
 	log_limited(&dev->warnings, LOG_WARN, "%s: needs a reset by its driver: %s", dev->name,
 		    why ? why : "broken ring");
 	if (live) /* 2.1.2: only a driver that is there is told */

@@ -41,6 +41,11 @@ enum machine_end machine_end(struct machine *machine, const char **text)
 	return end;
 }
 
+int machine_notice_fd(const struct machine *machine)
+{
+	return machine->notice_fd;
+}
+
 int machine_end_fd(const struct machine *machine)
 {
 	return machine->end_fd;
@@ -143,8 +148,10 @@ static int create(struct machine **out, const struct vm_config *config, struct t
 	irq_routes_init(&machine->routes, &machine->kvm);
 	pthread_mutex_init(&machine->end_lock, NULL);
 	machine->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ret = machine->end_fd < 0 ? error_set_errno(err, errno, "cannot make an eventfd")
-				  : put(machine, err);
+	machine->notice_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ret = machine->end_fd < 0 || machine->notice_fd < 0
+		      ? error_set_errno(err, errno, "cannot make an eventfd")
+		      : put(machine, err);
 	if (ret < 0)
 		machine_destroy(machine);
 	else
@@ -230,6 +237,7 @@ void machine_destroy(struct machine *machine)
 	guest_memory_fini(&machine->memory);
 	machine_unmap_pmems(machine);
 	close_fd(&machine->end_fd);
+	close_fd(&machine->notice_fd);
 	pthread_mutex_destroy(&machine->end_lock);
 	free(machine);
 }

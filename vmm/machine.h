@@ -100,6 +100,21 @@ struct machine_stats {
 /* Looks at every page of guest memory: about 2 ms for each GiB. Control thread. */
 void machine_stats(struct machine *machine, struct machine_stats *out);
 
+/*
+ * An eventfd that is signalled when init runs, a device needs a reset or the balloon has new statistics: each is counted
+ * or marked elsewhere.
+ */
+int machine_notice_fd(const struct machine *machine);
+
+struct machine_breaks {
+	const char *name; /* the device's; as long as the machine lives */
+	uint64_t count;	  /* how often it needed a reset */
+	char why[96];	  /* the last time */
+};
+
+/* Of the index-th virtio device; false: there are fewer. Any thread. */
+bool machine_device_breaks(struct machine *machine, unsigned int index, struct machine_breaks *out);
+
 /* The guest is asked to restart as a person at its keyboard would. */
 void machine_press_ctrl_alt_del(struct machine *machine);
 

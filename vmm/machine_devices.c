@@ -53,6 +53,7 @@ static int bind_queues(struct machine *machine, struct virtio_device *dev, uint6
 int machine_attach(struct machine *machine, struct virtio_device *dev, const struct boot_device *at,
 		   struct error *err)
 {
+	dev->notice_fd = machine->notice_fd;
 	machine->devices[machine->device_count] = dev;
 	machine->addresses[machine->device_count++] = *at;
 	if (bus_add(&machine->mmio, at->gpa, at->size, &virtio_ops, dev) < 0)
@@ -101,6 +102,21 @@ struct virtio_device *machine_device(struct machine *machine, uint32_t virtio_id
 		if (machine->devices[i]->ops->id == virtio_id && index-- == 0)
 			return machine->devices[i];
 	return NULL;
+}
+
+bool machine_device_breaks(struct machine *machine, unsigned int index, struct machine_breaks *out)
+{
+	struct virtio_device *dev;
+
+	if (index >= machine->device_count)
+		return false;
+	dev = machine->devices[index];
+	out->name = dev->name;
+	out->count = atomic_load_explicit(&dev->breaks, memory_order_relaxed);
+	pthread_mutex_lock(&dev->lock);
+	memcpy(out->why, dev->why_broken, sizeof(out->why));
+	pthread_mutex_unlock(&dev->lock);
+	return true;
 }
 
 void machine_free_devices(struct machine *machine)

@@ -39,12 +39,15 @@ static void log_boot_time(struct timeline *timeline)
 /* Firecracker's boot timer: init stores 123 when it starts. */
 static void boot_timer_write(void *dev, uint64_t offset, const void *data, unsigned int len)
 {
+	const uint64_t one = 1;
 	struct machine *machine = dev;
 
 	(void)len;
 	if (offset != 0 || *(const uint8_t *)data != 123)
 		return;
 	timeline_mark(machine->timeline, MOMENT_INIT);
+	if (write(machine->notice_fd, &one, sizeof(one)) < 0)
+		log_error("cannot signal that init runs");
 	if (machine->config->log_boot_time)
 		log_boot_time(machine->timeline);
 }

@@ -79,7 +79,8 @@ struct machine {
 	pthread_mutex_t end_lock;
 	enum machine_end end;
 	char end_text[1536];
-	int end_fd; /* an eventfd */
+	int end_fd;    /* an eventfd */
+	int notice_fd; /* another */
 };
 
 /* vmm/machine_build.c: everything that machine_build() promises; undone by machine_destroy(). */

@@ -11,9 +11,12 @@
 enum moment {
 	MOMENT_PROCESS_START, /* exec, as far as the process can tell */
 	MOMENT_CONFIGURED,    /* options read and checked */
+	MOMENT_ASKED,	      /* a client has asked for the start, or for the restore */
+	MOMENT_SNAPSHOT_READ, /* its files are open and checked */
 	MOMENT_VM_CREATED,    /* KVM VM, memory and interrupt controllers exist */
 	MOMENT_KERNEL_LOADED, /* kernel, initrd and boot parameters are in guest memory */
 	MOMENT_DEVICES_READY,
+	MOMENT_ADOPTED,	     /* the snapshot is taken up: memory mapped, states set */
 	MOMENT_FIRST_RUN,    /* the first KVM_RUN is next */
 	MOMENT_FIRST_OUTPUT, /* the guest's first byte on the serial port */
 	MOMENT_INIT,	     /* init told the boot timer */

@@ -7,6 +7,7 @@ import struct
 import msgpack
 from api import Served
 from harness import artefact, becomes, contains, equal, holds, test
+from native_payloads import need_kvm
 from native_snapshot import release, save, start, waiting_kernel
 from rpc import Rpc
 
@@ -368,3 +369,23 @@ def opened_for_reading(t, name):
     fd = os.open(t.path(name), os.O_RDONLY)
     t.cleanups.append(lambda: os.close(fd))
     return fd
+
+
+# What a machine does on its own ------------------------------------------------------------------------
+
+
+@test("native")
+def rpc_device_that_fails_is_told(t):
+    """A queue whose rings are nowhere: the driver hears it from the device, the client by an event."""
+    need_kvm()
+    vm = Served(t)
+    rpc = Rpc(vm.path)
+    rpc.call("events.subscribe", events=["device.failed", "vm.ready"])
+    rpc.call("machine.put", vcpu_count=1, mem_size_mib=64)
+    rpc.call("boot.put", kernel_image_path=artefact("payload/broken.elf"))
+    rpc.call("entropy.put")
+    rpc.call("action", action_type="InstanceStart")
+    events = dict(rpc.event() for _ in range(2))
+    equal("events", sorted(events), ["device.failed", "vm.ready"])
+    equal("device", events["device.failed"][0]["device"], "rng")
+    holds("why", events["device.failed"][0]["text"], str(events))
