@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include "api-socket/controller_priv.h"
+#include "base/loop_timer.h"
 #include "vmm/legacy/console_tap.h"
 #include "vmm/legacy/serial.h"
 
@@ -12,10 +13,14 @@
 #define PIECES_A_TURN 8u
 #define INPUT_MAX 4096u
 
+/* Output is gathered for so long: a guest writes byte by byte, and a notification of a byte is all envelope. */
+#define GATHER_NS 1000000u
+
 struct controller_console {
 	struct controller *controller;
 	struct console_tap tap;
 	struct loop_watch watch; /* an eventfd: there is output, or room for input */
+	struct loop_timer gather;
 	unsigned int attached;
 	uint8_t input[INPUT_MAX]; /* from clients, not yet taken by the port */
 	size_t input_len;
@@ -96,8 +101,16 @@ static void on_ready(struct loop_watch *watch)
 	if (read(watch->fd, &count, sizeof(count)) < 0)
 		return;
 	pump(console);
+	if (!console->gather.armed)
+		loop_timer_arm(&console->gather, GATHER_NS);
+}
+
+static void on_gathered(struct loop_timer *timer)
+{
+	struct controller_console *console = container_of(timer, struct controller_console, gather);
+
 	if (drain(console, PIECES_A_TURN))
-		wake(console);
+		loop_timer_arm(timer, 0);
 }
 
 /* Made when it is first needed. NULL and *err. */
@@ -117,8 +130,11 @@ static struct controller_console *get(struct controller *controller, struct erro
 	console->watch = (struct loop_watch){ .ready = on_ready };
 	console->watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ret = console->watch.fd < 0 ? -errno : event_loop_watch(controller->loop, &console->watch);
+	if (ret == 0)
+		ret = loop_timer_init(&console->gather, controller->loop, on_gathered);
 	if (ret < 0) {
 		error_set_errno(err, ret, "console: cannot watch an eventfd");
+		event_loop_unwatch(controller->loop, &console->watch);
 		close_fd(&console->watch.fd);
 		free(console);
 		return NULL;
@@ -207,6 +223,7 @@ void controller_console_destroy(struct controller *controller)
 
 	if (!console)
 		return;
+	loop_timer_fini(&console->gather);
 	event_loop_unwatch(controller->loop, &console->watch);
 	close_fd(&console->watch.fd);
 	console_tap_fini(&console->tap);

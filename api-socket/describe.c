@@ -140,7 +140,7 @@ static const char introduction[] =
 	"A message is at most `--http-api-max-payload-size` bytes long and 16 arrays or maps deep; it holds "
 	"no binary\n"
 	"values. A client that lets 256 KiB of events pile up is disconnected; of the console's output what is beyond "
-	"64 KiB\n"
+	"128 KiB\n"
 	"is dropped and counted.\n";
 
 static void print_field(void *opaque, const char *path, const struct field *field)

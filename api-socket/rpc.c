@@ -25,7 +25,7 @@
 #define WAITING_MAX 32u
 
 /* What of the console waits for a client that does not read; what comes then is lost to it. */
-#define CONSOLE_PENDING_MAX 65536u
+#define CONSOLE_PENDING_MAX 131072u
 
 struct waiting {
 	json_int_t id;

@@ -104,14 +104,14 @@ def console_of_a_client_that_does_not_read(t):
     rpc.call("action", action_type="InstanceStart")
     good.hears(b"S")
     begin = time.monotonic()
-    for flood in range(9):
+    for flood in range(12):
         good.types(b"f")
         while good.data.count(b".") <= flood:
             good.hears_one()
     good.types(b"!")
     good.hears(b"!")
     t.log(f"{time.monotonic() - begin:.1f} s")
-    equal("what the other one has lost", (good.data.count(b"x"), good.dropped), (9 * FLOOD, 0))
+    equal("what the other one has lost", (good.data.count(b"x"), good.dropped), (12 * FLOOD, 0))
     for piece in range(20):  # while it catches up
         good.types(b"%d" % piece)
         good.hears(b"%d" % piece)
