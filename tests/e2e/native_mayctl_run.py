@@ -103,7 +103,7 @@ def mayctl_console_with_pipes(t):
     data = bytes(byte for byte in range(256) if byte not in b"fq") * 20
     before = descriptors(vm)
     one = console(t, vm, "--timeout", "3", stdin=-1)
-    becomes("attached", lambda: descriptors(vm) == before + 2)
+    becomes("attached", lambda: descriptors(vm) == before + 3)  # its socket, the console's eventfd and timer
     one.send(data)
     one.close_input()
     rpc.call("action", action_type="InstanceStart")
