@@ -27,4 +27,5 @@ install: all $B/libmayfly-client.a
 	install -m 644 $B/libmayfly-client.a $(DESTDIR)$(PREFIX)/lib
 	@echo "$$CLIENT_PC" >$(DESTDIR)$(PREFIX)/lib/pkgconfig/mayfly-client.pc
 	$B/mayctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/mayctl
+	install -m 644 cmd/mayfly.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mayfly
 	$(if $(DESTDIR),,@echo "installed to $(PREFIX)/bin; see what this host offers: mayfly check-host")

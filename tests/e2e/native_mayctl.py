@@ -82,15 +82,16 @@ def mayctl_helps(t):
     contains("help of a command", mayctl(t, None, "help", "drive", "add"), "<drive_id>", "path_on_host", "[ro]")
 
 
-def completions(t, line):
+def completions(t, line, script="<(mayctl completion bash)"):
     """What bash offers at the end of the line."""
+    program = line.split()[0]
     script = f'''
         PATH={MAYCTL.rsplit("/", 1)[0]}:$PATH
-        . <(mayctl completion bash)
+        . {script}
         compopt() {{ :; }}
         COMP_WORDS=({line})
         COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
-        _mayctl
+        _{program}
         printf '%s\\n' "${{COMPREPLY[@]}}"'''
     ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20)
     if ended.stderr:
@@ -109,6 +110,10 @@ def mayctl_completes(t):
     equal("options of run", completions(t, "mayctl run --ini"), ["--initrd"])
     holds("commands", "console" in completions(t, "mayctl --sock s ''"))
     lacks("events", " ".join(completions(t, "mayctl wait vm.")), "balloon")
+    mayfly = os.path.join(os.path.dirname(__file__), "../../cmd/mayfly.bash-completion")
+    for line, words in (("mayfly sn", ["snapshot"]), ("mayfly snapshot ''", ["show", "check", "merge"]),
+                        ("mayfly snapshot show x --", ["--json"]), ("mayfly snapshot merge x --", ["--output"])):
+        equal(line, completions(t, line, mayfly), words)
 
 
 # A folder of them --------------------------------------------------------------------------------------

@@ -48,5 +48,6 @@ import lab_sdk  # noqa: F401
 import lab_shape  # noqa: F401
 import lab_snapshot  # noqa: F401
 import lab_snapshot_devices  # noqa: F401
+import lab_snapshot_huge  # noqa: F401
 import lab_snapshot_identity  # noqa: F401
 import lab_vsock  # noqa: F401
