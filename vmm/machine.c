@@ -233,7 +233,6 @@ void machine_destroy(struct machine *machine)
 	kvm_close(&machine->kvm);
 	memory_pager_stop(machine->pager);
 	file_backings_fini(&machine->backings);
-	prefault_stop(&machine->prefault);
 	guest_memory_fini(&machine->memory);
 	machine_unmap_pmems(machine);
 	close_fd(&machine->end_fd);

@@ -1,7 +1,6 @@
 /* The machine put together: what depends on the host, on three kinds of thread at once, then devices and
  * kernel. The order is for speed, and where it is for correctness a comment says so. */
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
 
 #include "base/guest_dirty.h"
@@ -168,29 +167,12 @@ static int build_on_host(struct machine *machine, struct error *err)
 	return create_parts(machine, err) < 0 ? error_as_host(err) : 0;
 }
 
-/* What it takes on the disk: a vmlinux has holes between its segments. Whether it can be had, its loader says. */
-static uint64_t bytes_of(const char *path, int fd)
-{
-	struct stat st;
-
-	if (!path && fd <= 0)
-		return 0;
-	if ((path ? stat(path, &st) : fstat(fd, &st)) < 0 || !S_ISREG(st.st_mode))
-		return 0;
-	return MIN((uint64_t)st.st_size, (uint64_t)st.st_blocks * 512);
-}
-
 int machine_put_together(struct machine *machine, struct error *err)
 {
-	const struct vm_config *config = machine->config;
 	int ret;
 
-	if ((ret = add_memory(machine, guest_memory_add, err)) < 0)
-		return ret;
-	prefault_start(&machine->prefault, &machine->memory,
-		       bytes_of(config->kernel_path, config->kernel_fd),
-		       bytes_of(config->initrd_path, config->initrd_fd));
-	if ((ret = build_on_host(machine, err)) < 0 || (ret = machine_add_virtio(machine, err)) < 0)
+	if ((ret = add_memory(machine, guest_memory_add, err)) < 0 ||
+	    (ret = build_on_host(machine, err)) < 0 || (ret = machine_add_virtio(machine, err)) < 0)
 		return ret;
 	timeline_mark(machine->timeline, MOMENT_DEVICES_READY);
 	ret = machine_load_kernel(machine, &machine->boot_cpu, err);

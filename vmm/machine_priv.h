@@ -10,7 +10,6 @@
 #include "vmm/legacy/i8042.h"
 #include "vmm/legacy/serial.h"
 #include "vmm/machine.h"
-#include "vmm/prefault.h"
 #include "vmm/snapshot_info.h"
 #include "vmm/vmclock.h"
 #include "vmm/vmgenid.h"
@@ -36,7 +35,6 @@ struct machine {
 	struct timeline *timeline;
 
 	struct guest_memory memory;
-	struct prefault prefault;      /* of it, while a kernel boots */
 	struct file_backings backings; /* which files' pages are in it */
 	struct memory_pager *pager;    /* who fills it in; NULL: nobody needs to */
 	const char *pager_name;	       /* borrowed */
