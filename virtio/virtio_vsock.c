@@ -32,28 +32,6 @@ static const char *const counter_names[VSOCK_COUNTERS] = {
 
 /* Queues -----------------------------------------------------------------------------------------*/
 
-static int serve_event(struct virtio_queue *queue)
-{
-	static const struct virtio_vsock_event event = { .id = VIRTIO_VSOCK_EVENT_TRANSPORT_RESET };
-	struct virtio_vsock *vsock = vsock_of(queue->dev);
-	struct virtqueue_chain chain;
-	int ret;
-
-	if (!vsock->event_pending)
-		return VIRTIO_SERVE_WAITS;
-	ret = virtqueue_pop(&queue->ring, &chain, vsock->iov, VSOCK_QUEUE_SIZE);
-	if (ret <= 0)
-		return ret;
-	if (chain.readable > 0 ||
-	    iov_write(chain.iov, chain.writable, &event, sizeof(event)) < sizeof(event)) {
-		queue->ring.broken = "event buffer that an event does not fit in";
-		return -EINVAL;
-	}
-	vsock->event_pending = false;
-	virtio_queue_push(queue, chain.head, sizeof(event));
-	return 1;
-}
-
 static void vsock_notify(struct virtio_queue *queue)
 {
 	switch (queue->index) {
@@ -66,7 +44,7 @@ static void vsock_notify(struct virtio_queue *queue)
 		virtio_queue_serve(queue, vsock_serve_tx, TX_BUDGET);
 		break;
 	default:
-		virtio_queue_serve(queue, serve_event, 1);
+		virtio_queue_serve(queue, vsock_serve_event, 1);
 	}
 }
 
@@ -90,6 +68,7 @@ static void vsock_stop(struct virtio_device *dev)
 	struct virtio_vsock *vsock = vsock_of(dev);
 
 	vsock_unwatch_all(vsock);
+	loop_timer_fini(&vsock->hold);
 	event_loop_undefer(dev->loop, &vsock->pump);
 }
 
@@ -97,23 +76,8 @@ static void vsock_stop(struct virtio_device *dev)
 static void vsock_reset(struct virtio_device *dev)
 {
 	vsock_drop_all(vsock_of(dev));
-	vsock_of(dev)->event_pending = false;
-}
-
-static int transport_reset_on_loop(void *arg)
-{
-	struct virtio_vsock *vsock = arg;
-
-	vsock_drop_all(vsock);
-	vsock->event_pending = true;
-	if (vsock->dev.running && !vsock->dev.broken)
-		vsock_notify(&vsock->dev.queues[VSOCK_EVENT]);
-	return 0;
-}
-
-void virtio_vsock_transport_reset(struct virtio_device *dev)
-{
-	event_loop_call(dev->loop, transport_reset_on_loop, vsock_of(dev));
+	vsock_of(dev)->reset = VSOCK_NO_RESET;
+	vsock_of(dev)->is_held = false;
 }
 
 void virtio_vsock_set_cid(struct virtio_device *dev, uint32_t cid)
@@ -181,7 +145,7 @@ static int vsock_load(struct virtio_device *dev, const void *in, struct error *e
 	if (saved->cid < VSOCK_CID_MIN || saved->cid > VSOCK_CID_MAX)
 		return error_set(err, EINVAL, "%s: %u is no guest's CID", dev->name, saved->cid);
 	vsock_of(dev)->config.guest_cid = saved->cid;
-	vsock_of(dev)->event_pending = true;
+	vsock_reset_to_tell(vsock_of(dev));
 	if (saved->next_port >= VSOCK_HOST_PORT_FIRST && saved->next_port < UINT32_MAX)
 		vsock_of(dev)->table.next_port = saved->next_port;
 	return 0;
@@ -218,6 +182,7 @@ static int init_vsock(struct virtio_vsock *vsock, const struct virtio_vsock_para
 	vsock->config.guest_cid = params->cid;
 	vsock->pump.run = pump;
 	vsock->patience_ns = VSOCK_PATIENCE_NS;
+	vsock->hold_ns = VSOCK_HOLD_NS;
 	core.ops = &vsock_ops;
 	core.name = "vsock";
 	core.features = 1ull << VIRTIO_VSOCK_F_STREAM;
@@ -238,7 +203,7 @@ int virtio_vsock_create(struct virtio_device **out, const struct virtio_vsock_pa
 	if (!vsock)
 		return error_set(err, ENOMEM, "vsock: out of memory");
 	vsock->host.listener = vsock->host.spare = -1;
-	vsock->timer.watch.fd = vsock->redial.watch.fd = -1;
+	vsock->timer.watch.fd = vsock->redial.watch.fd = vsock->hold.watch.fd = -1;
 	ret = init_vsock(vsock, params,
 			 (struct virtio_device_params){ .mem = mem, .loop = loop, .irq = irq },
 			 err);

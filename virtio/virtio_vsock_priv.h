@@ -12,6 +12,9 @@
 /* How long the guest has to answer a request, and to confirm an end; and the host's program to take a connection. */
 #define VSOCK_PATIENCE_NS 5000000000ull
 
+/* How long a guest that was told of a reset may take to hand the event's buffer back. */
+#define VSOCK_HOLD_NS 1000000000ull
+
 /* Refusals that wait for a buffer of the guest's; while it is full no packet is taken. */
 #define VSOCK_REFUSALS 256u
 
@@ -39,6 +42,9 @@ enum vsock_counter {
 	VSOCK_COUNTERS,
 };
 
+/* TRANSPORT_RESET, 5.10.6.7. */
+enum vsock_reset { VSOCK_NO_RESET, VSOCK_RESET_TO_TELL, VSOCK_RESET_TOLD };
+
 /* A refusal without a connection: the addresses of the packet that it answers. */
 struct vsock_refusal {
 	uint64_t cid; /* that the packet went to */
@@ -59,7 +65,12 @@ struct virtio_vsock {
 		redial;		/* made when it is wanted: connections in VSOCK_DIALING try again */
 	uint64_t redial_ns;	/* after so long */
 	struct loop_defer pump; /* something may be there for the guest */
-	bool event_pending;	/* TRANSPORT_RESET */
+
+	enum vsock_reset reset;
+	bool is_held;		/* nothing goes to the guest */
+	uint16_t reset_index;	/* the driver's in the event queue, when it was told */
+	struct loop_timer hold; /* made when it is wanted */
+	uint64_t hold_ns;	/* VSOCK_HOLD_NS; tests have another */
 
 	struct vsock_refusal refusals[VSOCK_REFUSALS]; /* a ring; both indices run freely */
 	unsigned int first_refusal, next_refusal;
@@ -103,6 +114,14 @@ void vsock_remove(struct virtio_vsock *vsock, struct vsock_conn *conn);
 
 /* After bytes went to the socket or were kept for it: credit for the guest, a delayed end. */
 void vsock_settle(struct virtio_vsock *vsock, struct vsock_conn *conn);
+
+/* virtio/virtio_vsock_reset.c: the guest is told that all connections are gone -----------------------*/
+
+/* With the next buffer of the guest. */
+void vsock_reset_to_tell(struct virtio_vsock *vsock);
+int vsock_serve_event(struct virtio_queue *queue);
+/* Is nothing to go to the guest yet? Then the rx queue is served again when it may. */
+bool vsock_holds_back(struct virtio_vsock *vsock);
 
 /* virtio/virtio_vsock_rx.c: to the guest ----------------------------------------------------------*/
 

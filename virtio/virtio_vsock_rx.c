@@ -247,12 +247,13 @@ int vsock_serve_rx(struct virtio_queue *queue)
 {
 	struct virtio_vsock *vsock = vsock_of(queue->dev);
 	struct vsock_conn *conn = TAILQ_FIRST(&vsock->table.ready);
+	const bool has_refusal = vsock->first_refusal != vsock->next_refusal;
 	int ret = 1;
 
-	if (vsock->first_refusal != vsock->next_refusal)
-		return send_refusal(queue);
-	if (!conn)
+	if ((!has_refusal && !conn) || vsock_holds_back(vsock))
 		return VIRTIO_SERVE_WAITS;
+	if (has_refusal)
+		return send_refusal(queue);
 	if (conn->pending)
 		ret = send_pending(queue, conn);
 	else if (has_bytes(conn) && vsock_conn_credit(conn) > 0)

@@ -142,14 +142,24 @@ void virtqueue_disable_notify(struct virtqueue *vq)
 	__atomic_store_n(&vq->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
 }
 
-bool virtqueue_enable_notify(struct virtqueue *vq)
+/* 2.7.10: our wish before our last look; the driver publishes, then looks for the wish. An exchange is the
+ * full barrier in between. */
+static uint16_t ask_for_notify(struct virtqueue *vq, uint16_t index)
 {
 	uint16_t *wish = vq->event_idx ? avail_event(vq) : &vq->used->flags;
 
 	vq->notify_off = false;
 	guest_dirty(vq->mem, wish, sizeof(*wish));
-	/* 2.7.10: our wish before our last look; the driver publishes, then looks for the wish.
-	 * An exchange is the full barrier in between. */
-	__atomic_exchange_n(wish, vq->event_idx ? vq->state.next_avail : 0, __ATOMIC_SEQ_CST);
-	return load_relaxed16(&vq->avail->idx) != vq->state.next_avail;
+	__atomic_exchange_n(wish, vq->event_idx ? index : 0, __ATOMIC_SEQ_CST);
+	return load_relaxed16(&vq->avail->idx);
+}
+
+bool virtqueue_enable_notify(struct virtqueue *vq)
+{
+	return ask_for_notify(vq, vq->state.next_avail) != vq->state.next_avail;
+}
+
+uint16_t virtqueue_notify_of_next(struct virtqueue *vq)
+{
+	return ask_for_notify(vq, load_relaxed16(&vq->avail->idx));
 }

@@ -122,3 +122,7 @@ void virtqueue_disable_notify(struct virtqueue *vq);
 /* Asks for a notification with the next chain. True when one came meanwhile, unnotified: look
  * again or it waits for ever. */
 must_check bool virtqueue_enable_notify(struct virtqueue *vq);
+
+/* For a queue whose chains stay where they are: asks for a notification when the driver adds another one.
+ * Returns how far its index is, which runs freely; where that is not what it was, one came already. */
+uint16_t virtqueue_notify_of_next(struct virtqueue *vq);

@@ -82,6 +82,47 @@ LOOPS(virtio_vsock_life, transport_reset)
 	close(fd);
 }
 
+/* Linux forgets all connections when it handles the event: one that it had before that would be lost. */
+LOOPS(virtio_vsock_life, a_connection_waits_until_the_reset_is_handled)
+{
+	struct vring_used_elem elem;
+	int fd;
+
+	vsock()->hold_ns = 60000000000;
+	give_event_buffer();
+	give_event_buffer();
+	fake_settle(&fake);
+	virtio_vsock_transport_reset(fake.dev);
+	cr_assert(fake_wait_used(&event, &elem));
+	fd = host_dial();
+	host_say(fd, "CONNECT 52\n");
+	expect_silence();
+	/* The notification is asked for, though a buffer is there. */
+	cr_assert_eq(*(uint16_t *)&event.used->ring[event.layout.size], event.avail->idx);
+	give_event_buffer();
+	expect(VIRTIO_VSOCK_OP_REQUEST, 0, 52);
+	close(fd);
+}
+
+LOOPS(virtio_vsock_life, a_driver_that_never_handles_a_reset_gets_connections_all_the_same)
+{
+	int fd;
+
+	vsock()->hold_ns = 1000000;
+	virtio_vsock_transport_reset(fake.dev);
+	fd = host_dial();
+	host_say(fd, "CONNECT 52\n");
+	for (int i = 0; i < 10000 && fake.used->idx == fake.last_used; i++) {
+		event_loop_run_once(fake.loop, false);
+		usleep(1000);
+	}
+	expect(VIRTIO_VSOCK_OP_REQUEST, 0, 52);
+	/* And hears of it still. */
+	give_event_buffer();
+	cr_assert(fake_wait_used(&event, &(struct vring_used_elem){ 0 }));
+	close(fd);
+}
+
 /* As a restore does it: paused, and the guest's buffer comes later. */
 LOOPS(virtio_vsock_life, transport_reset_while_paused)
 {
