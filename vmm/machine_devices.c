@@ -68,10 +68,13 @@ static int add_rng(struct machine *machine, struct error *err)
 	struct boot_device at = { 0 };
 	int ret = machine_reserve(machine, &at, &irq, err);
 
-	if (ret == 0)
-		ret = virtio_rng_create(&dev, "rng", &machine->config->rng.rate, &machine->memory,
-					machine->loops[0], irq, err);
-	return ret < 0 ? ret : machine_attach(machine, dev, &at, err);
+	if (ret < 0)
+		return ret;
+	ret = virtio_rng_create(&dev, "rng", &machine->config->rng.rate, &machine->memory,
+				machine->loops[0], irq, err);
+	if (ret < 0)
+		return ret;
+	return machine_attach(machine, dev, &at, err);
 }
 
 /* Linux numbers devices of a kind in the order of their addresses. */
