@@ -1,11 +1,6 @@
 /* A snapshot, taken up by a machine that was prepared for it. */
-#include <fcntl.h>
-#include <linux/magic.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/vfs.h>
 
-#include "snapshot/memory_image.h"
 #include "virtio/virtio_device_state.h"
 #include "vmm/clock_state.h"
 #include "vmm/irq_state.h"
@@ -111,100 +106,6 @@ static int read_vcpus(struct adoption *adoption, struct error *err)
 	for (unsigned int i = 0; i < count && ret == 0; i++)
 		ret = state_file_fill(file, &vcpu_state_desc, i, &adoption->vcpus[i].state, err);
 	return ret;
-}
-
-/* Memory ------------------------------------------------------------------------------------------*/
-
-/* On the pager's thread. */
-static void pager_lost(void *opaque)
-{
-	struct machine *machine = opaque;
-	char text[512];
-
-	snprintf(text, sizeof(text), "%s: the page-fault handler is gone, and with it guest memory",
-		 machine->pager_name);
-	machine_set_end(machine, MACHINE_MEMORY_LOST, text);
-}
-
-/* Whose memory it is the handler knows. */
-static int map_pager(struct adoption *adoption, struct error *err)
-{
-	struct machine *machine = adoption->machine;
-	const struct machine_snapshot *snapshot = adoption->snapshot;
-	const bool by_name = snapshot->memory < 0;
-	struct memory_pager_params params = {
-		.socket = by_name ? snapshot->memory_name : NULL,
-		.fd = -1,
-		.page_size = guest_memory_granule(&machine->memory),
-		.lost = pager_lost,
-		.opaque = machine,
-	};
-	int ret = guest_memory_map_zeroes(&machine->memory, err);
-
-	if (ret < 0)
-		return ret;
-	if (!by_name)
-		params.fd = fcntl(snapshot->memory, F_DUPFD_CLOEXEC, 3);
-	machine->pager_name = snapshot->memory_name;
-	return memory_pager_start(&machine->pager, &machine->memory, &params, err);
-}
-
-/* A file on hugetlbfs, or a memfd with MFD_HUGETLB. */
-static bool is_huge(int fd)
-{
-	struct statfs fs;
-
-	return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && fs.f_bsize == MIB(2);
-}
-
-/* An ordinary file has no pages of 2 MiB to map. */
-static int copy_memory(struct adoption *adoption, struct error *err)
-{
-	struct machine *machine = adoption->machine;
-	const struct machine_snapshot *snapshot = adoption->snapshot;
-	int ret = guest_memory_map_zeroes(&machine->memory, err);
-
-	if (ret < 0)
-		return ret;
-	ret = memory_image_read(snapshot->memory, &machine->memory);
-	return ret < 0 ? error_set_errno(err, ret, "cannot read %s", snapshot->memory_name) : 0;
-}
-
-static int map_memory(struct adoption *adoption, enum guest_pages pages, struct error *err)
-{
-	struct machine *machine = adoption->machine;
-	const struct machine_snapshot *snapshot = adoption->snapshot;
-	uint64_t offset = 0;
-	int ret;
-
-	machine->memory.pages = pages;
-	if (snapshot->has_pager)
-		return map_pager(adoption, err);
-	if (is_huge(snapshot->memory))
-		ret = guest_memory_map_huge_image(&machine->memory, snapshot->memory);
-	else if (machine->memory.pages == GUEST_PAGES_2M)
-		return copy_memory(adoption, err);
-	else
-		ret = guest_memory_map_image(&machine->memory, snapshot->memory);
-	if (ret < 0)
-		return error_set_errno(err, ret, "cannot map %s", snapshot->memory_name);
-	for (unsigned int i = 0; i < machine->memory.count && ret == 0; i++) {
-		const struct guest_region *region = &machine->memory.regions[i];
-
-		offset += region->size;
-		ret = file_backings_add(&machine->backings, region->host, region->size, offset,
-					snapshot->memory, snapshot->memory_name, err);
-	}
-	return ret;
-}
-
-/* Frees what was mapped: an address range without memory again. */
-static void forget_memory(struct machine *machine)
-{
-	memory_pager_stop(machine->pager);
-	machine->pager = NULL;
-	file_backings_fini(&machine->backings);
-	guest_memory_unmap(&machine->memory);
 }
 
 /* The machine -------------------------------------------------------------------------------------*/
@@ -403,7 +304,8 @@ static int load(struct adoption *adoption, const struct adopt_options *options, 
 	int ret;
 
 	if ((options->track_dirty && (ret = machine_track(adoption->machine, err)) < 0) ||
-	    (ret = map_memory(adoption, options->pages, err)) < 0)
+	    (ret = machine_map_image(adoption->machine, adoption->snapshot, options->pages, err)) <
+		    0)
 		return ret;
 	/* Before anything is written to memory: the generation's id below, say. */
 	machine_set_base(adoption->machine, &adoption->snapshot->info);
@@ -429,7 +331,7 @@ static int load_as(struct adoption *adoption, const struct adopt_options *option
 		return ret;
 	ret = load(adoption, options, err);
 	if (ret < 0) {
-		forget_memory(adoption->machine);
+		machine_unmap_image(adoption->machine);
 		machine_restore_former(adoption->machine, &former);
 	} else {
 		machine_forget_former(&former);

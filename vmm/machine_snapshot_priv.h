@@ -1,4 +1,4 @@
-/* Private to vmm/machine_{save,snapshot,adopt}.c. */
+/* Private to vmm/machine_{save,save_diff,snapshot,adopt,adopt_memory}.c. */
 #pragma once
 
 #include "snapshot/state_file.h"
@@ -25,3 +25,11 @@ must_check int machine_track(struct machine *machine, struct error *err);
 
 /* Memory is as in this snapshot: what changes from now on is what has changed. */
 void machine_set_base(struct machine *machine, const struct snapshot_info *info);
+
+/*
+ * vmm/machine_adopt_memory.c: puts the snapshot's memory where the machine has an address range without any, in
+ * pages of this kind, or refuses. What a failure leaves of it machine_unmap_image() frees: a range without memory again.
+ */
+must_check int machine_map_image(struct machine *machine, const struct machine_snapshot *snapshot,
+				 enum guest_pages pages, struct error *err);
+void machine_unmap_image(struct machine *machine);

@@ -1,0 +1,96 @@
+/* The memory of a machine that takes up a snapshot: mapped, copied into huge pages, or filled in by a handler. */
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/vfs.h>
+
+#include "snapshot/memory_image.h"
+#include "vmm/machine_snapshot_priv.h"
+
+/* On the pager's thread. */
+static void pager_lost(void *opaque)
+{
+	struct machine *machine = opaque;
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s: the page-fault handler is gone, and with it guest memory",
+		 machine->pager_name);
+	machine_set_end(machine, MACHINE_MEMORY_LOST, text);
+}
+
+/* Whose memory it is the handler knows. */
+static int map_pager(struct machine *machine, const struct machine_snapshot *snapshot,
+		     struct error *err)
+{
+	const bool by_name = snapshot->memory < 0;
+	struct memory_pager_params params = {
+		.socket = by_name ? snapshot->memory_name : NULL,
+		.fd = -1,
+		.page_size = guest_memory_granule(&machine->memory),
+		.lost = pager_lost,
+		.opaque = machine,
+	};
+	int ret = guest_memory_map_zeroes(&machine->memory, err);
+
+	if (ret < 0)
+		return ret;
+	if (!by_name)
+		params.fd = fcntl(snapshot->memory, F_DUPFD_CLOEXEC, 3);
+	machine->pager_name = snapshot->memory_name;
+	return memory_pager_start(&machine->pager, &machine->memory, &params, err);
+}
+
+/* A file on hugetlbfs, or a memfd with MFD_HUGETLB. */
+static bool is_huge(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && fs.f_bsize == MIB(2);
+}
+
+/* An ordinary file has no pages of 2 MiB to map. */
+static int copy_memory(struct machine *machine, const struct machine_snapshot *snapshot,
+		       struct error *err)
+{
+	int ret = guest_memory_map_zeroes(&machine->memory, err);
+
+	if (ret < 0)
+		return ret;
+	ret = memory_image_read(snapshot->memory, &machine->memory);
+	return ret < 0 ? error_set_errno(err, ret, "cannot read %s", snapshot->memory_name) : 0;
+}
+
+int machine_map_image(struct machine *machine, const struct machine_snapshot *snapshot,
+		      enum guest_pages pages, struct error *err)
+{
+	uint64_t offset = 0;
+	int ret;
+
+	machine->memory.pages = pages;
+	if (snapshot->has_pager)
+		return map_pager(machine, snapshot, err);
+	if (is_huge(snapshot->memory))
+		ret = guest_memory_map_huge_image(&machine->memory, snapshot->memory);
+	else if (machine->memory.pages == GUEST_PAGES_2M)
+		return copy_memory(machine, snapshot, err);
+	else
+		ret = guest_memory_map_image(&machine->memory, snapshot->memory);
+	if (ret < 0)
+		return error_set_errno(err, ret, "cannot map %s", snapshot->memory_name);
+	for (unsigned int i = 0; i < machine->memory.count && ret == 0; i++) {
+		const struct guest_region *region = &machine->memory.regions[i];
+
+		offset += region->size;
+		ret = file_backings_add(&machine->backings, region->host, region->size, offset,
+					snapshot->memory, snapshot->memory_name, err);
+	}
+	return ret;
+}
+
+void machine_unmap_image(struct machine *machine)
+{
+	memory_pager_stop(machine->pager);
+	machine->pager = NULL;
+	file_backings_fini(&machine->backings);
+	guest_memory_unmap(&machine->memory);
+}
