@@ -1,6 +1,7 @@
 /*
  * What armed threads ask of the kernel, of those threads that descend from the witness. One is armed, and of which
- * kind, when it installs a filter as long as that kind's; the threads that it starts are too.
+ * kind, when it installs a filter as long as that kind's (kinds, where two are as long); the threads that it starts
+ * are too.
  */
 #include <asm/ptrace.h>
 #include <asm/unistd.h>

@@ -35,7 +35,7 @@ static int load_policy(struct seccomp_policy *policy, const char *path, struct e
 	return text ? seccomp_policy_parse(policy, path, text, len, err) : err->code;
 }
 
-/* The lengths must differ, or kinds could not be told apart. */
+/* Kinds whose filters are of one length cannot be told apart: what one of them used both have used. */
 static int describe(const struct seccomp_policy *policy, struct witness_config *config,
 		    struct error *err)
 {
@@ -49,10 +49,6 @@ static int describe(const struct seccomp_policy *policy, struct witness_config *
 			return ret;
 		free(filter);
 		config->lengths[kind] = (uint16_t)count;
-		for (int other = 0; other < kind; other++)
-			if (config->lengths[other] == count)
-				return error_set(err, EINVAL, "two filters have %u instructions",
-						 count);
 		for (unsigned int i = 0; i < list->count; i++)
 			for (unsigned int j = 0; j < list->rules[i].count; j++)
 				config->arguments[list->rules[i].syscall] |=

@@ -1,5 +1,6 @@
 #include "tests/unit/fake_driver.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,16 +114,21 @@ void fake_write(struct fake_driver *fake, uint64_t offset, uint32_t value)
 
 /* What the device changes --------------------------------------------------------------------------*/
 
-/* From a driver's first word on, before the device may have a buffer. */
+/* From a driver's first word on, before the device may have a buffer. Some drivers are two threads. */
 static void begin_audit(struct fake_driver *fake)
 {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct error err = { 0 };
 
-	if (before || !getenv("MAYFLY_FAKE_AUDIT"))
+	if (!getenv("MAYFLY_FAKE_AUDIT"))
 		return;
-	before = malloc(guest_memory_size(&fake->mem));
-	if (!before || guest_dirty_start(&fake->mem, &err) < 0)
-		give_up("no memory for an audit");
+	pthread_mutex_lock(&lock);
+	if (!before) {
+		before = malloc(guest_memory_size(&fake->mem));
+		if (!before || guest_dirty_start(&fake->mem, &err) < 0)
+			give_up("no memory for an audit");
+	}
+	pthread_mutex_unlock(&lock);
 }
 
 void fake_end_audit(struct fake_driver *fake)
