@@ -13,6 +13,7 @@
  */
 
 #include "base/clock.h"
+#include "base/guest_dirty.h"
 #include "virtio/virtio_device_priv.h"
 #include "virtio/virtqueue_priv.h"
 
@@ -83,6 +84,7 @@ static bool start_wait(struct virtio_queue *queue, uint16_t have)
 	gather->waits = true;
 	gather->since = clock_now_ns(CLOCK_MONOTONIC);
 	gather->had = have;
+	guest_dirty(ring->mem, avail_event(ring), sizeof(uint16_t));
 	/* As in virtqueue_enable_notify(): our wish, then our last look. */
 	__atomic_exchange_n(avail_event(ring),
 			    (uint16_t)(ring->state.next_avail + gather->target - 1),

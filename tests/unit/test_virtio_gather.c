@@ -1,6 +1,7 @@
 /* Gathering: who makes many requests at once is served by many at once, and nobody else waits. */
 
 #include "base/clock.h"
+#include "base/guest_dirty.h"
 #include "tests/unit/blk_driver.h"
 
 #define MS 1000000ull
@@ -103,6 +104,20 @@ Test(virtio_gather, many_at_once_are_waited_for_and_no_more_than_there_were)
 	fake_settle(&fake);
 	cr_expect_eq(used_now(), 8);
 	cr_expect_eq(asked_for(), (uint16_t)(start + 44), "each is wanted again");
+}
+
+/* The index that it moves lies in the guest's memory. */
+Test(virtio_gather, its_wish_is_noted_as_a_change)
+{
+	const uint64_t page = (FAKE_USED + 4 + 8 * 256) / PAGE_SIZE;
+	struct error err = { 0 };
+
+	burst(12, 512);
+	burst(12, 512);
+	offer_of(512);
+	cr_assert_eq(guest_dirty_start(&fake.mem, &err), 0, "%s", err.text);
+	begin_wait();
+	cr_expect(atomic_load(&fake.mem.dirty[page / 64]) >> page % 64 & 1);
 }
 
 Test(virtio_gather, what_does_not_come_is_not_waited_for)
