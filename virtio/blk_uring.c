@@ -177,29 +177,49 @@ static const struct blk_backend_ops ops = {
 	.destroy = destroy,
 };
 
-/* Asks a ring of its own (the loop's may be another thread's) to discard what lies past any end:
- * a kernel that knows the command finds fault with the range, one that does not, with the command. */
-static bool ring_discards(int fd)
-{
-	struct io_uring ring;
-	struct io_uring_cqe *cqe;
-	struct io_uring_sqe *sqe;
-	int ret = io_uring_queue_init(1, &ring, 0);
+/* Does the loop's ring discard? */
+struct question {
+	struct loop_op op;
+	struct event_loop *loop;
+	int fd;
+	bool is_answered;
+	int32_t answer;
+};
 
-	if (ret < 0)
-		return false;
-	sqe = io_uring_get_sqe(&ring);
+static void answered(struct loop_op *op, int32_t res, uint32_t flags)
+{
+	struct question *question = container_of(op, struct question, op);
+
+	(void)flags;
+	question->answer = res;
+	question->is_answered = true;
+}
+
+/* Loop thread. */
+static int ask(void *arg)
+{
+	struct question *question = arg;
+	struct io_uring_sqe *sqe = event_loop_sqe(question->loop);
+
 	if (!sqe)
-		goto out;
-	prepare_device_discard(sqe, fd, 1ull << 62, BLK_SECTOR);
-	ret = io_uring_submit_and_wait(&ring, 1);
-	if (ret >= 0)
-		ret = io_uring_peek_cqe(&ring, &cqe);
-	if (ret == 0)
-		ret = cqe->res;
-out:
-	io_uring_queue_exit(&ring);
-	return ret == -EINVAL;
+		return -EAGAIN;
+	prepare_device_discard(sqe, question->fd, 1ull << 62, BLK_SECTOR);
+	question->op.done = answered;
+	event_loop_submit_op(sqe, &question->op);
+	while (!question->is_answered)
+		event_loop_run_once(question->loop, true);
+	return question->answer;
+}
+
+/*
+ * Asks for a discard of what lies past any end: a kernel that knows the command finds fault with the range, one that
+ * does not, with the command. By the loop's ring, as whoever gives a running drive another file may make none.
+ */
+static bool ring_discards(struct event_loop *loop, int fd)
+{
+	struct question question = { .loop = loop, .fd = fd };
+
+	return event_loop_call(loop, ask, &question) == -EINVAL;
 }
 
 static int check_operations(const struct event_loop *loop, struct error *err)
@@ -237,7 +257,7 @@ int blk_uring_create(struct blk_backend **out, const struct blk_file *file, stru
 	uring->backend = (struct blk_backend){ &ops, file, loop };
 	uring->slot = -1;
 	if (file->is_block && file->discards &&
-	    !(event_loop_ring_has(loop, IORING_OP_URING_CMD) && ring_discards(file->fd))) {
+	    !(event_loop_ring_has(loop, IORING_OP_URING_CMD) && ring_discards(loop, file->fd))) {
 		log_info("drive %s: this kernel's io_uring has no BLOCK_URING_CMD_DISCARD; using "
 			 "worker threads for that",
 			 file->drive);

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 
 from api import Client, Served
-from harness import MAYFLY, artefact, becomes, contains, equal, holds, lacks, test
+from harness import MAYFLY, Skip, artefact, becomes, contains, equal, holds, lacks, test
 from vm import Vm
 
 
@@ -93,6 +95,30 @@ def api_drive_patched_by_descriptor(t):
     vm.patch("/drives/rootfs", {"drive_id": "rootfs", "path_on_host": t.path("disk")})
     equal("what is shown", vm.get("/vm/config")["drives"][0]["path_on_host"], t.path("disk"))
     lacks("open files", " ".join(os.readlink(f"{held}/{name}") for name in os.listdir(held)), t.path("other"))
+
+
+def loop_device(t, image):
+    if not shutil.which("losetup"):
+        raise Skip("there is no losetup")
+    made = subprocess.run(["losetup", "--show", "-f", image], check=False, capture_output=True, text=True)
+    if made.returncode != 0:
+        raise Skip(f"no loop device: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    t.cleanups.append(lambda: subprocess.run(["losetup", "-d", device], check=False))
+    return device
+
+
+@test("native")
+def api_drive_patched_to_a_block_device(t):
+    """What the kernel can do with one is found out without a system call that the API's thread may not make."""
+    device = loop_device(t, t.file("image", size=2 << 20))
+    vm = Served(t)
+    configure(vm, t)
+    vm.start()
+    for path in (device, t.path("disk"), device):
+        vm.patch("/drives/rootfs", {"drive_id": "rootfs", "path_on_host": path})
+    equal("what is shown", vm.get("/vm/config")["drives"][0]["path_on_host"], device)
+    equal("state", vm.get("/")["state"], "Running")
 
 
 @test("native")
