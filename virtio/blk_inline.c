@@ -46,6 +46,7 @@ struct blk_inline {
 	bool writes_known;	      /* `writes` is more than a guess */
 	unsigned int suspects;	      /* writes that will be asked whether they slept */
 	uint64_t writes_paused_until; /* ns */
+	unsigned int long_changes;    /* under way: no write is made here meanwhile */
 };
 
 static struct blk_inline *inline_of(struct blk_backend *backend)
@@ -121,10 +122,33 @@ static bool pays(const struct blk_inline *this, const struct blk_io *io)
 	const enum how how = is_write ? this->writes : this->reads;
 
 	if ((!is_write && io->kind != BLK_READ) || how == NOT_HERE ||
-	    iov_bytes(io->iov, io->iov_count) > INLINE_BYTES)
+	    iov_bytes(io->iov, io->iov_count) > INLINE_BYTES ||
+	    (is_write && this->long_changes > 0))
 		return false;
 	return how >= MAY_WAIT || !this->engine_is_inline || io->alone ||
 	       (is_write && !this->writes_known);
+}
+
+/* What changes much keeps the file's lock for long, and the loop would sleep on it with the next small write. */
+static bool is_long_change(const struct blk_io *io)
+{
+	return blk_io_changes(io) &&
+	       (io->kind != BLK_WRITE || iov_bytes(io->iov, io->iov_count) > INLINE_BYTES);
+}
+
+static void long_change_done(struct blk_io *io, int ret)
+{
+	inline_of(io->layer)->long_changes--;
+	io->done = io->layer_done;
+	io->done(io, ret);
+}
+
+static void note_long_change(struct blk_inline *this, struct blk_io *io)
+{
+	this->long_changes++;
+	io->layer = &this->backend;
+	io->layer_done = io->done;
+	io->done = long_change_done;
 }
 
 static void submit(struct blk_backend *backend, struct blk_io *io)
@@ -133,6 +157,8 @@ static void submit(struct blk_backend *backend, struct blk_io *io)
 	ssize_t moved = -1;
 	int ret;
 
+	if (is_long_change(io))
+		note_long_change(this, io);
 	if (pays(this, io))
 		moved = io->kind == BLK_READ ? read_now(this, io) : write_now(this, io);
 	if (moved > 0 && blk_io_progress(io, moved, &ret))

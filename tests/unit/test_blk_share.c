@@ -121,3 +121,76 @@ Test(blk_share, lie_requests_of_many_mebibytes)
 		     copying / 1000);
 	end();
 }
+
+/* What changes much keeps the file's lock -----------------------------------------------------------*/
+
+static struct blk_io *held;
+static unsigned int ended;
+
+static void hold(struct blk_backend *backend, struct blk_io *io)
+{
+	(void)backend;
+	held = io;
+}
+
+static void leave(struct blk_backend *backend)
+{
+	(void)backend;
+}
+
+static void count_end(struct blk_io *io, int ret)
+{
+	(void)io;
+	cr_expect_eq(ret, 0);
+	ended++;
+}
+
+/* By the layer itself, not by its engine? */
+static bool is_written_at_once(struct blk_backend *layer)
+{
+	char sector[512] = { 0 };
+	struct iovec iov = { sector, sizeof(sector) };
+	struct blk_io io = {
+		.kind = BLK_WRITE, .alone = true, .iov = &iov, .iov_count = 1, .done = count_end
+	};
+
+	held = NULL;
+	blk_backend_submit(layer, &io);
+	return !held;
+}
+
+/* A small write beside it is the engine's, where a thread may sleep on that lock. */
+Test(blk_share, nothing_is_written_at_once_beside_a_long_change)
+{
+	static const struct blk_backend_ops ops = { .name = "held",
+						    .submit = hold,
+						    .destroy = leave };
+	static const enum blk_op kinds[] = { BLK_DISCARD, BLK_PUNCH, BLK_ZERO, BLK_WRITE };
+	static char data[MIB(1)];
+	struct blk_backend engine, *layer;
+	struct error err = { 0 };
+
+	begin(EVENT_LOOP_EPOLL, "/dev/shm", (struct virtio_blk_params){ 0 });
+	engine = (struct blk_backend){ &ops, drive()->file, fake.loop };
+	cr_assert_eq(blk_inline_create(&layer, &engine, &err), 0, "%s", err.text);
+	is_written_at_once(layer); /* finds out how */
+	cr_assert(is_written_at_once(layer));
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct iovec iov = { data, sizeof(data) };
+		struct blk_io change = { .kind = kinds[i], .length = MIB(1), .done = count_end };
+
+		if (kinds[i] == BLK_WRITE) {
+			change.iov = &iov;
+			change.iov_count = 1;
+		}
+		blk_backend_submit(layer, &change);
+		cr_assert_eq(held, &change);
+		cr_expect_not(is_written_at_once(layer), "kind %d", kinds[i]);
+		ended = 0;
+		change.done(&change, 0);
+		cr_expect_eq(ended, 1);
+		cr_expect(is_written_at_once(layer), "kind %d", kinds[i]);
+	}
+	blk_backend_destroy(layer);
+	end();
+}
