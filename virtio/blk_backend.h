@@ -6,8 +6,8 @@
  *   device -> blk_inline (what needs no waiting)     -> engine        cached files
  *          -> blk_direct (what is not aligned)       -> engine        O_DIRECT
  *
- * A backend belongs to one event loop: everything here runs on its thread, but for creation and
- * blk_backend_destroy() (control thread, with nothing in flight).
+ * A backend belongs to one event loop: everything here runs on its thread, but for creation (control thread) and
+ * blk_backend_destroy() (either, once stopped).
  */
 #pragma once
 

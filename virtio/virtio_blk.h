@@ -36,10 +36,12 @@ must_check int virtio_blk_update_capacity(struct virtio_device *dev);
 
 /*
  * Another file behind the same drive: `path`, or NULL and then the open descriptor fd, which is taken
- * over whatever the result. Read-only and O_DIRECT stay as they were. What is in flight ends on the
- * old file, what was complete there is on stable storage (but in unsafe mode) before a request goes
- * to the new one, and the driver is told that its configuration changed. On failure the old file
- * stays. Control thread, which waits for all that; a device that is paused stays so.
+ * over whatever the result. Read-only and O_DIRECT stay as they were. What is in flight ends on the old file, and the
+ * driver is told that its configuration changed. On failure the old file stays. Control thread, which waits for all
+ * that; a device that is paused stays so.
+ *
+ * What was complete on the old file is written back afterwards (but in unsafe mode), and the file is closed then. Only
+ * flushes wait for it, and the next call: there is one such file at a time.
  */
 must_check int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd,
 				      struct error *err);

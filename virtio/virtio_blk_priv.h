@@ -47,7 +47,8 @@ struct blk_before {
 	bool is_under_way;	  /* io: counted as in flight */
 	bool is_safe;		  /* nothing is owed any more */
 	struct blk_request *held; /* flushes */
-	int error;		  /* that the next flush has yet to be told; 0 */
+	struct loop_defer let_go; /* of the file, once it is safe */
+	int error; /* that the next flush has yet to be told, of this file or an earlier one; 0 */
 };
 
 struct virtio_blk {
@@ -138,11 +139,11 @@ void blk_set_capacity(struct virtio_device *dev, const void *sectors);
 void blk_resume(struct rate_limiter *limiter);
 
 /* The file before, on the loop: begins with what it owes, when the drive starts; true when a flush has to wait for that
- * and will go on by itself; lets go of it, with nothing in flight. */
+ * and will go on by itself; ends, with nothing in flight. */
 void blk_before_start(struct virtio_blk *blk);
 bool blk_before_holds(struct virtio_blk *blk, struct blk_request *request);
 void blk_before_stop(struct virtio_blk *blk);
-/* With nothing in flight. */
+/* After the stop, on the loop's thread or with the drive stopped. */
 void blk_before_free(struct virtio_blk *blk);
 
 /* virtio_blk_create.c */

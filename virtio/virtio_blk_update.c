@@ -31,20 +31,33 @@ int virtio_blk_update_capacity(struct virtio_device *dev)
 
 /* What the file before owes -----------------------------------------------------------------------*/
 
+/* By a defer, as it must not be freed while its backend is calling. */
+static void let_go(struct loop_defer *defer)
+{
+	struct virtio_blk *blk = container_of(defer, struct virtio_blk, before.let_go);
+
+	blk_before_stop(blk);
+	blk_before_free(blk);
+}
+
 /* Flushes that waited go on; where it failed they fail with it, for what they promise is not so. */
 static void safe_or_not(struct blk_io *io, int ret)
 {
 	struct virtio_blk *blk = container_of(io, struct virtio_blk, before.io);
 	struct blk_request *held = blk->before.held;
 
+	if (ret < 0)
+		log_error("drive %s: cannot write back the file it had: %s", blk->dev.name,
+			  strerrordesc_np(-ret));
+	else
+		ret = blk->before.error; /* of one still earlier, that no flush was told of */
 	blk->before.is_under_way = false;
 	blk->before.is_safe = true; /* or lost: another try would not bring it back */
 	blk->before.held = NULL;
 	blk->before.error = held ? 0 : ret;
 	blk->in_flight--;
-	if (ret < 0)
-		log_error("drive %s: cannot write back the file it had: %s", blk->dev.name,
-			  strerrordesc_np(-ret));
+	blk->before.let_go.run = let_go;
+	event_loop_defer(blk->dev.loop, &blk->before.let_go);
 	while (held) {
 		struct blk_request *next = held->next_free;
 
@@ -62,7 +75,9 @@ void blk_before_start(struct virtio_blk *blk)
 	struct blk_before *before = &blk->before;
 	int ret;
 
-	if (!before->file || before->is_safe)
+	if (before->is_safe)
+		blk_before_free(blk);
+	if (!before->file)
 		return;
 	before->io = (struct blk_io){ .kind = BLK_FLUSH, .done = safe_or_not };
 	before->is_under_way = true;
@@ -92,6 +107,7 @@ bool blk_before_holds(struct virtio_blk *blk, struct blk_request *request)
 
 void blk_before_stop(struct virtio_blk *blk)
 {
+	event_loop_undefer(blk->dev.loop, &blk->before.let_go);
 	if (blk->before.is_started)
 		blk_backend_stop(blk->before.backend);
 	blk->before.is_started = false;
@@ -105,17 +121,20 @@ void blk_before_free(struct virtio_blk *blk)
 		return;
 	blk_backend_destroy(before->backend);
 	blk_file_close(before->file);
-	*before = (struct blk_before){ .file = NULL };
+	*before = (struct blk_before){ .error = before->error };
 }
 
-/* Replaced twice while the guest was paused: what the first one owes is done here and now. */
+/* Replaced twice while the guest was paused: what the first one owes is done here and now. Where that fails the
+ * next flush fails too, for the file itself tells of an error only once. */
 static int settle(struct virtio_blk *blk, struct error *err)
 {
 	struct blk_before *before = &blk->before;
 
-	if (before->file && !before->is_safe && fdatasync(before->file->fd) < 0)
+	if (before->file && !before->is_safe && fdatasync(before->file->fd) < 0) {
+		before->error = -errno;
 		return error_set_errno(err, errno, "drive %s: cannot write back the file it had",
 				       blk->dev.name);
+	}
 	blk_before_free(blk);
 	return 0;
 }
@@ -134,7 +153,9 @@ static int tell_capacity(void *arg)
 
 static void adopt(struct virtio_blk *blk, struct blk_file *file, struct blk_backend *backend)
 {
-	blk->before = (struct blk_before){ .file = blk->file, .backend = blk->backend };
+	blk->before = (struct blk_before){ .file = blk->file,
+					   .backend = blk->backend,
+					   .error = blk->before.error };
 	if (blk->unsafe || !blk->is_dirty)
 		blk_before_free(blk);
 	blk->is_dirty = false;
@@ -161,14 +182,15 @@ static int replace(struct virtio_blk *blk, struct blk_file *file, struct blk_bac
 	return ret;
 }
 
-/* A place for a file that is neither the drive's nor the one's before. */
-static struct blk_file *unused_file(struct virtio_blk *blk)
+/* The place for a file that is neither the drive's nor the one before. Loop thread, which may be letting go of that. */
+static int unused_place(void *arg)
 {
-	unsigned int i = 0;
+	const struct virtio_blk *blk = arg;
+	int i = 0;
 
 	while (&blk->files[i] == blk->file || &blk->files[i] == blk->before.file)
 		i++;
-	return &blk->files[i];
+	return i;
 }
 
 int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd, struct error *err)
@@ -179,7 +201,7 @@ int virtio_blk_set_backing(struct virtio_device *dev, const char *path, int fd, 
 						.fd = fd,
 						.read_only = blk->file->read_only,
 						.direct = blk->file->direct };
-	struct blk_file *file = unused_file(blk);
+	struct blk_file *file = &blk->files[event_loop_call(dev->loop, unused_place, blk)];
 	struct blk_backend *backend = NULL;
 	int ret = blk_open_backing(&params, dev->loop, file, &backend, err);
 

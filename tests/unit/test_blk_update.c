@@ -318,14 +318,27 @@ BOTH(a_flush_waits_for_the_file_before, .num_queues = 1)
 	set_other();
 	cr_assert_not_null(drive()->before.file);
 	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
-	cr_expect(drive()->before.is_safe);
+	cr_expect_null(drive()->before.file);
 	cr_expect_eq(drive()->in_flight, 0);
 	set_other();
 	cr_expect_null(drive()->before.file, "nothing was written to the second one");
 	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
 }
 
-/* A flush that came to late to be held up hears of it too; the one after it is of the new file alone. */
+/* Once it is on stable storage: its space may be wanted. */
+BOTH(the_file_before_is_closed, .num_queues = 1)
+{
+	const int before = drive()->file->fd;
+
+	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
+	set_other();
+	cr_expect_neq(fcntl(before, F_GETFD), -1);
+	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
+	cr_expect_eq(fcntl(before, F_GETFD), -1);
+	cr_expect_eq(first_word(9), OTHER_MARK + 9);
+}
+
+/* A flush that came too late to be held up hears of it too; the one after it is of the new file alone. */
 BOTH(a_file_before_that_cannot_be_written_back, .num_queues = 1)
 {
 	int pipes[2];
@@ -336,6 +349,58 @@ BOTH(a_file_before_that_cannot_be_written_back, .num_queues = 1)
 	set_other();
 	/* A pipe knows no fdatasync. */
 	cr_assert_neq(dup2(pipes[1], drive()->before.file->fd), -1);
+	virtio_device_resume(fake.dev);
+	cr_expect_eq(flush(), VIRTIO_BLK_S_IOERR);
+	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+/* What was written to the drive's file is lost, and no flush has heard of it. */
+static void lose_the_file(void)
+{
+	int pipes[2];
+
+	cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
+	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
+	virtio_device_pause(fake.dev);
+	set_other();
+	cr_assert_neq(dup2(pipes[1], drive()->before.file->fd), -1);
+	virtio_device_resume(fake.dev);
+	while (drive()->before.is_under_way)
+		event_loop_run_once(fake.loop, true);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+BOTH(an_error_outlives_the_next_file, .num_queues = 1)
+{
+	lose_the_file();
+	set_other();
+	cr_expect_eq(flush(), VIRTIO_BLK_S_IOERR);
+	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
+	/* Also one that is written back as it should be. */
+	lose_the_file();
+	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
+	set_other();
+	cr_expect_eq(flush(), VIRTIO_BLK_S_IOERR);
+	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
+}
+
+/* A file tells of an error once, and then the client had it. */
+BOTH(an_error_that_the_client_saw_is_the_guests_too, .num_queues = 1)
+{
+	struct error err = { 0 };
+	int pipes[2];
+
+	cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
+	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
+	virtio_device_pause(fake.dev);
+	set_other();
+	cr_assert_neq(dup2(pipes[1], drive()->before.file->fd), -1);
+	cr_expect_lt(virtio_blk_set_backing(fake.dev, make_other(), -1, &err), 0);
+	cr_expect(strstr(err.text, "cannot write back"), "%s", err.text);
+	cr_assert_neq(dup2(other, drive()->before.file->fd), -1);
 	virtio_device_resume(fake.dev);
 	cr_expect_eq(flush(), VIRTIO_BLK_S_IOERR);
 	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
