@@ -16,16 +16,32 @@ static void ready(struct loop_watch *watch)
 	timer->expired(timer);
 }
 
+int loop_timer_open(struct loop_timer *timer, void (*expired)(struct loop_timer *timer))
+{
+	*timer = (struct loop_timer){ .expired = expired, .watch.ready = ready };
+	timer->watch.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return timer->watch.fd < 0 ? -errno : 0;
+}
+
+int loop_timer_attach(struct loop_timer *timer, struct event_loop *loop)
+{
+	int ret = timer->watch.fd < 0 ? loop_timer_open(timer, timer->expired) : 0;
+
+	if (ret == 0)
+		ret = event_loop_watch(loop, &timer->watch);
+	if (ret == 0)
+		timer->loop = loop;
+	return ret;
+}
+
 int loop_timer_init(struct loop_timer *timer, struct event_loop *loop,
 		    void (*expired)(struct loop_timer *timer))
 {
-	int ret;
+	int ret = loop_timer_open(timer, expired);
 
-	*timer = (struct loop_timer){ .expired = expired, .loop = loop, .watch.ready = ready };
-	timer->watch.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (timer->watch.fd < 0)
-		return -errno;
-	ret = event_loop_watch(loop, &timer->watch);
+	if (ret < 0)
+		return ret;
+	ret = loop_timer_attach(timer, loop);
 	if (ret < 0)
 		close_fd(&timer->watch.fd);
 	return ret;
@@ -53,11 +69,21 @@ void loop_timer_disarm(struct loop_timer *timer)
 	set(timer, 0);
 }
 
-void loop_timer_fini(struct loop_timer *timer)
+void loop_timer_detach(struct loop_timer *timer)
 {
 	if (!timer->loop || timer->watch.fd < 0)
 		return;
+	loop_timer_disarm(timer);
 	event_loop_unwatch(timer->loop, &timer->watch);
-	close_fd(&timer->watch.fd);
+	timer->loop = NULL;
+}
+
+void loop_timer_fini(struct loop_timer *timer)
+{
+	if (timer->loop && timer->watch.fd >= 0)
+		event_loop_unwatch(timer->loop, &timer->watch);
+	if (timer->expired)
+		close_fd(&timer->watch.fd);
+	timer->loop = NULL;
 	timer->armed = false;
 }

@@ -17,6 +17,15 @@ struct loop_timer {
 must_check int loop_timer_init(struct loop_timer *timer, struct event_loop *loop,
 			       void (*expired)(struct loop_timer *timer));
 
+/*
+ * The same in two steps, for who must not fail later for want of a descriptor: the first takes one (-errno: the host
+ * has none), the second can fail for want of memory only. A detached timer is disarmed and has its descriptor still;
+ * to attach one that was never opened opens it.
+ */
+must_check int loop_timer_open(struct loop_timer *timer, void (*expired)(struct loop_timer *timer));
+must_check int loop_timer_attach(struct loop_timer *timer, struct event_loop *loop);
+void loop_timer_detach(struct loop_timer *timer);
+
 /* expired() once, `ns` nanoseconds from now (0: at the loop's next turn); a timer that is armed
  * already is set anew. */
 void loop_timer_arm(struct loop_timer *timer, uint64_t ns);

@@ -1,6 +1,7 @@
 #include "cmd/crash.h"
 
 #include <signal.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,6 +30,12 @@ static const struct {
 
 static const char *(*file_namer)(const void *addr, const char **what);
 static bool (*repairer)(const void *addr);
+static int status_of_all; /* 0: each has its own */
+
+static noreturn void leave(int exit_code)
+{
+	_exit(status_of_all ? status_of_all : exit_code);
+}
 
 static void say(const char *text)
 {
@@ -70,12 +77,12 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 		say("mayfly: error: ");
 		if (signal == SIGSYS && info->si_code == SYS_SECCOMP) {
 			say_system_call(info->si_syscall);
-			_exit(crashes[i].exit_code);
+			leave(crashes[i].exit_code);
 		}
 		say(file ? file : crashes[i].text);
 		say(file ? what : "");
 		say("\n");
-		_exit(crashes[i].exit_code);
+		leave(crashes[i].exit_code);
 	}
 }
 
@@ -89,4 +96,9 @@ void crash_setup(const char *(*name_file)(const void *addr, const char **what),
 	repairer = repair;
 	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
 		sigaction(crashes[i].signal, &action, NULL);
+}
+
+void crash_exit_with(int status)
+{
+	status_of_all = status;
 }

@@ -12,3 +12,6 @@
  */
 void crash_setup(const char *(*name_file)(const void *addr, const char **what),
 		 bool (*repair)(const void *addr));
+
+/* From now on they all end with this status, for who promised it for every failure of ours. Once, before threads. */
+void crash_exit_with(int status);

@@ -200,6 +200,15 @@ static int fail(const struct run *run, int status, const struct error *err)
 	return run->options.agent.path ? EXIT_AGENT : status;
 }
 
+/* The command line may be wrong before --agent was come to. */
+static bool wants_agent(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--agent") == 0 || strncmp(argv[i], "--agent=", 8) == 0)
+			return true;
+	return false;
+}
+
 int run_main(int argc, char **argv, struct timeline *timeline)
 {
 	struct run run = RUN_INIT;
@@ -210,7 +219,7 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	run.timeline = timeline;
 	run.give_up = give_up;
 	if (run_options_parse(&run.options, argc, argv, &err) < 0)
-		return fail(&run, EXIT_BAD_ARGUMENTS, &err);
+		return fail(&run, wants_agent(argc, argv) ? EXIT_AGENT : EXIT_BAD_ARGUMENTS, &err);
 	if (run.options.help) {
 		run_options_help();
 		return EXIT_OK;
@@ -222,6 +231,8 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	timeline_mark(timeline, MOMENT_CONFIGURED);
 	guard = (struct guard_options){ run.options.seccomp_filter, run.options.no_seccomp };
 	crash_setup(run_file_at, run_repair_at);
+	if (run.options.agent.path)
+		crash_exit_with(EXIT_AGENT);
 	if (guard_setup(&guard, &err) < 0)
 		return fail(&run, EXIT_BAD_CONFIG, &err);
 	if (run_machine(&run, &err) < 0) {

@@ -30,30 +30,33 @@ void rate_limiter_init(struct rate_limiter *limiter, const struct rate_config *c
 	*limiter = (struct rate_limiter){ .resume = resume, .timer.watch.fd = -1 };
 	token_bucket_init(&limiter->bytes, &config->bytes, now);
 	token_bucket_init(&limiter->ops, &config->ops, now);
+	/* Without a descriptor the start tries again, and says so. */
+	if (limits(limiter))
+		(void)!loop_timer_open(&limiter->timer, expired);
 }
 
-static int make_timer(struct rate_limiter *limiter)
+static int start_timer(struct rate_limiter *limiter)
 {
-	int ret = loop_timer_init(&limiter->timer, limiter->loop, expired);
-
-	if (ret < 0)
-		limiter->timer.loop = NULL;
-	return ret;
+	limiter->timer.expired = expired;
+	return loop_timer_attach(&limiter->timer, limiter->loop);
 }
 
 int rate_limiter_start(struct rate_limiter *limiter, struct event_loop *loop)
 {
 	limiter->loop = loop;
-	return limits(limiter) ? make_timer(limiter) : 0;
+	return limits(limiter) ? start_timer(limiter) : 0;
 }
 
 void rate_limiter_stop(struct rate_limiter *limiter)
 {
-	if (has_timer(limiter))
-		loop_timer_fini(&limiter->timer);
-	limiter->timer.loop = NULL;
+	loop_timer_detach(&limiter->timer);
 	limiter->loop = NULL;
 	limiter->due = 0;
+}
+
+void rate_limiter_fini(struct rate_limiter *limiter)
+{
+	loop_timer_fini(&limiter->timer);
 }
 
 /* Requests ---------------------------------------------------------------------------------------*/
@@ -119,7 +122,7 @@ int rate_limiter_prepare(struct rate_limiter *limiter, const struct bucket_confi
 {
 	if (!limiter->loop || has_timer(limiter) || !(config_limits(bytes) || config_limits(ops)))
 		return 0;
-	return make_timer(limiter);
+	return start_timer(limiter);
 }
 
 /* The one that resumes is the timer, as ever: nobody else's stack is below resume(). */

@@ -33,17 +33,20 @@ struct rate_limiter {
 	void (*resume)(struct rate_limiter *limiter);
 };
 
-/* Any thread, before all else. Opens nothing. resume(): what waited may be tried again; runs on the
+/* Any thread, before all else. Takes a descriptor for its timer if there is a limit. resume(): what waited may be tried again; runs on the
  * loop, never from inside rate_limiter_take(). */
 void rate_limiter_init(struct rate_limiter *limiter, const struct rate_config *config,
 		       void (*resume)(struct rate_limiter *limiter));
 
-/* From the device's start(): makes the timer if there is a limit. -errno when the host has none. */
+/* From the device's start(). -errno when it needs a timer that it has not got yet and the host has none. */
 must_check int rate_limiter_start(struct rate_limiter *limiter, struct event_loop *loop);
 
 /* From the device's stop(): nothing is armed and nobody waits when it returns. The buckets go on
  * filling. Harmless when it was never started. */
 void rate_limiter_stop(struct rate_limiter *limiter);
+
+/* Any thread, after all else. Harmless when it is all zero. */
+void rate_limiter_fini(struct rate_limiter *limiter);
 
 /*
  * Takes one operation and `bytes` for a request that is about to start. False: it has to wait, as

@@ -8,6 +8,7 @@
 static void free_drive(struct virtio_blk *blk)
 {
 	blk_before_free(blk);
+	rate_limiter_fini(&blk->limiter);
 	blk_backend_destroy(blk->backend);
 	blk_file_close(blk->file);
 	if (blk->requests)

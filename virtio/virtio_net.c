@@ -71,7 +71,7 @@ static int net_start(struct virtio_device *dev)
 	if (ret == 0)
 		ret = net_use_pairs(net, net->keeps ? net->active_pairs : 1);
 	net->keeps = true;
-	if (ret == 0 && net->revives)
+	if (ret == 0 && net->revives && !net->gone)
 		ret = virtio_net_set_link(dev, true);
 	net->revives = false;
 	if (ret < 0) {
@@ -106,6 +106,8 @@ static void net_reset(struct virtio_device *dev)
 /* What creation made, in whatever state it is. */
 static void free_net(struct virtio_net *net)
 {
+	rate_limiter_fini(&net->rx_limiter);
+	rate_limiter_fini(&net->tx_limiter);
 	net_backend_destroy(net->backend);
 	if (net->pairs)
 		munmap(net->pairs, net->pairs_bytes);

@@ -62,7 +62,7 @@ int net_set_offloads(struct virtio_net *net, uint64_t offloads)
 	const bool whole = offloads & ~NET_FEATURE(GUEST_CSUM);
 	int ret = net->gone ? 0 : net_backend_set_offloads(net->backend, offloads);
 
-	if (ret < 0)
+	if (ret < 0 && !net_is_gone(net, ret))
 		return ret;
 	net->offloads = offloads;
 	net->rx_want = whole ? NET_FRAME_MAX : NET_FRAME_USUAL;

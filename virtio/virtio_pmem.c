@@ -261,6 +261,7 @@ static void pmem_stop(struct virtio_device *dev)
 
 static void free_pmem(struct virtio_pmem *pmem)
 {
+	rate_limiter_fini(&pmem->limiter);
 	blk_backend_destroy(pmem->backend);
 	free(pmem);
 }

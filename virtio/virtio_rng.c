@@ -127,6 +127,7 @@ static void rng_stop(struct virtio_device *dev)
 
 static void rng_free(struct virtio_device *dev)
 {
+	rate_limiter_fini(&rng_of(dev)->limiter);
 	free(rng_of(dev));
 }
 
@@ -193,6 +194,7 @@ int virtio_rng_create(struct virtio_device **out, const char *name, const struct
 				 },
 				 err);
 	if (ret < 0) {
+		rate_limiter_fini(&rng->limiter);
 		free(rng);
 		return ret;
 	}

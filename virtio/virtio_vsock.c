@@ -96,6 +96,7 @@ void virtio_vsock_swap_host(struct virtio_device *dev, struct vsock_unix *host)
 
 static void free_vsock(struct virtio_vsock *vsock)
 {
+	loop_timer_fini(&vsock->timer);
 	vsock_unix_close(&vsock->host);
 	vsock_table_fini(&vsock->table);
 	free(vsock);
@@ -180,6 +181,9 @@ static int init_vsock(struct virtio_vsock *vsock, const struct virtio_vsock_para
 	if (ret < 0)
 		return ret;
 	vsock->config.guest_cid = params->cid;
+	ret = loop_timer_open(&vsock->timer, vsock_on_silence);
+	if (ret < 0)
+		return error_set_errno(err, ret, "vsock: cannot make a timer");
 	vsock->pump.run = pump;
 	vsock->patience_ns = VSOCK_PATIENCE_NS;
 	vsock->hold_ns = VSOCK_HOLD_NS;

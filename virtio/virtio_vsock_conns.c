@@ -34,7 +34,7 @@ static void wait_for_answer(struct virtio_vsock *vsock, struct vsock_conn *conn)
 		loop_timer_arm(&vsock->timer, vsock->patience_ns);
 }
 
-static void on_silence(struct loop_timer *timer)
+void vsock_on_silence(struct loop_timer *timer)
 {
 	struct virtio_vsock *vsock = container_of(timer, struct virtio_vsock, timer);
 	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
@@ -391,7 +391,7 @@ static void on_listener(struct loop_watch *watch)
 int vsock_watch_all(struct virtio_vsock *vsock)
 {
 	struct event_loop *loop = vsock->dev.loop;
-	int ret = loop_timer_init(&vsock->timer, loop, on_silence);
+	int ret = loop_timer_attach(&vsock->timer, loop);
 
 	if (ret < 0)
 		return ret;
@@ -416,7 +416,7 @@ void vsock_unwatch_all(struct virtio_vsock *vsock)
 {
 	struct event_loop *loop = vsock->dev.loop;
 
-	loop_timer_fini(&vsock->timer);
+	loop_timer_detach(&vsock->timer);
 	loop_timer_fini(&vsock->redial);
 	event_loop_unwatch(loop, &vsock->listening);
 	for (unsigned int i = 0; i < vsock->table.fresh; i++)

@@ -87,6 +87,9 @@ static inline struct virtio_vsock *vsock_of(struct virtio_device *dev)
 
 /* virtio/virtio_vsock_conns.c: what happens to a connection ---------------------------------------*/
 
+/* What the timer is for. */
+void vsock_on_silence(struct loop_timer *timer);
+
 /* Watches the listening socket and those of all connections again. -errno: none is watched. */
 must_check int vsock_watch_all(struct virtio_vsock *vsock);
 void vsock_unwatch_all(struct virtio_vsock *vsock);

@@ -1,7 +1,8 @@
 /*
  * All connections are gone, and the guest is told by an event. Nothing else reaches it before it has handled that:
  * Linux drops every connection that it knows of then, one that was made meanwhile too, and of that tells nobody.
- * It has handled the event when it hands its buffer back; a driver that does not is not waited for.
+ * It has handled the event when it hands its buffer back; a driver that does not is not waited for, and if it does at
+ * last, what began meanwhile ends.
  */
 #include "virtio/iov.h"
 #include "virtio/virtio_vsock_priv.h"
@@ -49,6 +50,8 @@ int vsock_serve_event(struct virtio_queue *queue)
 	if (vsock->reset == VSOCK_RESET_TOLD &&
 	    virtqueue_notify_of_next(&queue->ring) != vsock->reset_index) {
 		vsock->reset = VSOCK_NO_RESET;
+		if (!vsock->is_held) /* it came late: what the guest had meanwhile it has dropped */
+			vsock_drop_all(vsock);
 		release(vsock);
 	}
 	return VIRTIO_SERVE_WAITS;
@@ -85,6 +88,7 @@ static int reset_on_loop(void *arg)
 
 	vsock_drop_all(vsock);
 	vsock_reset_to_tell(vsock);
+	loop_timer_fini(&vsock->hold);
 	if (vsock->dev.running && !vsock->dev.broken)
 		virtio_queue_serve(queue, vsock_serve_event, 1);
 	return 0;

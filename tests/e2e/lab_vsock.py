@@ -192,7 +192,7 @@ def vsock_path_that_is_taken(t):
 
 
 @test("lab")
-def vsock_guest_that_restarts_its_driver(t):
+def vsock_machine_that_is_ended(t):
     """Connections end with the guest, on its side as on ours; the socket file goes with the machine."""
     vm, path = serving(t, cid=99)
     s = connect(path)

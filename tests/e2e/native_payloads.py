@@ -122,6 +122,18 @@ def ended_by_signal(t, number, status):
     contains("a message", vm.errors(), "mayfly: ", number.name)
 
 
+@test("native", "agent-monitor-that-crashes", number=signal.SIGSEGV)
+@test("native", "agent-monitor-that-is-trapped", number=signal.SIGSYS)
+def agent_crash(t, number):
+    """Whoever runs a command in the guest can tell its status from the monitor's."""
+    need_kvm()
+    vm = payload(t, "spin", "--agent", artefact("agent.cpio"), "--", "true")
+    vm.until("a guest that runs", lambda: "fc_vcpu 0" in vm.thread_names())
+    vm.signal(number)
+    vm.ends(125, 5)
+    contains("a message", vm.errors(), number.name)
+
+
 @test("native")
 def ignored_signals_stay_ignored(t):
     """As nohup and a shell's background jobs want it."""

@@ -197,6 +197,14 @@ def cpus(t, value):
     refused(t, run("--cpus", value), BAD_ARGUMENTS, "--cpus", f"'{value}'", "32")
 
 
+@test("native", "agent-refused-before", args=["--cpus", "0", "--agent", "a.cpio"], words=["--cpus"])
+@test("native", "agent-refused-after", args=["--agent", "a.cpio", "--cpus", "0"], words=["--cpus"])
+@test("native", "agent-unknown-option", args=["--bogus", "--agent=a.cpio"], words=["--bogus"])
+def agent_refused(t, args, words):
+    """125 is the monitor's failure whatever it was, also where the option that says so comes later."""
+    refused(t, run(*args, "--", "true"), 125, *words)
+
+
 @test("native", "mem-1x", value="1x")
 @test("native", "mem-negative", value="-1")
 @test("native", "mem-empty", value="")

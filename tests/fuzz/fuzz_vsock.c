@@ -48,6 +48,7 @@ static void create(void)
 				&(struct virtio_vsock_params){ .path = path, .cid = CID },
 				&fake.mem, fake.loop, &fake.irq, &err) < 0)
 		give_up(err.text);
+	vsock_of(fake.dev)->hold_ns = 1000000; /* for drivers that do not handle a reset */
 	atexit(clean_up);
 	addr = address("_99");
 	service = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -41,6 +41,7 @@ static struct {
 	uint64_t offloads;	       /* what the device asked for last */
 	unsigned int pairs;
 	bool refuses_pairs;
+	bool is_deleted; /* the interface, which says so to the next request */
 	bool destroyed;
 } network;
 
@@ -50,6 +51,8 @@ static struct fake_driver tx, control; /* copies, each with its own ring */
 static inline int note_offloads(struct net_backend *backend, uint64_t features)
 {
 	(void)backend;
+	if (network.is_deleted)
+		return -EBADFD;
 	network.offloads = features;
 	return 0;
 }
@@ -74,7 +77,7 @@ static const struct net_backend_ops network_ops = { note_offloads, note_pairs, n
 
 static inline void make_network(unsigned int pairs)
 {
-	network.destroyed = network.refuses_pairs = false;
+	network.destroyed = network.refuses_pairs = network.is_deleted = false;
 	network.backend = (struct net_backend){ .ops = &network_ops,
 						.features = ALL_OFFLOADS,
 						.pairs = pairs };

@@ -183,7 +183,7 @@ BOTH(a_pause_leaves_what_waits_in_the_ring, .ops = { 1, 0, 50 })
 	fake_settle(&fake);
 	virtio_device_pause(fake.dev);
 	cr_expect_eq(fake.dev->queues[0].ring.state.next_avail, 1);
-	cr_expect_eq(drive()->limiter.timer.watch.fd, -1, "a watch is left");
+	cr_expect_null(drive()->limiter.timer.loop, "a watch is left");
 	virtio_device_resume(fake.dev);
 	cr_assert(fake_wait_used(&fake, &elem));
 	cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA, 8), 5);

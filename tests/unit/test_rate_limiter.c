@@ -29,6 +29,7 @@ static void begin(struct bucket_config bytes, struct bucket_config ops)
 static void end(void)
 {
 	rate_limiter_stop(&limiter);
+	rate_limiter_fini(&limiter);
 	event_loop_destroy(loop);
 }
 
@@ -157,7 +158,8 @@ Test(rate_limiter, a_stop_forgets_who_waited_and_not_the_level, .fini = end)
 	cr_expect(rate_limiter_take(&limiter, 900));
 	cr_expect_not(rate_limiter_take(&limiter, 200));
 	rate_limiter_stop(&limiter);
-	cr_expect_eq(limiter.timer.watch.fd, -1);
+	/* Nor its descriptor: there may be no other when it starts again. */
+	cr_expect_geq(limiter.timer.watch.fd, 0);
 	cr_assert_eq(rate_limiter_start(&limiter, loop), 0);
 	cr_expect_not(rate_limiter_take(&limiter, 200));
 	rate_limiter_stop(&limiter);
@@ -175,7 +177,9 @@ Test(rate_limiter, its_state_can_be_saved_and_taken, .fini = end)
 	cr_expect_eq(state.bytes.tokens, 900);
 	cr_expect_eq(state.bytes.burst, 0);
 	cr_expect_eq(state.ops.tokens, 4);
-	rate_limiter_init(&limiter, &(struct rate_config){ 0 }, resume);
+	end();
+	begin((struct bucket_config){ 0 }, (struct bucket_config){ 0 });
+	rate_limiter_stop(&limiter);
 	bad = state;
 	bad.ops.tokens = 6;
 	cr_expect_eq(rate_limiter_load(&limiter, &bad), -EINVAL);

@@ -282,6 +282,23 @@ Test(virtio_net_lies, the_network_vanishes_while_no_buffer_is_posted)
 	expect_dead_link();
 }
 
+Test(virtio_net_lies, the_network_vanishes_before_the_driver_starts)
+{
+	network.is_deleted = true;
+	drive(USUAL, 64);
+	fake_settle(&fake);
+	expect_dead_link();
+}
+
+Test(virtio_net_lies, the_network_vanishes_during_a_pause)
+{
+	virtio_device_pause(fake.dev);
+	network.is_deleted = true;
+	virtio_device_resume(fake.dev);
+	fake_settle(&fake);
+	expect_dead_link();
+}
+
 Test(virtio_net_lies, a_link_that_is_down_and_up_again)
 {
 	struct vring_used_elem elem;

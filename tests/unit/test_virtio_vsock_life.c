@@ -123,6 +123,33 @@ LOOPS(virtio_vsock_life, a_driver_that_never_handles_a_reset_gets_connections_al
 	close(fd);
 }
 
+/* What it had by then it has dropped, and nobody may wait for that. */
+LOOPS(virtio_vsock_life, a_reset_that_is_handled_late_ends_what_began_meanwhile)
+{
+	char byte;
+	uint32_t port;
+	int fd;
+
+	vsock()->hold_ns = 1000000;
+	give_event_buffer();
+	virtio_vsock_transport_reset(fake.dev);
+	fd = host_dial();
+	host_say(fd, "CONNECT 52\n");
+	for (int i = 0; i < 10000 && fake.used->idx == fake.last_used; i++) {
+		event_loop_run_once(fake.loop, false);
+		usleep(1000);
+	}
+	port = expect(VIRTIO_VSOCK_OP_REQUEST, 0, 52).src_port;
+	say(VIRTIO_VSOCK_OP_RESPONSE, port, 52);
+	cr_assert_gt(host_hear(fd, &byte, 1), 0);
+	give_event_buffer();
+	fake_settle(&fake);
+	cr_expect_eq(vsock()->table.count, 0);
+	close(fd);
+	fd = open_from_host(53, &port);
+	close(fd);
+}
+
 /* As a restore does it: paused, and the guest's buffer comes later. */
 LOOPS(virtio_vsock_life, transport_reset_while_paused)
 {
