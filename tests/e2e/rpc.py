@@ -29,7 +29,8 @@ class Rpc:
         data = msgpack.packb([0, self.last, method, [params] if params else []])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.socket.sendmsg([data], rights)
-        self.socket.sendall(data[sent:])
+        if sent < len(data):  # a monitor that had it all may have answered and gone
+            self.socket.sendall(data[sent:])
         return self.last
 
     def message(self):
