@@ -67,6 +67,11 @@ static int set_machine(struct controller *controller, struct machine_request *ma
 
 	if (ret < 0)
 		return ret;
+	if (controller->balloon.given &&
+	    controller->balloon.amount_mib.value > machine->mem_size_mib.value)
+		return error_set(err, EINVAL,
+				 "Machine config error: The memory size (MiB) is smaller than the "
+				 "previously set balloon device target size.");
 	machine->cpu_template.given = false;
 	controller->machine_config = *machine;
 	controller->machine_touched = true;
