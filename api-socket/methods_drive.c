@@ -145,6 +145,7 @@ static int put_drive(struct controller *controller, struct api_request *request,
 {
 	const struct drive_request *drive = request->data;
 	unsigned int place = 0;
+	bool is_new;
 	int ret;
 
 	if (controller->phase != PHASE_NOT_STARTED)
@@ -153,10 +154,13 @@ static int put_drive(struct controller *controller, struct api_request *request,
 	    (ret = find_place(controller, drive, &place, reply)) < 0 ||
 	    (ret = kept_take(&controller->drives[place], &drive_fields, request, &reply->err)) < 0)
 		return ret;
-	if (place == controller->drive_count)
-		controller->drive_count++;
-	for (; drive->is_root_device.value && place > 0; place--)
+	is_new = place == controller->drive_count;
+	controller->drive_count += is_new;
+	/* A new root device comes before all others; one that was known changes places with the first. */
+	for (; drive->is_root_device.value && is_new && place > 0; place--)
 		swap(&controller->drives[place], &controller->drives[place - 1]);
+	if (drive->is_root_device.value)
+		swap(&controller->drives[place], &controller->drives[0]);
 	return 0;
 }
 
