@@ -30,7 +30,8 @@ static int on_url(http_parser *parser, const char *at, size_t len)
 	struct http *http = of(parser);
 
 	/* http_parser takes any number of spaces before it; Firecracker one. */
-	if (http->url_len == 0 && at - http->bytes >= 2 && at[-2] == ' ')
+	if (http->url_len == 0 && http->earlier + (size_t)(at - http->bytes) !=
+					  strlen(http_method_str(parser->method)) + 1)
 		return http_refuse(http, "Invalid URI: Empty URI not allowed.");
 	return add(http->url, &http->url_len, sizeof(http->url), at, len)
 		       ? 0
@@ -53,6 +54,7 @@ static int finish_header(struct http *http)
 				   "Key:Accept-Encoding; Value:%s",
 				   value);
 	http->name_len = http->value_len = 0;
+	http->in_value = false;
 	http->name[0] = http->value[0] = '\0';
 	return 0;
 }
@@ -61,7 +63,7 @@ static int on_header_field(http_parser *parser, const char *at, size_t len)
 {
 	struct http *http = of(parser);
 
-	if (http->value_len && finish_header(http) != 0)
+	if (http->in_value && finish_header(http) != 0)
 		return -1;
 	return add(http->name, &http->name_len, sizeof(http->name), at, len)
 		       ? 0
@@ -73,6 +75,7 @@ static int on_header_value(http_parser *parser, const char *at, size_t len)
 {
 	struct http *http = of(parser);
 
+	http->in_value = true; /* also when it is empty */
 	for (size_t i = 0; i < len; i++)
 		if (!isascii((unsigned char)at[i]))
 			return http_refuse(http,
@@ -238,7 +241,7 @@ static void take_descriptors(struct http *http, size_t len)
 /* http_parser skips white space before a request; Firecracker does not. */
 static bool begins_with_space(const struct http *http, const uint8_t *bytes)
 {
-	return http->parser.nread == 0 && http->url_len == 0 && isspace(bytes[0]);
+	return http->earlier == 0 && isspace(bytes[0]);
 }
 
 static ssize_t consume(void *front, const uint8_t *bytes, size_t count)
@@ -265,13 +268,13 @@ static ssize_t consume(void *front, const uint8_t *bytes, size_t count)
 		start_request(http);
 		return (ssize_t)count; /* what follows cannot be told apart from it */
 	}
-	http->begun = true;
+	http->earlier += taken;
 	return (ssize_t)taken;
 }
 
 static bool has_part(void *front)
 {
-	return ((struct http *)front)->begun;
+	return ((struct http *)front)->earlier > 0;
 }
 
 const struct front_end http_front_end = {

@@ -11,16 +11,17 @@ struct http {
 	struct connection *connection;
 	http_parser parser;
 	const char *bytes; /* what it is reading just now */
+	size_t earlier;	   /* bytes of this request that came before those */
 	char url[HTTP_LINE_MAX];
 	size_t url_len;
 	char name[HTTP_LINE_MAX], value[HTTP_LINE_MAX]; /* of the header that is being read */
 	size_t name_len, value_len;
-	char *body; /* terminated */
+	bool in_value; /* the name is complete */
+	char *body;    /* terminated */
 	size_t body_len, body_size;
 	int fds[CONNECTION_FDS_MAX]; /* that came with its bytes; what is not kept goes with it */
 	unsigned int fd_count;
 	bool expects_continue;
-	bool begun; /* something of it has come */
 	bool complete;
 	char refusal[HTTP_LINE_MAX + 200]; /* why it is no request that we take; "" so far */
 };
