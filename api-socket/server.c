@@ -140,6 +140,8 @@ static int bind_socket(struct api_server *server, const char *path, struct error
 	server->listener = (struct loop_watch){ .fd = fd, .ready = on_client };
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return explain_bind(path, errno, err);
+	if (lstat(path, &server->bound) < 0)
+		return error_set_errno(err, errno, "the API socket at %s is gone already", path);
 	server->path = strdup(path);
 	if (!server->path) {
 		unlink(path);
@@ -207,6 +209,15 @@ void api_server_flush(struct api_server *server)
 	}
 }
 
+/* Somebody else may have put another socket where ours was. */
+static bool is_ours(const struct api_server *server)
+{
+	struct stat now;
+
+	return server->path && lstat(server->path, &now) == 0 &&
+	       now.st_dev == server->bound.st_dev && now.st_ino == server->bound.st_ino;
+}
+
 void api_server_destroy(struct api_server *server)
 {
 	struct connection *next;
@@ -221,7 +232,7 @@ void api_server_destroy(struct api_server *server)
 	close_fd(&server->listener.fd);
 	loop_timer_fini(&server->again);
 	loop_timer_fini(&server->accept_again);
-	if (server->path)
+	if (is_ours(server))
 		unlink(server->path);
 	free(server->path);
 	free(server);

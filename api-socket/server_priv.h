@@ -1,6 +1,8 @@
 /* Private to api-socket/server.c and connection.c. */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "api-socket/connection.h"
 #include "api-socket/server.h"
 #include "base/loop_timer.h"
@@ -36,7 +38,8 @@ struct connection {
 
 struct api_server {
 	struct api_server_params params;
-	char *path; /* bound */
+	char *path;	   /* bound */
+	struct stat bound; /* what stands there since */
 	struct loop_watch listener;
 	struct loop_timer again;	/* for connections with `more`, and for stuck ones */
 	struct loop_timer accept_again; /* there was no descriptor for a client that waits */

@@ -175,6 +175,23 @@ Test(api_server, told_to_end)
 	close(fd);
 }
 
+/* What another has put where its socket was is not its own to take away. */
+Test(api_server, takes_away_its_own_socket_only)
+{
+	char away[80];
+	int fd;
+
+	snprintf(away, sizeof(away), "%s/away", folder);
+	cr_assert_eq(rename(path, away), 0);
+	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	api_server_destroy(server);
+	server = NULL;
+	cr_expect_eq(unlink(path), 0, "it is there still");
+	unlink(away);
+}
+
 /* Metrics ----------------------------------------------------------------------------------------*/
 
 /* A line is longer than what a pipe takes at once. */
