@@ -106,24 +106,30 @@ static int start_serving(struct api *api, struct error *err)
 	return api->options.no_api ? 0 : api_server_create(&api->server, &params, err);
 }
 
-/* Options that are requests in another form. */
+/* Options that are requests in another form. A request is JSON, which not every word of a command line can be. */
+static int add_text(json_t *body, const char *key, const char *option, const char *text,
+		    struct error *err)
+{
+	if (!text || json_object_set_new(body, key, json_string(text)) == 0)
+		return 0;
+	return error_set(err, EINVAL, "%s: its value is no UTF-8", option);
+}
+
 static int apply_logger(struct api *api, struct error *err)
 {
 	const struct api_options *options = &api->options;
 	json_t *body = json_object();
-	int ret = 0;
+	int ret;
 
-	if (options->log_path)
-		json_object_set_new(body, "log_path", json_string(options->log_path));
-	if (options->level)
-		json_object_set_new(body, "level", json_string(options->level));
-	if (options->module)
-		json_object_set_new(body, "module", json_string(options->module));
-	if (options->show_level)
-		json_object_set_new(body, "show_level", json_true());
-	if (options->show_log_origin)
-		json_object_set_new(body, "show_log_origin", json_true());
-	if (json_object_size(body))
+	if ((ret = add_text(body, "log_path", "--log-path", options->log_path, err)) == 0 &&
+	    (ret = add_text(body, "level", "--level", options->level, err)) == 0)
+		ret = add_text(body, "module", "--module", options->module, err);
+	if (ret == 0 &&
+	    ((options->show_level && json_object_set_new(body, "show_level", json_true()) < 0) ||
+	     (options->show_log_origin &&
+	      json_object_set_new(body, "show_log_origin", json_true()) < 0)))
+		ret = error_set(err, ENOMEM, "out of memory");
+	if (ret == 0 && json_object_size(body))
 		ret = config_file_apply(api->controller, "logger.put", body, err);
 	json_decref(body);
 	return ret;
@@ -135,9 +141,11 @@ static int apply_options(struct api *api, struct error *err)
 	int ret = apply_logger(api, err);
 
 	if (ret == 0 && options->metrics_path) {
-		json_t *body = json_pack("{s:s}", "metrics_path", options->metrics_path);
+		json_t *body = json_object();
 
-		ret = config_file_apply(api->controller, "metrics.put", body, err);
+		ret = add_text(body, "metrics_path", "--metrics-path", options->metrics_path, err);
+		if (ret == 0)
+			ret = config_file_apply(api->controller, "metrics.put", body, err);
 		json_decref(body);
 	}
 	if (ret == 0 && options->metadata)

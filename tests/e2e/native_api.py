@@ -276,6 +276,14 @@ def api_options_that_cannot_be(t):
 
 
 @test("native")
+def api_options_that_are_no_text(t):
+    """Each is part of a JSON request, which says nothing of a value that it cannot hold."""
+    for option in ("--log-path", "--level", "--module", "--metrics-path"):
+        vm = Vm(t, "--api-sock", t.path("api.sock"), option, os.fsdecode(os.fsencode(t.path("")) + b"\xff"))
+        contains(f"messages of {option}", vm.ends(152).errors(), f"{option}: its value is no UTF-8")
+
+
+@test("native")
 def api_log_and_metrics(t):
     log, metrics = t.path("log"), t.path("metrics")
     vm = Served(t, "--id", "vm7", "--log-path", log, "--level", "Info", "--show-level", "--metrics-path", metrics)
