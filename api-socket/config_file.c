@@ -33,11 +33,12 @@ static const struct {
 
 /* Reading ---------------------------------------------------------------------------------------*/
 
-static json_t *read_json(const char *path, struct error *err)
+static json_t *read_json(const char *path, json_t *(*read)(const char *, size_t, struct error *),
+			 struct error *err)
 {
 	size_t len = 0;
 	cleanup_free char *text = read_file(path, FILE_MAX_MIB, &len, err);
-	json_t *tree = text ? json_text_read(text, len, err) : NULL;
+	json_t *tree = text ? read(text, len, err) : NULL;
 
 	if (text && !tree)
 		error_prefix(err, "%s", path);
@@ -93,7 +94,7 @@ static int apply_list(struct controller *controller, const char *key, const char
 static int apply_path(struct controller *controller, const char *method, const char *path,
 		      struct error *err)
 {
-	json_t *body = read_json(path, err);
+	json_t *body = read_json(path, json_text_read, err);
 	int ret = body ? config_file_apply(controller, method, body, err) : err->code;
 
 	json_decref(body);
@@ -122,7 +123,7 @@ static int apply_section(struct controller *controller, size_t index, json_t *bo
 
 int config_file_load(struct controller *controller, const char *path, struct error *err)
 {
-	json_t *tree = read_json(path, err);
+	json_t *tree = read_json(path, json_text_read, err);
 	int ret = 0;
 
 	if (!tree)
@@ -156,7 +157,7 @@ int config_tree_apply(struct controller *controller, json_t *tree, const struct 
 
 int config_file_load_metadata(struct controller *controller, const char *path, struct error *err)
 {
-	json_t *tree = read_json(path, err);
+	json_t *tree = read_json(path, json_text_read_value, err);
 	int ret = tree ? config_file_apply(controller, "mmds.put", tree, err) : err->code;
 
 	json_decref(tree);

@@ -51,6 +51,29 @@ static void describe_real(char *out, size_t size, double value)
 	append(out, size, "floating point `%s%s`", digits, strpbrk(digits, ".e") ? "" : ".0");
 }
 
+/* Bytes of the character that begins here; 0: it is not whole. Only what was cut is meant: whether a whole one
+ * means something was seen when it was read. */
+static size_t whole_character(const unsigned char *at)
+{
+	size_t len = *at < 0x80 ? 1 : *at < 0xc0 ? 0 : *at < 0xe0 ? 2 : *at < 0xf0 ? 3 : 4;
+
+	for (size_t i = 1; i < len; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
+void text_mend(char *text)
+{
+	while (*text) {
+		size_t len = whole_character((const unsigned char *)text);
+
+		if (len == 0)
+			*text++ = '?';
+		text += len;
+	}
+}
+
 void field_describe_value(char *out, size_t size, json_t *value)
 {
 	*out = '\0';

@@ -6,6 +6,7 @@
 #include "api-socket/http_priv.h"
 #include "api-socket/json_text.h"
 #include "api-socket/method.h"
+#include "vmm/mmds/mmds_json.h"
 
 static const char *const verbs[API_VERBS] = {
 	[API_GET] = "GET",
@@ -74,8 +75,14 @@ static void send_answer(struct http *http, unsigned int status, const struct api
 static void send_json(struct http *http, unsigned int status, const struct api_reply *reply,
 		      json_t *tree)
 {
-	cleanup_free char *text = json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY);
+	char none;
+	size_t len = mmds_json_write(tree, &none, 0);
+	cleanup_free char *text = malloc(len + 1);
 
+	if (text) {
+		mmds_json_write(tree, text, len);
+		text[len] = '\0';
+	}
 	if (text)
 		send_answer(http, status, reply, "application/json", text);
 	else
@@ -203,7 +210,9 @@ static void call(struct http *http, const struct method *method, const char *id,
 static void call_with_body(struct http *http, const struct method *method, const char *id)
 {
 	struct error err;
-	json_t *tree = json_text_read(http->body, http->body_len, &err);
+	bool is_value = method->fields && method->fields->whole;
+	json_t *tree = is_value ? json_text_read_value(http->body, http->body_len, &err)
+				: json_text_read(http->body, http->body_len, &err);
 
 	if (!tree) {
 		fault(http, JSON_ERROR "%s.", err.text);
@@ -227,6 +236,23 @@ static void call_method(struct http *http, const struct method *method, const ch
 	json_decref(tree);
 }
 
+/* /balloon takes anything behind it, but this, which is neither of it nor one of hinting's own paths. */
+static bool is_lost_hinting(enum api_verb verb, const struct method *method, const char *rest)
+{
+	return (verb == API_GET || verb == API_PATCH) && method &&
+	       strcmp(method->path, "balloon") == 0 && strcspn(rest, "/") == strlen("hinting") &&
+	       strncmp(rest, "hinting", strlen("hinting")) == 0;
+}
+
+static void fault_lost_hinting(struct http *http, enum api_verb verb, const char *rest)
+{
+	const char *word = rest + strlen("hinting");
+
+	word += *word == '/';
+	fault(http, "Unrecognized %s request path `/hinting/%.*s`.", verb_name(verb),
+	      (int)strcspn(word, "/"), word);
+}
+
 static void serve(struct http *http, enum api_verb verb, char *path)
 {
 	char *id = path;
@@ -237,6 +263,8 @@ static void serve(struct http *http, enum api_verb verb, char *path)
 		fault(http, "GET request cannot have a body.");
 	} else if (verb == API_DELETE && http->body_len) {
 		fault(http, "Empty Delete request.");
+	} else if (is_lost_hinting(verb, method, id)) {
+		fault_lost_hinting(http, verb, id);
 	} else if (wants_body && !http->body_len && !(method && method->may_be_empty)) {
 		fault(http, "Empty %s request.", verb_name(verb));
 	} else if (!method) {

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api-socket/field_words.h"
+
 /* A place in a text; only ever moves forward, and never past the end. */
 struct cursor {
 	const char *at, *end;
@@ -187,6 +189,7 @@ static void explain_duplicate(const char *text, const char *place, struct error 
 		start--;
 	snprintf(what, sizeof(what), "duplicate field `%.*s`",
 		 (int)MIN(place - 1 - start, (ptrdiff_t)60), start);
+	text_mend(what);
 	set_at(err, what, text, place);
 }
 
@@ -274,11 +277,10 @@ static void explain_token(const char *text, const char *end, const char *words, 
 	set_at(err, what, text, starts_with(words, "invalid escape") ? end : token + 1);
 }
 
-json_t *json_text_read(const char *text, size_t len, struct error *err)
+static json_t *read_text(const char *text, size_t len, size_t flags, struct error *err)
 {
 	json_error_t why;
-	json_t *tree = json_loadb(text, len,
-				  JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+	json_t *tree = json_loadb(text, len, flags | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
 	const char *end = text;
 
 	if (tree)
@@ -302,4 +304,14 @@ json_t *json_text_read(const char *text, size_t len, struct error *err)
 		explain_token(text, end, why.text, err);
 	}
 	return NULL;
+}
+
+json_t *json_text_read(const char *text, size_t len, struct error *err)
+{
+	return read_text(text, len, JSON_REJECT_DUPLICATES, err);
+}
+
+json_t *json_text_read_value(const char *text, size_t len, struct error *err)
+{
+	return read_text(text, len, 0, err);
 }

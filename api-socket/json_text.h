@@ -9,6 +9,9 @@
 /* NULL and *err: "trailing characters at line 1 column 27". */
 json_t *json_text_read(const char *text, size_t len, struct error *err);
 
+/* The same for a document that is nobody's request: of two members of a name the last counts. */
+json_t *json_text_read_value(const char *text, size_t len, struct error *err);
+
 /* The same for a tree that was read from this text and was then refused by fields_decode(). */
 void json_text_explain(const char *text, size_t len, const struct field_error *why,
 		       struct error *err);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api-socket/controller_priv.h"
+#include "api-socket/field_words.h"
 
 /* Finding ---------------------------------------------------------------------------------------*/
 
@@ -189,6 +190,15 @@ static enum api_outcome call(struct controller *controller, const struct method 
 	return outcome;
 }
 
+/* What a client wrote is part of the reason, and no line of the log is to begin in it. */
+static void log_outcome(const struct method *method, enum api_outcome outcome, const char *why)
+{
+	struct error said;
+
+	error_set(&said, EINVAL, "%s", outcome == API_DONE ? "done" : why);
+	log_info("api: %s: %s", method->name, said.text);
+}
+
 enum api_outcome method_call(struct controller *controller, const struct method *method,
 			     const struct api_input *input, struct field_error *why,
 			     struct api_reply *reply)
@@ -203,11 +213,9 @@ enum api_outcome method_call(struct controller *controller, const struct method 
 		log_limited(&controller->deprecations, LOG_WARN,
 			    "api: %s: a field or value that is deprecated", method->name);
 	}
-	if (outcome == API_DONE)
-		log_info("api: %s: done", method->name);
-	else
-		log_info("api: %s: %s", method->name,
-			 outcome == API_BAD_FIELDS ? why->text : reply->err.text);
+	text_mend(why->text);
+	text_mend(reply->err.text);
+	log_outcome(method, outcome, outcome == API_BAD_FIELDS ? why->text : reply->err.text);
 	return outcome;
 }
 

@@ -18,4 +18,6 @@ RAW = [
     GET + b"\r\nxx\r\n\r\n", b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n",
     b"PUT /boot-source HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
     GET + b"Content-Length: 2\r\n\r\n{}", b"DELETE /drives/a HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+    GET + b"X:\r\nContent-Length: 2\r\n\r\n{}", GET + b"X:\r\nAccept-Encoding: identity;q=0\r\n\r\n",
+    b"PUT /boot-source HTTP/1.1\r\nX:\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
 ]

@@ -17,7 +17,6 @@ REASONS = [
     ("raw", "GET / HTTP/1.1\\r\\n\\r\\nGET / *", "body", "the version's name, twice"),
     ("routing", "PUT /snapshot *", "body", PLACE),
     ("routing", "PUT /snapshot/x *", "body", PLACE),
-    ("routing", "* /balloon/hinting*", "body", PLACE),
     ("before", "PUT /boot-source [[]1", "body", TWO),
     ("before", "PUT /boot-source {}*", "body", TWO),
     ("before", 'PUT /boot-source {"a"*', "body", TWO),

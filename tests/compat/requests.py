@@ -225,7 +225,7 @@ PATHS = ["/", "/version", "/version/", "//version", "/version/x", "/nothing", "/
          "/drives/a-b", "/drives/a/b", "/network-interfaces", "/network-interfaces/n", "/pmem", "/pmem/p",
          "/actions", "/logger", "/metrics", "/mmds", "/mmds/x", "/mmds/config", "/snapshot", "/snapshot/x",
          "/snapshot/create", "/snapshot/load", "/balloon", "/balloon/x", "/balloon/statistics", "/balloon/hinting",
-         "/balloon/hinting/x", "/entropy", "/serial", "/cpu-config", "/vsock", "/hotplug", "/hotplug/memory",
+         "/balloon/hinting/x", "/balloon/hinting/x/y", "/balloon/hintings", "/entropy", "/serial", "/cpu-config", "/vsock", "/hotplug", "/hotplug/memory",
          "/%76ersion", "/version?x=1", "/Version"]
 
 
@@ -237,6 +237,9 @@ def routing():
                 continue
             found.append((method, path, None))
             found.append((method, path, '{"drive_id":1,"id":1,"foo":2}' if method != "DELETE" else "{}"))
+            if path.startswith("/balloon") and method in ("PUT", "PATCH"):
+                found.append((method, path, '{"amount_mib":3}'))
+                found.append((method, path, '{"amount_mib":3,"deflate_on_oom":true}'))
     return [request for request in found if request[:2] not in (("PUT", "/mmds"),)]
 
 
@@ -274,6 +277,8 @@ def before_start():
         *each("PATCH", "/mmds", {"a": {"c": [1, 2]}}), ("GET", "/mmds", None),
         *each("PATCH", "/mmds", {"a": {"b": None}}), ("GET", "/mmds", None),
         *each("PUT", "/mmds", {"a": "x" * 51000}), *each("PATCH", "/mmds", {"b": "x" * 1000}),
+        ("GET", "/mmds", None),
+        *each("PUT", "/mmds", '{"a":1,"b":{"c":1,"c":2},"a":2}', '{"a":0.1,"b":[1.0,-2.5,1e300,123456.789],"c":"/\\u001f"}'),
         ("GET", "/mmds", None), *each("PUT", "/mmds", {}),
         *each("PUT", "/snapshot/create", *CREATES), *each("PUT", "/snapshot/load", *LOADS),
         *each("PUT", "/snapshot/load", LOAD),
@@ -331,6 +336,18 @@ AFTER = [
     *each("PATCH", "/vm", {"state": "Resumed"}),
 ]
 
+# In which order drives come to be, and memory that is too small for a balloon of before.
+def drive_(name, root=False):
+    return ("PUT", f"/drives/{name}", text(with_(DRIVE, drive_id=name, is_root_device=root)))
+
+
+ORDER = [
+    drive_("r", True), drive_("a"), drive_("b"), drive_("c"), drive_("r"), drive_("c", True), ("GET", "/vm/config", None),
+    drive_("a"), drive_("c"), drive_("n", True), ("GET", "/vm/config", None),
+    *each("PUT", "/balloon", with_(BALLOON, amount_mib=100)), *each("PUT", "/machine-config", with_(MACHINE, mem_size_mib=99)),
+    *each("PATCH", "/machine-config", {"mem_size_mib": 50}, {"mem_size_mib": 100}), ("GET", "/machine-config", None),
+]
+
 # Every device, and a guest that drives none of them: what can be changed all the same, and what is shown of it.
 HALF = {"size": 1000, "refill_time": 100}
 NOBODY_DRIVES = [
@@ -356,6 +373,7 @@ NOBODY_DRIVES = [
 
 SCENARIOS = {
     "nobody-drives": lambda: NOBODY_DRIVES,
+    "order": lambda: ORDER,
     "routing": routing,
     "before": before_start,
     "start-without-kernel": lambda: each("PUT", "/actions", {"action_type": "InstanceStart"}) + [("GET", "/", None)],
