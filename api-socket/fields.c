@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api-socket/field_words.h"
+#include "vmm/vm_config.h"
 
 /* One decoding on its way through the tree. */
 struct decoder {
@@ -390,6 +391,9 @@ int api_id_check(const char *id, struct error *err)
 {
 	if (!*id)
 		return error_set(err, EINVAL, "The ID cannot be empty.");
+	if (strlen(id) >= VM_ID_SIZE)
+		return error_set(err, EINVAL, "The ID has %zu characters, at most %u are possible.",
+				 strlen(id), VM_ID_SIZE - 1);
 	for (; *id; id++)
 		if (!isascii(*id) || (!isalnum(*id) && *id != '_'))
 			return error_set(err, EINVAL,

@@ -48,6 +48,12 @@ static int put_vsock(struct controller *controller, struct api_request *request,
 				    CREATE_ERROR "path is %zu bytes long, and with a port's number "
 						 "behind it at most %u fit",
 				    strlen(vsock->uds_path), VM_VSOCK_PATH_MAX);
+	if (vsock->vsock_id && strlen(vsock->vsock_id) >= VM_ID_SIZE)
+		return reply_refuse(
+			reply,
+			"Vsock config error: the vsock_id has %zu bytes, at most %u are "
+			"possible.",
+			strlen(vsock->vsock_id), VM_ID_SIZE - 1);
 	ret = check_folder(vsock->uds_path, reply);
 	return ret < 0 ? ret : kept_take(&controller->vsock, &vsock_fields, request, &reply->err);
 }

@@ -7,7 +7,8 @@
 #include "snapshot/state_desc.h"
 #include "vmm/vm_config.h"
 
-#define SAVED_ID_MAX 80u
+#define SAVED_ID_MAX VM_ID_SIZE
+#define SAVED_TAP_MAX 80u
 #define SAVED_PATH_MAX 4096u
 
 struct saved_drive {
@@ -20,7 +21,7 @@ struct saved_drive {
 
 struct saved_net {
 	char id[SAVED_ID_MAX];
-	char tap[SAVED_ID_MAX]; /* empty: it came as a descriptor */
+	char tap[SAVED_TAP_MAX]; /* empty: it came as a descriptor */
 	bool has_mac, antispoof, mmds;
 	uint8_t mac[6];
 	uint16_t mtu;

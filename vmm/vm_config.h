@@ -11,6 +11,7 @@ struct cpu_template;
 #include "base/token_bucket.h"
 
 #define VM_DRIVES_MAX 16u
+#define VM_ID_SIZE 1024u /* of a device's name, with a zero; no line of HTTP is longer */
 #define VM_NETS_MAX 8u
 #define VM_NET_QUEUE_PAIRS_MAX 8u
 #define VM_NET_MTU_MIN 68u

@@ -28,9 +28,11 @@ def need_kvm():
         raise Skip("no /dev/kvm that this user may use")
 
 
-def start(t, mem=128, vcpus=1, drive=True, **machine):
+def start(t, mem=128, vcpus=1, drive=True, before=None, **machine):
     need_kvm()
     vm = Served(t)
+    if before:
+        before(vm)
     vm.put("/machine-config", {"vcpu_count": vcpus, "mem_size_mib": mem, **machine})
     vm.put("/boot-source", {"kernel_image_path": waiting_kernel(t)})
     if drive:

@@ -234,3 +234,21 @@ def snapshot_memory_cut_short_while_paused(t):
     os.truncate(t.path("memory"), 4096)
     clone.ends(149, 10)
     contains("messages", clone.errors(), t.path("memory"), "was cut short")
+
+
+@test("native")
+def snapshot_of_long_names(t):
+    """Every name that a device can be given has a place in a snapshot."""
+    name = "d" * 900
+    vm = start(t, drive=False, before=lambda vm: [
+        vm.put(f"/drives/{name}", {"drive_id": name, "is_root_device": False, "path_on_host": t.file("disk", size=1 << 20)}),
+        vm.refused("PUT", "/vsock", {"guest_cid": 3, "uds_path": t.path("v"), "vsock_id": "v" * 1024}, "1024 bytes"),
+        vm.put("/vsock", {"guest_cid": 3, "uds_path": t.path("v"), "vsock_id": "v" * 1023})])
+    save(t, vm)
+    vm.end()
+    os.unlink(t.path("v"))
+    release(t)
+    clone = load(t, resume_vm=False)
+    equal("drives", [drive["drive_id"] for drive in clone.get("/vm/config")["drives"]], [name])
+    clone.patch("/vm", {"state": "Resumed"})
+    clone.ends(0)
