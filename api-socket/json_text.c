@@ -294,6 +294,12 @@ static json_t *read_text(const char *text, size_t len, size_t flags, struct erro
 	case json_error_duplicate_key:
 		explain_duplicate(text, end, err);
 		break;
+	case json_error_numeric_overflow: /* above 2^63 - 1, too, which serde takes */
+		set_at(err, "number out of range", text, end);
+		break;
+	case json_error_null_byte_in_key:
+		set_at(err, "a key has a NUL character", text, end);
+		break;
 	case json_error_premature_end_of_input:
 		set_at(err, unfinished(text, text + len), text, text + len);
 		break;

@@ -79,6 +79,9 @@ Test(api_fields, names_what_is_of_the_wrong_type)
 
 Test(api_fields, names_what_is_no_json)
 {
+	REFUSED(&boot_fields, "{\"a\":9223372036854775808}",
+		"number out of range at line 1 column 24");
+	REFUSED(&boot_fields, "{\"a\\u0000\":1}", "a key has a NUL character at line 1 column 10");
 	REFUSED(&boot_fields, "{\"kernel_image_path\":\"a\",\"kernel_image_path\":\"b\"}",
 		"duplicate field `kernel_image_path` at line 1 column 44");
 	REFUSED(&boot_fields, "{\"a\":1", "EOF while parsing an object at line 1 column 6");
