@@ -16,9 +16,13 @@
 #define ANSWER_MAX MIB(16)
 #define READ_SIZE 65536u
 
+/* Events that are kept until somebody asks for them. */
+#define EVENTS_MAX 65536u
+
 struct mayfly_client {
 	int fd;
 	uint32_t last_id;
+	unsigned int timeout_ms; /* 0: none */
 	char error[600];
 	uint8_t *in; /* what has come and is no whole message yet */
 	size_t in_len, in_size;
@@ -108,6 +112,7 @@ int mayfly_client_set_timeout(struct mayfly_client *client, unsigned int timeout
 {
 	const struct timeval limit = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
 
+	client->timeout_ms = timeout_ms;
 	if (setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
 	    setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
 		return -errno;
@@ -188,6 +193,16 @@ int mayfly_client_send(struct mayfly_client *client, const char *method, json_t 
 
 /* Receiving -------------------------------------------------------------------------------------*/
 
+/* Takes the message over. Who sends more than `max` that nobody asks for is no microVM. */
+static int keep_in(struct mayfly_client *client, json_t *list, size_t max, json_t *message)
+{
+	if (json_array_size(list) >= max) {
+		json_decref(message);
+		return fail(client, EPROTO, "more came than anybody can have asked for");
+	}
+	return json_array_append_new(list, message) < 0 ? fail(client, ENOMEM, "out of memory") : 0;
+}
+
 /* Puts a message where it will be looked for; takes it over. */
 static int keep(struct mayfly_client *client, json_t *message)
 {
@@ -195,14 +210,10 @@ static int keep(struct mayfly_client *client, json_t *message)
 	const char *name = json_string_value(json_array_get(message, 1));
 
 	if (type == RPC_RESPONSE && json_array_size(message) == 4)
-		return json_array_append_new(client->answers, message) < 0
-			       ? fail(client, ENOMEM, "out of memory")
-			       : 0;
+		return keep_in(client, client->answers, client->last_id, message);
 	if (type == RPC_NOTIFICATION && json_array_size(message) == 3 && name) {
 		if (strcmp(name, "error") != 0)
-			return json_array_append_new(client->events, message) < 0
-				       ? fail(client, ENOMEM, "out of memory")
-				       : 0;
+			return keep_in(client, client->events, EVENTS_MAX, message);
 		fail(client, EPROTO, "refused: %s",
 		     json_string_value(json_object_get(
 			     json_array_get(json_array_get(message, 2), 0), "message")));
@@ -265,16 +276,52 @@ static int read_more(struct mayfly_client *client)
 	return 0;
 }
 
-/* Until one more message is kept. */
-static int wait_for_message(struct mayfly_client *client)
+/* Waiting ---------------------------------------------------------------------------------------*/
+
+/* CLOCK_MONOTONIC, ms. */
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* 1: something can be read. deadline: as now_ms(); UINT64_MAX: none. */
+static int wait_until(struct mayfly_client *client, uint64_t deadline, const char *what)
+{
+	struct pollfd wait = { .fd = client->fd, .events = POLLIN };
+	uint64_t now = now_ms();
+	int left = deadline == UINT64_MAX ? -1 : deadline > now ? (int)(deadline - now) : 0;
+	int ret = poll(&wait, 1, left);
+
+	if (ret < 0 && errno == EINTR)
+		return wait_until(client, deadline, what);
+	if (ret < 0)
+		return fail(client, errno, "cannot wait: %s", strerrordesc_np(errno));
+	return ret == 0 ? fail(client, ETIMEDOUT, "no %s came in time", what) : 1;
+}
+
+/*
+ * Until one more message is kept. recv()'s own limit is for the next byte: who sends one now and then must not make an
+ * answer of any length of them. What has come before the end of the time counts, though it is read after it.
+ */
+static int wait_for_message(struct mayfly_client *client, uint64_t deadline)
 {
 	int ret;
 
-	while ((ret = take_message(client)) == 0)
+	while ((ret = take_message(client)) == 0) {
+		if (deadline != UINT64_MAX && client->in_len > 0 && now_ms() >= deadline)
+			return fail(client, ETIMEDOUT, "no whole answer came in time");
+		if (deadline != UINT64_MAX && (ret = wait_until(client, deadline, "answer")) < 0)
+			return ret;
 		if ((ret = read_more(client)) < 0)
 			return ret;
+	}
 	return ret < 0 ? ret : 0;
 }
+
+/* Answers and events ----------------------------------------------------------------------------*/
 
 /* What came of a response. */
 static int unpack_answer(struct mayfly_client *client, json_t *answer, json_t **result)
@@ -307,11 +354,13 @@ bool mayfly_client_answered(const struct mayfly_client *client, uint32_t id)
 
 int mayfly_client_receive(struct mayfly_client *client, uint32_t id, json_t **result)
 {
+	const uint64_t deadline = client->timeout_ms > 0 ? now_ms() + client->timeout_ms
+							 : UINT64_MAX;
 	size_t at;
 	int ret;
 
 	while ((at = find_answer(client, id)) == json_array_size(client->answers)) {
-		ret = wait_for_message(client);
+		ret = wait_for_message(client, deadline);
 		if (ret < 0)
 			return ret;
 	}
@@ -329,25 +378,15 @@ int mayfly_client_call(struct mayfly_client *client, const char *method, json_t 
 	return ret < 0 ? ret : mayfly_client_receive(client, id, result);
 }
 
-/* 1: something can be read. */
-static int wait_until(struct mayfly_client *client, int timeout_ms)
-{
-	struct pollfd wait = { .fd = client->fd, .events = POLLIN };
-	int ret = retry_eintr(poll(&wait, 1, timeout_ms));
-
-	if (ret < 0)
-		return fail(client, errno, "cannot wait: %s", strerrordesc_np(errno));
-	return ret == 0 ? fail(client, ETIMEDOUT, "no event came in time") : 1;
-}
-
 int mayfly_client_event(struct mayfly_client *client, int timeout_ms, char **name, json_t **details)
 {
+	const uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : now_ms() + (uint64_t)timeout_ms;
 	json_t *event;
 	int ret;
 
 	while (json_array_size(client->events) == 0) {
 		ret = take_message(client);
-		if (ret == 0 && (ret = wait_until(client, timeout_ms)) > 0)
+		if (ret == 0 && (ret = wait_until(client, deadline, "event")) > 0)
 			ret = read_more(client);
 		if (ret < 0)
 			return ret;

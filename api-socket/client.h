@@ -39,8 +39,8 @@ void mayfly_client_close(struct mayfly_client *client);
 /* Readable when an answer or an event may have come: to wait for several clients. */
 int mayfly_client_fd(const struct mayfly_client *client);
 
-/* From now on an answer or a send that takes longer than this (ms; 0: as long as it takes) fails with
- * -ETIMEDOUT, and the connection is of no further use. -errno. */
+/* From now on an answer, however many pieces it comes in, or a send that takes longer than this (ms; 0: as long as it
+ * takes) fails with -ETIMEDOUT, and the connection is of no further use. -errno. */
 int mayfly_client_set_timeout(struct mayfly_client *client, unsigned int timeout_ms);
 
 /* Why the last call that failed did: a sentence, good until the next call. */
