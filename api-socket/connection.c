@@ -87,10 +87,15 @@ void connection_break(struct connection *connection)
 	connection->broken = true;
 }
 
-void connection_wake(struct connection *connection)
+/* Answers and notices go out in the order they came: none is left once all is gone, and never more than all. */
+void connection_wake(struct connection *connection, size_t count)
 {
-	if (connection->out_len > CONNECTION_NOTICES_MAX)
+	connection->notices += count;
+	if (connection->notices > CONNECTION_NOTICES_MAX && !connection->broken) {
+		log_info("api: a client that lets %zu bytes of events pile up is disconnected",
+			 connection->notices);
 		connection->broken = true;
+	}
 	connection->more = true;
 	server_call_again(connection->server);
 }
@@ -246,6 +251,7 @@ void connection_send_waiting(struct connection *connection)
 		done += (size_t)count;
 	}
 	connection->out_len -= done;
+	connection->notices = MIN(connection->notices, connection->out_len);
 	memmove(connection->out, connection->out + done, connection->out_len);
 }
 

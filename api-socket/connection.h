@@ -59,9 +59,9 @@ void connection_end_process(struct connection *connection);
 /* The connection ends without more ado, once the front end has returned. */
 void connection_break(struct connection *connection);
 
-/* What was sent while the front end was not asked, as at an event, goes out in the loop's next turn. A client
- * that lets too much of it pile up is disconnected. */
-void connection_wake(struct connection *connection);
+/* The last `count` bytes were sent while the front end was not asked, as at an event: they go out in the loop's next
+ * turn. A client that lets too much of this pile up is disconnected; what it has asked for does not count. */
+void connection_wake(struct connection *connection, size_t count);
 
 /*
  * Descriptors that came with the next `len` bytes of those that consume() was shown, and were not taken:

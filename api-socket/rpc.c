@@ -84,6 +84,8 @@ static void send_notification(struct rpc *rpc, const char *name, json_t *detail)
 static void on_event(struct listener *listener, enum api_event event, json_t *detail)
 {
 	struct rpc *rpc = container_of(listener, struct rpc, listener);
+	bool is_subscribed = listener->kinds & 1u << event, is_awaited = false;
+	size_t before;
 
 	for (unsigned int i = 0; i < WAITING_MAX; i++) {
 		struct waiting *waiting = &rpc->waiting[i];
@@ -92,10 +94,13 @@ static void on_event(struct listener *listener, enum api_event event, json_t *de
 			continue;
 		waiting->kinds = 0;
 		send_result(rpc, waiting->id, detail);
+		is_awaited = true;
 	}
-	if (listener->kinds & 1u << event)
+	before = connection_pending(rpc->connection);
+	if (is_subscribed)
 		send_notification(rpc, event_names[event], detail);
-	connection_wake(rpc->connection);
+	if (is_subscribed || is_awaited)
+		connection_wake(rpc->connection, connection_pending(rpc->connection) - before);
 }
 
 /* Whoever is slow misses some of it, and is told how much; nobody waits. */
@@ -103,6 +108,7 @@ static void on_console(struct listener *listener, const char *name, json_t *deta
 {
 	struct rpc *rpc = container_of(listener, struct rpc, listener);
 	json_int_t lost = json_integer_value(json_object_get(detail, "dropped"));
+	const size_t before = connection_pending(rpc->connection);
 	json_t *own = NULL;
 
 	if (bytes > 0 && connection_pending(rpc->connection) > CONSOLE_PENDING_MAX) {
@@ -116,7 +122,7 @@ static void on_console(struct listener *listener, const char *name, json_t *deta
 	}
 	send_notification(rpc, name, own ? own : detail);
 	json_decref(own);
-	connection_wake(rpc->connection);
+	connection_wake(rpc->connection, connection_pending(rpc->connection) - before);
 }
 
 /* False when too many wait already. */

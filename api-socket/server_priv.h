@@ -24,6 +24,7 @@ struct connection {
 	size_t in_len, in_size;
 	uint8_t *out; /* what has not gone out */
 	size_t out_len, out_size;
+	size_t notices; /* of `out`, at most: what it has not asked for */
 	int fds[CONNECTION_FDS_MAX];
 	size_t fd_ends[CONNECTION_FDS_MAX]; /* the end, in `in`, of the bytes that each came with */
 	unsigned int fd_count;

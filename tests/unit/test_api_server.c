@@ -112,7 +112,7 @@ Test(api_server, half_a_request_is_cut_off)
 }
 
 /* It is served no further, costs a bounded amount of memory, delays nobody, and is cut off in the end. */
-Test(api_server, who_never_reads)
+static void expect_that_one_who_never_reads_is_cut_off(const char *requests, size_t len)
 {
 	int deaf = client(), other = client();
 	size_t sent = 0;
@@ -120,7 +120,7 @@ Test(api_server, who_never_reads)
 	const uint64_t until = clock_now_ns(CLOCK_MONOTONIC) + 10ull * SECOND_NS;
 
 	while (!gone && clock_now_ns(CLOCK_MONOTONIC) < until) {
-		ssize_t count = send(deaf, GET GET GET GET, 4 * strlen(GET), MSG_NOSIGNAL);
+		ssize_t count = send(deaf, requests, len, MSG_NOSIGNAL);
 
 		gone = count < 0 && errno == EPIPE;
 		sent += count > 0 ? (size_t)count : 0;
@@ -137,6 +137,19 @@ Test(api_server, who_never_reads)
 	expect_answer(other);
 	close(deaf);
 	close(other);
+}
+
+Test(api_server, who_never_reads)
+{
+	expect_that_one_who_never_reads_is_cut_off(GET GET GET GET, 4 * strlen(GET));
+}
+
+Test(api_server, who_never_reads_messagepack)
+{
+	static const char requests[] = "\x94\x00\x01\xa7version\x90"
+				       "\x94\x00\x02\xa7methods\x90";
+
+	expect_that_one_who_never_reads_is_cut_off(requests, sizeof(requests) - 1);
 }
 
 /* Nobody connects afterwards: the one that waits is served when there is room again. */
@@ -190,6 +203,102 @@ Test(api_server, takes_away_its_own_socket_only)
 	server = NULL;
 	cr_expect_eq(unlink(path), 0, "it is there still");
 	unlink(away);
+}
+
+/* Others' events --------------------------------------------------------------------------------*/
+
+#define ANSWER_LEN (2 * CONNECTION_NOTICES_MAX)
+
+/* It has not asked for any, and has a long answer before it. */
+static int client_with_an_answer(const char *request, size_t len)
+{
+	static const char answer[ANSWER_LEN];
+	int fd = client();
+	char text[64];
+
+	cr_assert_eq(send(fd, request, len, MSG_NOSIGNAL), (ssize_t)len);
+	cr_assert_gt(hear(fd, text, sizeof(text), 10ull * SECOND_NS), 0);
+	connection_send(server->connections, answer, sizeof(answer));
+	return fd;
+}
+
+/* What comes until silence or the end. */
+static size_t hear_all(int fd, bool *at_end)
+{
+	char text[4096];
+	size_t len = 0;
+	ssize_t count;
+
+	while ((count = hear(fd, text, sizeof(text), SECOND_NS / 10)) > 0)
+		len += (size_t)count;
+	*at_end = count == 0;
+	return len;
+}
+
+Test(api_server, others_events_cut_nobody_off)
+{
+	static const char request[] = "\x94\x00\x01\xa7version\x90";
+	int fd = client_with_an_answer(request, sizeof(request) - 1);
+	bool at_end;
+
+	listeners_tell(&controller->listeners, EVENT_STATE, NULL);
+	cr_expect_eq(hear_all(fd, &at_end), ANSWER_LEN);
+	cr_expect_not(at_end);
+	close(fd);
+}
+
+/* An event of its own takes its place behind a long answer; too many of them do not. */
+Test(api_server, events_of_its_own_cut_it_off_by_themselves)
+{
+	static const char request[] = "\x94\x00\x01\xb0"
+				      "events.subscribe"
+				      "\x91\x81\xa6"
+				      "events"
+				      "\x91\xa8"
+				      "vm.state";
+	int fd = client_with_an_answer(request, sizeof(request) - 1);
+	bool at_end;
+
+	listeners_tell(&controller->listeners, EVENT_STATE, NULL);
+	cr_expect_gt(hear_all(fd, &at_end), ANSWER_LEN);
+	cr_expect_not(at_end);
+	for (unsigned int i = 0; i < CONNECTION_NOTICES_MAX / 8; i++)
+		listeners_tell(&controller->listeners, EVENT_STATE, NULL);
+	hear_all(fd, &at_end);
+	cr_expect(at_end);
+	close(fd);
+}
+
+/* How it ended and what its balloon holds, to who subscribed and to who waits, once each. */
+Test(api_server, every_event_has_its_name_and_details)
+{
+	static const char *const names[] = { "vm.ended", "balloon.statistics" };
+	static const char *const keys[] = { "powered-off", "free_memory" };
+	int fd = client();
+	char text[512];
+
+	for (unsigned int i = 0; i < 2; i++) {
+		char request[128];
+		const char *name = names[i];
+		int len = snprintf(request, sizeof(request),
+				   "\x93\x02\xb0"
+				   "events.subscribe"
+				   "\x91\x81\xa6"
+				   "events"
+				   "\x91%c%s",
+				   (char)(0xa0 + strlen(name)), name);
+
+		cr_assert_eq(send(fd, request, (size_t)len, MSG_NOSIGNAL), len);
+		(void)!hear(fd, text, sizeof(text), SECOND_NS / 10);
+		listeners_tell(&controller->listeners, i ? EVENT_BALLOON_STATISTICS : EVENT_ENDED,
+			       i ? json_pack("{s:i}", keys[i], 5)
+				 : json_pack("{s:s}", "how", keys[i]));
+		len = (int)hear(fd, text, sizeof(text), 10ull * SECOND_NS);
+		cr_assert_gt(len, 0);
+		cr_expect(memmem(text, (size_t)len, name, strlen(name)));
+		cr_expect(memmem(text, (size_t)len, keys[i], strlen(keys[i])));
+	}
+	close(fd);
 }
 
 /* Metrics ----------------------------------------------------------------------------------------*/
