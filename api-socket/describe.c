@@ -51,8 +51,12 @@ const char *describe_phases(unsigned int phases)
 		return "while it runs";
 	case PHASE_PAUSED:
 		return "while it is paused";
-	default:
+	case PHASES_BEFORE | PHASE_PREPARED:
+		return "before the start, or once prepared";
+	case PHASES_ALL:
 		return "any time";
+	default:
+		return "at some times";
 	}
 }
 
@@ -121,9 +125,11 @@ static const char introduction[] =
 	"\n"
 	"A path may be given as a descriptor instead: `{\"fd\": i}` is the i-th descriptor that came, by "
 	"SCM_RIGHTS,\n"
-	"with the request's bytes. Those that are not used are closed. It goes for every path of a file; the socket of a "
-	"vsock is\n"
-	"a name that others connect to.\n"
+	"with the request's bytes. Those that are not used are closed. A request that brings descriptors goes in a "
+	"sendmsg() of\n"
+	"its own: they belong to the request that has the last of its bytes. It goes for every path of a file; the socket "
+	"of a\n"
+	"vsock is a name that others connect to.\n"
 	"\n"
 	"| event | details | when |\n"
 	"| --- | --- | --- |\n"

@@ -34,10 +34,17 @@ Test(describe, every_method_says_what_it_does)
 	{
 		cr_expect_gt(strlen(json_string_value(json_object_get(method, "help"))), 0, "%s",
 			     json_string_value(json_object_get(method, "name")));
+		cr_expect_str_neq(json_string_value(json_object_get(method, "allowed")),
+				  "at some times", "%s",
+				  json_string_value(json_object_get(method, "name")));
 		json_array_foreach(json_object_get(method, "fields"), j, field)
 			cr_expect_gt(strlen(json_string_value(json_object_get(field, "help"))), 0,
 				     "%s of %s", json_string_value(json_object_get(field, "name")),
 				     json_string_value(json_object_get(method, "name")));
 	}
 	json_decref(list);
+	cr_expect_str_eq(describe_phases(method_by_name("snapshot.load")->phases),
+			 "before the start, or once prepared");
+	cr_expect_str_eq(describe_phases(PHASES_ALL), "any time");
+	cr_expect_str_eq(describe_phases(0), "at some times");
 }
