@@ -14,6 +14,8 @@
 #include "cmd/terminal.h"
 #include "cmd/timings.h"
 
+#define ANSWER_PATIENCE_MS 5000
+
 struct remote_run {
 	struct run run; /* what is shared with mayfly run; it has no machine */
 	struct ctl *ctl;
@@ -169,7 +171,7 @@ static int configure(struct remote_run *remote, struct error *err)
 	if (!remote->config)
 		remote->config = ctl_run_config(&remote->run.options, &remote->files, err);
 	if (!remote->config)
-		return err->code;
+		return err->code ? err->code : -EINVAL;
 	ret = mayfly_client_send(client, "vm.configure_and_start", remote->config,
 				 remote->files.fds, remote->files.count, &id);
 	if (ret == 0)
@@ -187,22 +189,42 @@ static int start(struct remote_run *remote, struct error *err)
 	return ret;
 }
 
+/* A process of our own answers soon or never: it may have found no descriptor left to take us in with. */
+static int attach(struct remote_run *remote)
+{
+	struct mayfly_client *client = remote->ctl->client;
+	bool is_own = remote->monitor.pid > 0 && remote->ctl->timeout_ms < 0;
+	int status = CTL_OK;
+
+	if (is_own && mayfly_client_set_timeout(client, ANSWER_PATIENCE_MS) < 0)
+		return ctl_fail(CTL_NO_CONNECTION, "no time can be set for an answer");
+	status = ctl_console_open(&remote->console, remote->ctl);
+	if (status == CTL_OK && is_own && mayfly_client_set_timeout(client, 0) < 0)
+		return ctl_fail(CTL_NO_CONNECTION, "no time can be set for an answer");
+	return status;
+}
+
+/* A process of our own would be waited for, and has nobody else who ends it. */
+static int abandon(struct remote_run *remote, int status)
+{
+	ctl_monitor_signal(&remote->monitor, SIGKILL);
+	return status;
+}
+
 /* Until the microVM has ended; a status. */
 static int follow(struct remote_run *remote)
 {
 	struct error err = { 0 };
-	int status = ctl_console_open(&remote->console, remote->ctl);
+	int status = attach(remote);
 
 	if (status != CTL_OK)
-		return status;
-	if (start(remote, &err) < 0) {
-		ctl_monitor_signal(&remote->monitor, SIGKILL);
-		return fail(remote, EXIT_BAD_CONFIG, &err);
-	}
+		return abandon(remote, status);
+	if (start(remote, &err) < 0)
+		return abandon(remote, fail(remote, EXIT_BAD_CONFIG, &err));
 	remote->run.console.is_terminal = remote->console.is_terminal;
 	status = ctl_console_start(&remote->console);
 	if (status != CTL_OK)
-		return status;
+		return abandon(remote, status);
 	while (!remote->console.is_over) {
 		event_loop_run(remote->run.control);
 		if (!remote->console.is_over)
@@ -276,8 +298,10 @@ static int run_it(struct remote_run *remote)
 	if (prepare(remote, &err) < 0)
 		return fail(remote, EXIT_BAD_CONFIG, &err);
 	status = ctl_monitor_open(&remote->monitor, ctl, &remote->run.options);
-	if (status != CTL_OK)
+	if (status != CTL_OK) {
+		ctl_monitor_wait(&remote->monitor); /* and its folder goes */
 		return status;
+	}
 	remote->files.by_descriptor = remote->monitor.pid == 0;
 	remote->console.client = ctl->client;
 	remote->console.loop = remote->run.control;

@@ -138,26 +138,30 @@ static int add_devices(json_t *config, const struct vm_config *vm, struct ctl_ru
 	return 0;
 }
 
-static void add_others(json_t *config, const struct run_options *options)
+static int add_others(json_t *config, const struct run_options *options)
 {
 	const struct vm_config *vm = &options->vm;
 	const struct balloon_config *balloon = &vm->balloon;
+	int ret = 0;
 
 	if (vm->has_balloon)
-		json_object_set_new(config, "balloon",
-				    json_pack("{s:I, s:b, s:I, s:b, s:b}", "amount_mib",
-					      (json_int_t)balloon->target_mib, "deflate_on_oom",
-					      balloon->deflate_on_oom, "stats_polling_interval_s",
-					      (json_int_t)balloon->stats_interval_s,
-					      "free_page_hinting", balloon->free_page_hinting,
-					      "free_page_reporting", balloon->free_page_reporting));
+		ret |= json_object_set_new(
+			config, "balloon",
+			json_pack("{s:I, s:b, s:I, s:b, s:b}", "amount_mib",
+				  (json_int_t)balloon->target_mib, "deflate_on_oom",
+				  balloon->deflate_on_oom, "stats_polling_interval_s",
+				  (json_int_t)balloon->stats_interval_s, "free_page_hinting",
+				  balloon->free_page_hinting, "free_page_reporting",
+				  balloon->free_page_reporting));
 	if (vm->has_vsock)
-		json_object_set_new(config, "vsock",
-				    json_pack("{s:I, s:s}", "guest_cid", (json_int_t)vm->vsock.cid,
-					      "uds_path", vm->vsock.path));
+		ret |= json_object_set_new(config, "vsock",
+					   json_pack("{s:I, s:s}", "guest_cid",
+						     (json_int_t)vm->vsock.cid, "uds_path",
+						     vm->vsock.path));
 	if (!vm->no_rng)
-		json_object_set_new(config, "entropy",
-				    json_pack("{s:o}", "rate_limiter", rate(&vm->rng.rate)));
+		ret |= json_object_set_new(config, "entropy",
+					   json_pack("{s:o}", "rate_limiter", rate(&vm->rng.rate)));
+	return ret;
 }
 
 static void add_metadata(json_t *config, const struct run_options *options)
@@ -204,6 +208,8 @@ json_t *ctl_run_config(const struct run_options *options, struct ctl_run_files *
 	const struct vm_config *vm = &options->vm;
 	json_t *config = json_object();
 
+	/* What makes jansson refuse a value that nobody else has found fault with. */
+	error_set(err, EINVAL, "a path or a text is not UTF-8");
 	if (vm->memory % MIB(1)) {
 		error_set(err, EINVAL, "--mem %s: over a socket it is a number of MiB",
 			  options->mem);
@@ -213,11 +219,11 @@ json_t *ctl_run_config(const struct run_options *options, struct ctl_run_files *
 	json_object_set_new(config, "machine-config",
 			    json_pack("{s:i, s:I}", "vcpu_count", vm->vcpus, "mem_size_mib",
 				      (json_int_t)(vm->memory >> 20)));
-	if (add_boot(config, vm, files, err) < 0 || add_devices(config, vm, files, err) < 0) {
+	if (add_boot(config, vm, files, err) < 0 || add_devices(config, vm, files, err) < 0 ||
+	    add_others(config, options) < 0) {
 		json_decref(config);
 		return NULL;
 	}
-	add_others(config, options);
 	if (options->metadata.path)
 		add_metadata(config, options);
 	return config;
