@@ -39,6 +39,10 @@ static int call(struct ctl *ctl, int argc, char **argv)
 	params = argc > 1 ? json_loads(argv[1], 0, &why) : NULL;
 	if (argc > 1 && !params)
 		return ctl_fail(CTL_BAD_ARGUMENTS, "%s", why.text);
+	if (params && !json_is_object(params)) {
+		json_decref(params);
+		return ctl_fail(CTL_BAD_ARGUMENTS, "a method's parameters are one JSON object");
+	}
 	ret = mayfly_client_call(ctl->client, argv[0], params, &result);
 	json_decref(params);
 	if (ret < 0)
@@ -164,7 +168,8 @@ static int read_options(struct ctl *ctl, int argc, char **argv)
 
 			if (*end || end == argv[at] || !(seconds >= 0 && seconds <= 1e6))
 				return -1;
-			ctl->timeout_ms = (int)(seconds * 1000);
+			/* 0 would be as long as it takes. */
+			ctl->timeout_ms = MAX(1, (int)(seconds * 1000));
 		} else {
 			return -1;
 		}
@@ -175,11 +180,15 @@ static int read_options(struct ctl *ctl, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct ctl ctl = { .sock = getenv("MAYCTL_SOCK"), .timeout_ms = -1 };
-	int first = read_options(&ctl, argc, argv);
+	int first = read_options(&ctl, argc, argv), status;
 
 	if (first < 0) {
 		ctl_help(stderr);
 		return CTL_BAD_ARGUMENTS;
 	}
-	return run(&ctl, argc - first, argv + first);
+	status = run(&ctl, argc - first, argv + first);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return ctl_fail(status == CTL_OK ? CTL_REFUSED : status,
+				"the output cannot be written");
+	return status;
 }

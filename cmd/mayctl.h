@@ -54,6 +54,7 @@ struct ctl_verb {
 	const char *positionals[CTL_POSITIONALS_MAX]; /* fields that need no name */
 	const char *help;			      /* NULL: the method's */
 	const char *given;	    /* "field=value" that goes without saying; NULL */
+	const char *unless;	    /* but not with a word that begins so; NULL */
 	const char *switches[2][2]; /* { word, "field=value" that it stands for } */
 };
 

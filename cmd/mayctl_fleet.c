@@ -116,9 +116,18 @@ struct asked {
 	int code; /* of what went wrong so far */
 };
 
-static void ask(struct asked *asked, const char *path)
+/* At least 1: no time at all would be all the time that it takes. deadline: CLOCK_MONOTONIC ns. */
+static unsigned int left_ms(uint64_t deadline)
 {
-	asked->code = mayfly_client_open_within(&asked->client, path, PATIENCE_MS);
+	uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
+
+	return now + 1000000 < deadline ? (unsigned int)((deadline - now) / 1000000) : 1;
+}
+
+/* A full queue of connections takes no longer than an answer that does not come. */
+static void ask(struct asked *asked, const char *path, uint64_t deadline)
+{
+	asked->code = mayfly_client_open_within(&asked->client, path, left_ms(deadline));
 	if (asked->code == 0)
 		asked->code = mayfly_client_send(asked->client, "vm.stats", NULL, NULL, 0,
 						 &asked->id);
@@ -141,24 +150,33 @@ static const char *trouble(int code)
 	}
 }
 
-/* deadline: CLOCK_MONOTONIC ns, for all of them. */
+/* A path is any bytes, a text of JSON is not. */
+static json_t *label(const char *path)
+{
+	json_t *text = json_string(path);
+	cleanup_free char *readable = text ? NULL : strdup(path);
+
+	for (char *at = readable; at && *at; at++)
+		if ((unsigned char)*at >= 0x80)
+			*at = '?';
+	return text ? text : json_string(readable ? readable : "?");
+}
+
 static json_t *hear(struct asked *asked, const char *path, uint64_t deadline)
 {
-	uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
-	unsigned int left_ms = now < deadline ? (unsigned int)((deadline - now) / 1000000) : 0;
 	json_t *stats = NULL;
 
 	if (asked->code == 0)
-		asked->code = mayfly_client_set_timeout(asked->client, left_ms > 0 ? left_ms : 1);
+		asked->code = mayfly_client_set_timeout(asked->client, left_ms(deadline));
 	if (asked->code == 0)
 		asked->code = mayfly_client_receive(asked->client, asked->id, &stats);
 	mayfly_client_close(asked->client);
 	if (asked->code == 0 && json_is_object(stats)) {
-		json_object_set_new(stats, "socket", json_string(path));
+		json_object_set_new(stats, "socket", label(path));
 		return stats;
 	}
 	json_decref(stats);
-	return json_pack("{s:s, s:s}", "state", trouble(asked->code), "socket", path);
+	return json_pack("{s:s, s:o}", "state", trouble(asked->code), "socket", label(path));
 }
 
 json_t *fleet_sample(const struct fleet *fleet)
@@ -168,7 +186,7 @@ json_t *fleet_sample(const struct fleet *fleet)
 	json_t *list = asked ? json_array() : NULL;
 
 	for (unsigned int i = 0; list && i < fleet->count; i++)
-		ask(&asked[i], fleet->paths[i]);
+		ask(&asked[i], fleet->paths[i], deadline);
 	for (unsigned int i = 0; list && i < fleet->count; i++)
 		json_array_append_new(list, hear(&asked[i], fleet->paths[i], deadline));
 	free(asked);
@@ -188,12 +206,14 @@ static const json_t *same_vm(const json_t *list, const json_t *stats)
 	json_t *other;
 	size_t i;
 
-	json_array_foreach(list, i,
-			   other) if (strcmp(json_string_value(json_object_get(other, "socket")),
-					     path) == 0) return number(other, "uptime_ns") <=
-			number(stats, "uptime_ns")
-		? other
-		: NULL;
+	json_array_foreach(list, i, other)
+	{
+		const char *its = json_string_value(json_object_get(other, "socket"));
+
+		if (its && path && strcmp(its, path) == 0)
+			return number(other, "uptime_ns") <= number(stats, "uptime_ns") ? other
+											: NULL;
+	}
 	return NULL;
 }
 

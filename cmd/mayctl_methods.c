@@ -53,11 +53,15 @@ const struct ctl_verb ctl_aliases[] = {
 	  .switches = { { "diff", "snapshot_type=Diff" } } },
 	{ .words = "snapshot load",
 	  .method = "snapshot.load",
-	  .positionals = { "snapshot_path", "mem_file_path" },
+	  .positionals = { "snapshot_path", "mem_backend.backend_path" },
+	  .given = "mem_backend.backend_type=File",
+	  .unless = "mem_file_path=",
 	  .switches = { { "resume", "resume_vm=true" } } },
 	{ .words = "snapshot restore",
 	  .method = "snapshot.restore",
-	  .positionals = { "snapshot_path", "mem_file_path" },
+	  .positionals = { "snapshot_path", "mem_backend.backend_path" },
+	  .given = "mem_backend.backend_type=File",
+	  .unless = "mem_file_path=",
 	  .switches = { { "paused", "resume_vm=false" } } },
 	{ .words = "serial set", .method = "serial.put", .positionals = { "serial_out_path" } },
 	{ .words = "logger set", .method = "logger.put", .positionals = { "log_path", "level" } },
@@ -138,7 +142,11 @@ static int take_whole(struct ctl_params *params, int argc, char **argv, struct e
 	if (argc != 1)
 		return error_set(err, EINVAL, "what follows is one JSON value");
 	params->tree = json_loads(argv[0], JSON_DECODE_ANY, &why);
-	return params->tree ? 0 : error_set(err, EINVAL, "%s", why.text);
+	if (!params->tree)
+		return error_set(err, EINVAL, "%s", why.text);
+	return json_is_object(params->tree)
+		       ? 0
+		       : error_set(err, EINVAL, "what follows is one JSON object, in braces");
 }
 
 /* Fields without names first, then the words that stand for something. */
@@ -163,8 +171,13 @@ static int take_words(struct ctl_params *params, const struct ctl_verb *verb,
 		      const struct method *method, int argc, char **argv, struct error *err)
 {
 	unsigned int positional = 0;
-	int ret = verb->given ? ctl_params_add(params, method, verb->given, err) : 0;
+	bool is_given = verb->given;
+	int ret = 0;
 
+	for (int i = 0; i < argc && verb->unless; i++)
+		is_given &= strncmp(argv[i], verb->unless, strlen(verb->unless)) != 0;
+	if (is_given)
+		ret = ctl_params_add(params, method, verb->given, err);
 	if (method->fields && method->fields->whole)
 		return take_whole(params, argc, argv, err);
 	for (int i = 0; i < argc && ret == 0; i++)

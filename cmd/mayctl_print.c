@@ -161,8 +161,17 @@ static unsigned int find_columns(const json_t *rows, struct column *columns)
 	return count;
 }
 
-static void print_cell(const struct column *column, const char *text, bool is_last, FILE *out)
+/* What comes from a guest or another's process does not steer a terminal, nor break a line. */
+static void make_plain(char *text)
 {
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
+static void print_cell(const struct column *column, char *text, bool is_last, FILE *out)
+{
+	make_plain(text);
 	if (column->is_number)
 		fprintf(out, "%*s", column->width, text);
 	else

@@ -163,10 +163,11 @@ int ctl_top_command(struct ctl *ctl, int argc, char **argv)
 {
 	bool has_screen = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !ctl->json;
 	struct watcher watcher = { .dir = argc > 0 ? argv[0] : ctl->sock };
-	long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+	char *end = NULL;
+	long rounds = argc > 1 ? strtol(argv[1], &end, 10) : 0;
 	int status = CTL_OK;
 
-	if (!watcher.dir || argc > 2 || rounds < 0 || (argc > 1 && rounds == 0))
+	if (!watcher.dir || argc > 2 || rounds < 0 || (argc > 1 && (rounds == 0 || *end)))
 		return ctl_fail(CTL_BAD_ARGUMENTS, "top DIR [TIMES]");
 	handle_signals();
 	if (has_screen)
@@ -179,7 +180,8 @@ int ctl_top_command(struct ctl *ctl, int argc, char **argv)
 		else
 			show(ctl, &watcher, rows, has_screen);
 		json_decref(rows);
-		if ((rounds && round + 1 == rounds) || !rows || wait_for_key(has_screen))
+		if ((rounds && round + 1 == rounds) || !rows || wants_end ||
+		    wait_for_key(has_screen))
 			break;
 	}
 	if (has_screen)

@@ -76,6 +76,20 @@ static void draw_text(const struct stretch *stretches, unsigned int count)
 	}
 }
 
+/* Its names are the peer's. */
+static void put_escaped(FILE *out, const char *text)
+{
+	for (; *text; text++)
+		if (*text == '<')
+			fputs("&lt;", out);
+		else if (*text == '>')
+			fputs("&gt;", out);
+		else if (*text == '&')
+			fputs("&amp;", out);
+		else
+			fputc((unsigned char)*text < 0x20 ? '?' : *text, out);
+}
+
 static void draw_svg(FILE *out, const char *id, const struct stretch *stretches, unsigned int count)
 {
 	double all_ms = stretches[count - 1].to_ms > 0 ? stretches[count - 1].to_ms : 1;
@@ -84,19 +98,22 @@ static void draw_svg(FILE *out, const char *id, const struct stretch *stretches,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%u\" "
 		"font-family=\"sans-serif\" font-size=\"13\">\n"
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
-		"<text x=\"12\" y=\"22\" font-weight=\"bold\">%s: %.3f ms</text>\n",
-		SVG_LEFT + SVG_WIDTH + 120, (count + 2) * SVG_ROW, id, all_ms);
+		"<text x=\"12\" y=\"22\" font-weight=\"bold\">",
+		SVG_LEFT + SVG_WIDTH + 120, (count + 2) * SVG_ROW);
+	put_escaped(out, id ? id : "?");
+	fprintf(out, ": %.3f ms</text>\n", all_ms);
 	for (unsigned int i = 0; i < count; i++) {
 		double from = SVG_LEFT + stretches[i].from_ms / all_ms * SVG_WIDTH;
 		double width = (stretches[i].to_ms - stretches[i].from_ms) / all_ms * SVG_WIDTH;
 		unsigned int y = (i + 1) * SVG_ROW + 8;
 
+		fprintf(out, "<text x=\"12\" y=\"%u\">", y + 14);
+		put_escaped(out, stretches[i].name);
 		fprintf(out,
-			"<text x=\"12\" y=\"%u\">%s</text>"
-			"<rect x=\"%.2f\" y=\"%u\" width=\"%.2f\" height=\"%d\" fill=\"#3a7ca5\"/>"
+			"</text><rect x=\"%.2f\" y=\"%u\" width=\"%.2f\" height=\"%d\" fill=\"#3a7ca5\"/>"
 			"<text x=\"%.2f\" y=\"%u\" fill=\"#555\">%.3f ms</text>\n",
-			y + 14, stretches[i].name, from, y, width > 1 ? width : 1, SVG_ROW - 8,
-			from + width + 6, y + 14, stretches[i].to_ms - stretches[i].from_ms);
+			from, y, width > 1 ? width : 1, SVG_ROW - 8, from + width + 6, y + 14,
+			stretches[i].to_ms - stretches[i].from_ms);
 	}
 	fprintf(out, "</svg>\n");
 }
@@ -129,6 +146,8 @@ int ctl_trace_command(struct ctl *ctl, int argc, char **argv)
 	if (ret < 0)
 		return ctl_fail_call(ctl, ret);
 	count = stretches_of(json_object_get(trace, "moments"), stretches);
+	if (count == 0 && (!ctl->json || svg))
+		status = ctl_fail(CTL_REFUSED, "it has not started");
 	if (ctl->json)
 		ctl_print_result(ctl, trace);
 	else if (count > 0 && !svg)

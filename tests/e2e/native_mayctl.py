@@ -7,12 +7,15 @@ import socket
 import struct
 import subprocess
 import termios
+import threading
 import time
 import xml.etree.ElementTree
 
 import harness
+import msgpack
 from api import Served
 from harness import Failure, artefact, becomes, contains, equal, holds, lacks, test
+from native_snapshot import need_kvm, release, save, start
 from rpc import MAYCTL, mayctl
 from vm import Vm
 
@@ -135,6 +138,111 @@ def deaf_socket(path):
     return listener
 
 
+def peer(t, path, serve):
+    """One that does with its first client what serve(connection) does."""
+    listener = deaf_socket(path)
+
+    def run():
+        try:
+            with listener.accept()[0] as connection:
+                serve(connection)
+        except OSError:
+            pass  # the client has left
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    t.cleanups.append(listener.close)
+    return path
+
+
+def drips(connection):
+    """The beginning of an answer, a byte now and then."""
+    for byte in b"\x94\x01\x01\xc0\xdb\x00\x00\x10\x00" + b"x" * 200:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.1)
+
+
+def floods(connection):
+    event = msgpack.packb([2, "vm.state", [{}]]) * 1000
+    while True:
+        connection.sendall(event)
+
+
+@test("native")
+def mayctl_of_peers_that_are_none(t):
+    """Each ends in time and in bounded memory, whatever the other side says or does not."""
+    begin = time.monotonic()
+    dripping = peer(t, t.path("drip.sock"), drips)
+    contains("a dripping peer", mayctl(t, dripping, "--timeout", "0.5", "version", status=3), "in time")
+    contains("a flood", mayctl(t, peer(t, t.path("flood.sock"), floods), "version", status=2), "more came than")
+    for timeout in ("0", "0.0005"):
+        deaf = deaf_socket(t.path(f"deaf{timeout}.sock"))
+        mayctl(t, t.path(f"deaf{timeout}.sock"), "--timeout", timeout, "version", status=3)
+        deaf.close()
+    holds("an end in time", time.monotonic() - begin < 10, str(time.monotonic() - begin))
+
+
+@test("native")
+def mayctl_lists_hostile_sockets(t):
+    """Names that are no text, peers that drip, and queues that are full cost one second together."""
+    os.mkdir(t.path("m"))
+    named = os.path.join(os.fsencode(t.path("m")), b"\xff\x1b[2J.sock")
+    os.rename(Served(t, name="m/one.sock").path, os.path.join(os.fsencode(t.path("m")), b"\xfe.sock"))
+    listeners = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+    listeners[0].bind(named)
+    listeners[0].close()
+    waiting = []
+    for number, listener in enumerate(listeners[1:]):
+        listener.bind(t.path(f"m/full{number}.sock"))
+        listener.listen(0)
+        for _ in range(2):
+            waiting.append(socket.socket(socket.AF_UNIX))
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(t.path(f"m/full{number}.sock"))
+    peer(t, t.path("m/drip.sock"), drips)
+    begin = time.monotonic()
+    rows = json.loads(mayctl(t, None, "--json", "ps", t.path("m")))
+    took = time.monotonic() - begin
+    holds("two looks of a second", took < 4, str(took))
+    states = {row["socket"].rsplit("/", 1)[1]: row["state"] for row in rows}
+    equal("states", states, {"?.sock": "Not started", "?\x1b[2J.sock": "dead", "drip.sock": "no answer",
+                             **{f"full{number}.sock": "no answer" for number in range(4)}})
+    text = mayctl(t, None, "ps", t.path("m"))
+    contains("a table", text, "??[2J.sock")
+    lacks("the table", text, "\x1b")
+    mayctl(t, None, "top", t.path("m"), "1x", status=153)
+    for each in [*listeners, *waiting]:
+        each.close()
+
+
+@test("native")
+def mayctl_refuses_what_cannot_be(t):
+    vm = Served(t)
+    contains("a list of parameters", mayctl(t, vm.path, "call", "vm.info", "[]", status=153), "one JSON object")
+    contains("a number as metadata", mayctl(t, vm.path, "mmds", "put", "5", status=153), "one JSON object")
+    for words in (["vm", "info"], ["--json", "vm", "info"]):
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run([MAYCTL, "--sock", vm.path, *words], stdout=full, stderr=subprocess.PIPE, timeout=20)
+        equal("status of a full disk", ended.returncode, 1)
+        contains("why", ended.stderr.decode(), "cannot be written")
+    contains("a trace of nothing", mayctl(t, vm.path, "trace", status=1), "it has not started")
+
+
+@test("native")
+def mayctl_restores(t):
+    need_kvm()
+    save(t, start(t))
+    release(t)
+    for verb, more in (("restore", ()), ("load", ("resume",))):
+        vm = Served(t, name=f"{verb}.sock")
+        mayctl(t, vm.path, "snapshot", verb, t.path("state"), t.path("memory"), *more)
+        vm.wait_for("R")
+        vm.ends(0)
+    vm = Served(t, name="old.sock")
+    mayctl(t, vm.path, "snapshot", "restore", t.path("state"), "mem_file_path=" + t.path("memory"))
+    vm.wait_for("R")
+
+
 @test("native")
 def mayctl_lists_a_folder(t):
     jail = "m/mayfly/vm7/root/run"
@@ -189,6 +297,11 @@ def mayctl_trace_draws(t):
     contains("bars", mayctl(t, vm.path, "trace"), "first KVM_RUN", "\u2588", " ms")
     mayctl(t, None, "trace", vm.path, "--svg", t.path("trace.svg"))
     root = xml.etree.ElementTree.parse(t.path("trace.svg")).getroot()
+    lying = {"id": "<a>&", "moments": [{"moment": "start <&>", "at_ns": 0}, {"moment": "<b>&", "at_ns": 5}]}
+    path = peer(t, t.path("lies.sock"), lambda it: (it.recv(4096), it.sendall(msgpack.packb([1, 1, None, lying]))))
+    mayctl(t, path, "trace", "--svg", t.path("lies.svg"))
+    texts = [text.text for text in xml.etree.ElementTree.parse(t.path("lies.svg")).iter() if text.text]
+    holds("names as they are", any("<b>&" in text for text in texts), str(texts))
     holds("bars in the picture", len(root.findall("{http://www.w3.org/2000/svg}rect")) > 3)
 
 
