@@ -237,14 +237,15 @@ static json_t *row(const json_t *before, const json_t *now, double between_s)
 {
 	json_t *busy = rate(before, now, "vcpu_ns", between_s);
 
-	return json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", copy_of(now, "id"),
-		"state", copy_of(now, "state"), "uptime_ns", copy_of(now, "uptime_ns"), "vcpus",
-		copy_of(now, "vcpus"), "vcpu_percent",
-		json_is_null(busy) ? busy : json_integer(json_integer_value(busy) / 10000000),
-		"vcpu_ns", copy_of(now, "vcpu_ns"), "memory_bytes", copy_of(now, "memory_bytes"),
-		"resident_bytes", copy_of(now, "resident_bytes"), "exits_per_s",
-		rate(before, now, "exits", between_s), "socket", copy_of(now, "socket"));
+	if (json_is_integer(busy)) /* a second has 1e9 of them, and 100 percent */
+		json_integer_set(busy, json_integer_value(busy) / 10000000);
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
+			 copy_of(now, "id"), "state", copy_of(now, "state"), "uptime_ns",
+			 copy_of(now, "uptime_ns"), "vcpus", copy_of(now, "vcpus"), "vcpu_percent",
+			 busy, "vcpu_ns", copy_of(now, "vcpu_ns"), "memory_bytes",
+			 copy_of(now, "memory_bytes"), "resident_bytes",
+			 copy_of(now, "resident_bytes"), "exits_per_s",
+			 rate(before, now, "exits", between_s), "socket", copy_of(now, "socket"));
 }
 
 json_t *fleet_rows(const json_t *before, const json_t *now, uint64_t between_ns)
