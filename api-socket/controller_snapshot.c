@@ -167,7 +167,7 @@ static int configure(struct controller *controller, const struct snapshot_load_r
 static int make_machine(struct controller *controller, const struct snapshot_load_request *request,
 			struct error *err)
 {
-	struct machine_identity identity;
+	struct machine_identity identity = { 0 };
 	const struct adopt_options options = adopt_options(controller, request, &identity);
 	const struct controller_host *host = controller->host;
 	struct vm_config *vm = machine_snapshot_config(controller->snapshot);
@@ -214,7 +214,7 @@ static int note_adopted(struct controller *controller, const struct machine_iden
 static int load_prepared(struct controller *controller, const struct snapshot_load_request *request,
 			 struct error *err)
 {
-	struct machine_identity identity;
+	struct machine_identity identity = { 0 };
 	const struct adopt_options options = adopt_options(controller, request, &identity);
 	const struct serial_override *serial = &request->serial_override;
 	int ret = controller_read_identity(controller, &controller->vm, request, &identity, err);
