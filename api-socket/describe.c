@@ -147,7 +147,7 @@ static const char introduction[] =
 	"no binary\n"
 	"values. A client that lets 256 KiB of events pile up is disconnected; of the console's output what is beyond "
 	"128 KiB\n"
-	"is dropped and counted.\n";
+	"is dropped and counted. Metadata is a map here; what HTTP has nested deeper is for HTTP to read.\n";
 
 static void print_field(void *opaque, const char *path, const struct field *field)
 {
