@@ -82,6 +82,15 @@ LOOPS(virtio_vsock_life, transport_reset)
 	close(fd);
 }
 
+/* One that a timer lets go; hear() does not wait for those. */
+static void wait_for_packet(void)
+{
+	for (int i = 0; i < 10000 && fake.used->idx == fake.last_used; i++) {
+		event_loop_run_once(fake.loop, false);
+		usleep(1000);
+	}
+}
+
 /* Linux forgets all connections when it handles the event: one that it had before that would be lost. */
 LOOPS(virtio_vsock_life, a_connection_waits_until_the_reset_is_handled)
 {
@@ -112,10 +121,7 @@ LOOPS(virtio_vsock_life, a_driver_that_never_handles_a_reset_gets_connections_al
 	virtio_vsock_transport_reset(fake.dev);
 	fd = host_dial();
 	host_say(fd, "CONNECT 52\n");
-	for (int i = 0; i < 10000 && fake.used->idx == fake.last_used; i++) {
-		event_loop_run_once(fake.loop, false);
-		usleep(1000);
-	}
+	wait_for_packet();
 	expect(VIRTIO_VSOCK_OP_REQUEST, 0, 52);
 	/* And hears of it still. */
 	give_event_buffer();
@@ -135,10 +141,7 @@ LOOPS(virtio_vsock_life, a_reset_that_is_handled_late_ends_what_began_meanwhile)
 	virtio_vsock_transport_reset(fake.dev);
 	fd = host_dial();
 	host_say(fd, "CONNECT 52\n");
-	for (int i = 0; i < 10000 && fake.used->idx == fake.last_used; i++) {
-		event_loop_run_once(fake.loop, false);
-		usleep(1000);
-	}
+	wait_for_packet();
 	port = expect(VIRTIO_VSOCK_OP_REQUEST, 0, 52).src_port;
 	say(VIRTIO_VSOCK_OP_RESPONSE, port, 52);
 	cr_assert_gt(host_hear(fd, &byte, 1), 0);
