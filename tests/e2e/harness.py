@@ -1,5 +1,6 @@
 """What every test is written with, and what runs them: each in a process of its own, with a time limit."""
 
+import collections
 import ctypes
 import fnmatch
 import json
@@ -253,11 +254,14 @@ def emulator_may_be_at_fault(test_, result, text):
     return test_.group == "lab" and result == "FAIL" and "triple fault" in text
 
 
+EMULATOR_CHANCES = 3
+
+
 def run_tests(tests, score, at_once, again=False):
     """Tests that want to be alone come last. `again`: one that fails has a second chance with nothing beside
     it, for machines that others load too; a line tells of the first failure, and the second one counts."""
     waiting = sorted(tests, key=lambda test_: test_.alone)
-    running, second = [], set()
+    running, failures = [], collections.Counter()
     os.makedirs(os.path.join(OUT, "log"), exist_ok=True)
     while waiting or running:
         while waiting and len(running) < (1 if waiting[0].alone else at_once):
@@ -269,10 +273,10 @@ def run_tests(tests, score, at_once, again=False):
                 continue
             running.remove(one)
             result, text = one.finish()
-            has_chance = result == "FAIL" and one.test.name not in second
-            if has_chance and (again or emulator_may_be_at_fault(one.test, result, text)):
+            chances = EMULATOR_CHANCES if emulator_may_be_at_fault(one.test, result, text) else again
+            if result == "FAIL" and failures[one.test.name] < chances:
                 print(f"# {one.test.name} once more, it failed: {' '.join(text.split())}", flush=True)
-                second.add(one.test.name)
+                failures[one.test.name] += 1
                 one.test.alone = True
                 waiting.append(one.test)
                 continue
