@@ -49,7 +49,7 @@ struct blk_io {
 	struct blk_io *next;
 	int64_t result;
 
-	/* A layer's. */
+	/* A layer's, of which a request passes through one. */
 	struct blk_backend *layer;
 	void (*layer_done)(struct blk_io *io, int ret);
 	bool bounces, patches;

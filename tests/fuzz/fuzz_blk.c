@@ -47,6 +47,21 @@ static void make_file(void)
 	read_only_file = open(path, O_RDONLY | O_CLOEXEC);
 }
 
+/* One layer over an engine, as a drive has it. */
+static void make_direct(struct virtio_blk *blk, const struct shape *shape)
+{
+	struct blk_backend *engine;
+	struct error err;
+
+	blk_backend_destroy(blk->backend);
+	blk->file->mem_align = shape->large_blocks ? 4096 : 512;
+	blk->file->io_align = shape->large_blocks ? 4096 : 512;
+	if ((shape->ring ? blk_uring_create : blk_threads_create)(&engine, blk->file, fake.loop,
+								  &err) < 0 ||
+	    blk_direct_create(&blk->backend, engine, &err) < 0)
+		give_up(err.text);
+}
+
 static void create(const struct shape *shape)
 {
 	const struct virtio_blk_params params = {
@@ -67,14 +82,8 @@ static void create(const struct shape *shape)
 		give_up(err.text);
 	blk = blk_of(fake.dev);
 	blk->no_punch = blk->no_zero_range = shape->no_holes;
-	if (shape->direct) {
-		struct blk_backend *engine = blk->backend;
-
-		blk->file->mem_align = shape->large_blocks ? 4096 : 512;
-		blk->file->io_align = shape->large_blocks ? 4096 : 512;
-		if (blk_direct_create(&blk->backend, engine, &err) < 0)
-			give_up(err.text);
-	}
+	if (shape->direct)
+		make_direct(blk, shape);
 }
 
 /* A drive for each shape stays; only the driver begins anew. The file is one. */
