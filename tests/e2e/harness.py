@@ -254,7 +254,7 @@ def emulator_may_be_at_fault(test_, result, text):
     return test_.group == "lab" and result == "FAIL" and "triple fault" in text
 
 
-EMULATOR_CHANCES = 3
+EMULATOR_CHANCES = 5
 
 
 def run_tests(tests, score, at_once, again=False):
