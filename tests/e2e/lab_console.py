@@ -52,7 +52,7 @@ def interrupt_key_reaches_the_guest(t):
     contains("output", vm.text(), "interrupted")
 
 
-@test("lab")
+@test("lab", alone=True)  # two guests with much on the serial port are what the emulator likes least
 def piped_input_is_binary_and_whole(t):
     """Every byte value, Ctrl-A among them: a pipe has no escape keys."""
     data = (bytes(range(256)) + files.pattern(4096, 3)) * (MANY // 4352 + 1)
@@ -74,7 +74,7 @@ def input_before_the_guest_is_ready(t):
     contains("output", vm.text(), "got:first line\n", "got:second line\n")
 
 
-@test("lab")
+@test("lab", alone=True)  # two guests with much on the serial port are what the emulator likes least
 def output_is_binary_and_whole(t):
     script = "stty -opost; echo begin; for i in 1 2 3 4; do cat /bin/busybox | head -c 9000; done; echo end"
     vm = small(t, "sh", "-c", script).ends(0)
