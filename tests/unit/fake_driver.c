@@ -9,7 +9,7 @@
 #include "base/guest_dirty.h"
 
 /* Memory at the beginning of a turn; NULL: no audit. The copies of a driver share it, so a process has one. */
-static uint8_t *before;
+static uint8_t *audited;
 
 static void give_up(const char *what)
 {
@@ -123,9 +123,9 @@ static void begin_audit(struct fake_driver *fake)
 	if (!getenv("MAYFLY_FAKE_AUDIT"))
 		return;
 	pthread_mutex_lock(&lock);
-	if (!before) {
-		before = malloc(guest_memory_size(&fake->mem));
-		if (!before || guest_dirty_start(&fake->mem, &err) < 0)
+	if (!audited) {
+		audited = malloc(guest_memory_size(&fake->mem));
+		if (!audited || guest_dirty_start(&fake->mem, &err) < 0)
 			give_up("no memory for an audit");
 	}
 	pthread_mutex_unlock(&lock);
@@ -133,16 +133,16 @@ static void begin_audit(struct fake_driver *fake)
 
 void fake_end_audit(struct fake_driver *fake)
 {
-	if (!before)
+	if (!audited)
 		return;
-	free(before);
-	before = NULL;
+	free(audited);
+	audited = NULL;
 	guest_dirty_stop(&fake->mem);
 }
 
 static void copy_memory(struct fake_driver *fake)
 {
-	uint8_t *to = before;
+	uint8_t *to = audited;
 
 	for (unsigned int i = 0; i < fake->mem.count; i++) {
 		memcpy(to, fake->mem.regions[i].host, fake->mem.regions[i].size);
@@ -163,7 +163,7 @@ static void check_changes(struct fake_driver *fake)
 		const struct guest_region *region = &fake->mem.regions[i];
 
 		for (uint64_t at = 0; at < region->size; at += PAGE_SIZE, page++)
-			if (memcmp(region->host + at, before + page * PAGE_SIZE, PAGE_SIZE) &&
+			if (memcmp(region->host + at, audited + page * PAGE_SIZE, PAGE_SIZE) &&
 			    !is_noted(fake, page))
 				give_up("the device changed a page and did not note it");
 	}
@@ -172,10 +172,10 @@ static void check_changes(struct fake_driver *fake)
 /* All that is changed meanwhile the device changes. */
 static void turn_loop(struct fake_driver *fake)
 {
-	if (before)
+	if (audited)
 		copy_memory(fake);
 	event_loop_run_once(fake->loop, false);
-	if (before)
+	if (audited)
 		check_changes(fake);
 }
 
