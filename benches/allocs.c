@@ -13,10 +13,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "api-socket/controller.h"
 #include "api-socket/server.h"
 #include "base/log.h"
-#include "vmm/timeline.h"
+#include "tests/fuzz/no_guest.h"
 
 #define WARM_UP 50
 
@@ -58,31 +57,15 @@ void *__wrap_realloc(void *old, size_t size)
 
 /* The server ------------------------------------------------------------------------------------*/
 
-static int built(void *opaque, struct machine *machine, struct error *err)
-{
-	(void)opaque;
-	(void)machine;
-	return error_set(err, ENOTSUP, "no guest runs here");
-}
-
-static void nothing(void *opaque)
-{
-	(void)opaque;
-}
-
 struct server {
 	const char *path;
-	struct timeline timeline;
 	struct event_loop *loop;
 };
 
 static void *serve(void *opaque)
 {
-	static const struct controller_host host = { built, nothing, nothing, NULL };
 	struct server *server = opaque;
-	struct controller_params params = {
-		.host = &host, .timeline = &server->timeline, .id = "bench", .mmds_max = 4096
-	};
+	struct controller_params params = no_guest_params();
 	struct api_server_params serving = { .path = server->path,
 					     .payload_max = API_PAYLOAD_MAX_DEFAULT,
 					     .end = nothing };

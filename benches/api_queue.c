@@ -20,13 +20,12 @@
 
 #include "api-socket/server.h"
 #include "base/clock.h"
+#include "benches/cached_file.h"
 #include "benches/stats.h"
 #include "tests/fuzz/no_guest.h"
 #include "tests/unit/fake_driver.c" /* the library holds no test code */
 #include "virtio/virtio_blk.h"
 
-#define BLOCK 4096u
-#define BLOCKS 2048u /* 8 MiB */
 #define DEPTH 32u
 #define SLICE_US 100000u
 #define CALL_EVERY_US 1000u
@@ -67,23 +66,6 @@ static void answered(struct irq_line *line)
 	}
 	if (in_flight == 0)
 		offer_batch();
-}
-
-static int make_file(const char *folder)
-{
-	static char block[BLOCK];
-	char name[256];
-	int fd;
-
-	snprintf(name, sizeof(name), "%s/api_queue-XXXXXX", folder);
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd < 0)
-		err(1, "%s", name);
-	unlink(name);
-	for (unsigned int i = 0; i < BLOCKS; i++)
-		if (write(fd, block, sizeof(block)) != BLOCK)
-			err(1, "%s", name);
-	return fd;
 }
 
 /* The index-th CPU that this process may use. */
@@ -239,7 +221,7 @@ int main(int argc, char *argv[])
 	pin(0);
 	snprintf(path, sizeof(path), "%s/api_queue.sock", folder);
 	unlink(path);
-	start_drive(make_file(folder));
+	start_drive(make_cached_file(folder));
 	start_control();
 	for (unsigned int i = 0; i < pairs; i++) {
 		struct slice alone = measure(false), with = measure(true);

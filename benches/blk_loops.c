@@ -12,11 +12,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "benches/cached_file.h"
 #include "tests/unit/fake_driver.c" /* the library holds no test code */
 #include "virtio/virtio_blk.h"
 
-#define BLOCK 4096u
-#define BLOCKS 2048u /* 8 MiB */
 #define DEPTH 32u
 #define RUN_US 300000u
 #define SETTLE_US 20000u
@@ -150,29 +149,12 @@ static void run(unsigned int loops)
 	fake_fini(&drives[0].fake);
 }
 
-static int make_file(const char *folder)
-{
-	static char block[BLOCK];
-	char name[256];
-	int fd;
-
-	snprintf(name, sizeof(name), "%s/blk_loops-XXXXXX", folder);
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd < 0)
-		err(1, "%s", name);
-	unlink(name);
-	for (unsigned int i = 0; i < BLOCKS; i++)
-		if (write(fd, block, sizeof(block)) != BLOCK)
-			err(1, "%s", name);
-	return fd;
-}
-
 int main(int argc, char *argv[])
 {
 	const unsigned long runs = argc > 2 ? strtoul(argv[2], NULL, 10) : 5;
 
 	for (int i = 0; i < DRIVES; i++)
-		drives[i].fd = make_file(argc > 1 ? argv[1] : "/tmp");
+		drives[i].fd = make_cached_file(argc > 1 ? argv[1] : "/tmp");
 	for (unsigned long i = 0; i < runs; i++) {
 		run(1);
 		run(2);
