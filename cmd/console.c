@@ -7,17 +7,6 @@
 #include "cmd/terminal.h"
 #include "vmm/legacy/serial.h"
 
-/* What finds no place is lost, with a bell, as a terminal does it with what is typed ahead. */
-static void keep(struct console *console, const uint8_t *bytes, size_t count)
-{
-	size_t room = sizeof(console->pending) - console->pending_len;
-
-	if (count > room)
-		escape_keys_say("\a");
-	memcpy(console->pending + console->pending_len, bytes, MIN(count, room));
-	console->pending_len += MIN(count, room);
-}
-
 /* Standard input may be shared with the shell, so it is not made non-blocking: it is asked first. */
 static bool read_more(struct console *console)
 {
@@ -33,9 +22,10 @@ static bool read_more(struct console *console)
 		console->at_end = count == 0;
 		return false;
 	}
-	keep(console, bytes,
-	     console->is_terminal ? escape_keys_filter(&console->keys, bytes, (size_t)count)
-				  : (size_t)count);
+	if (console->is_terminal)
+		count = (ssize_t)escape_keys_filter(&console->keys, bytes, (size_t)count);
+	console->pending_len = escape_keys_keep(console->pending, console->pending_len,
+						sizeof(console->pending), bytes, (size_t)count);
 	return true;
 }
 

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/util.h"
+
 #define KEY_ESCAPE 0x01 /* Ctrl-A */
 
 void escape_keys_say(const char *text)
@@ -58,4 +60,15 @@ size_t escape_keys_filter(struct escape_keys *keys, uint8_t *bytes, size_t count
 			bytes[kept++] = bytes[i];
 	}
 	return kept;
+}
+
+size_t escape_keys_keep(uint8_t *waiting, size_t len, size_t size, const uint8_t *bytes,
+			size_t count)
+{
+	const size_t room = size - len;
+
+	if (count > room)
+		escape_keys_say("\a");
+	memcpy(waiting + len, bytes, MIN(count, room));
+	return len + MIN(count, room);
 }

@@ -17,5 +17,10 @@ struct escape_keys {
 /* Takes the sequences out of what was typed and does what they say; returns how many bytes are left for the guest. */
 size_t escape_keys_filter(struct escape_keys *keys, uint8_t *bytes, size_t count);
 
+/* Puts what was typed behind the `len` bytes that wait for the guest, and returns how many wait now. What finds no place
+ * is lost, with a bell, as a terminal does it with what is typed ahead. */
+size_t escape_keys_keep(uint8_t *waiting, size_t len, size_t size, const uint8_t *bytes,
+			size_t count);
+
 /* Text for the person at the terminal, on standard error. */
 void escape_keys_say(const char *text);

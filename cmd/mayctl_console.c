@@ -160,17 +160,6 @@ static bool take_answer(struct ctl_console *console)
 	return true;
 }
 
-/* What finds no place is lost, with a bell, as a terminal does it with what is typed ahead. */
-static void keep_input(struct ctl_console *console, const uint8_t *bytes, size_t count)
-{
-	size_t room = sizeof(console->pending) - console->pending_len;
-
-	if (count > room)
-		escape_keys_say("\a");
-	memcpy(console->pending + console->pending_len, bytes, MIN(count, room));
-	console->pending_len += MIN(count, room);
-}
-
 /* The keys of a terminal are looked at whatever the guest does; a pipe waits. */
 static bool read_input(struct ctl_console *console)
 {
@@ -186,9 +175,10 @@ static bool read_input(struct ctl_console *console)
 		console->input_ended = count == 0 || errno != EINTR;
 		return false;
 	}
-	keep_input(console, bytes,
-		   console->is_terminal ? escape_keys_filter(&console->keys, bytes, (size_t)count)
-					: (size_t)count);
+	if (console->is_terminal)
+		count = (ssize_t)escape_keys_filter(&console->keys, bytes, (size_t)count);
+	console->pending_len = escape_keys_keep(console->pending, console->pending_len,
+						sizeof(console->pending), bytes, (size_t)count);
 	return true;
 }
 
