@@ -182,6 +182,16 @@ static void take_back(struct lent *lent)
 		close_fd(&lent->fds[i]);
 }
 
+int controller_connect_machine(struct controller *controller, struct error *err)
+{
+	const struct controller_host *host = controller->host;
+	int ret = controller_console_connect(controller, err);
+
+	if (ret == 0)
+		ret = controller_notices_begin(controller, err);
+	return ret < 0 ? ret : host->built(host->opaque, controller->machine, err);
+}
+
 typedef int check_config(const struct vm_config *config, struct error *err);
 typedef int create_machine(struct machine **out, const struct vm_config *config,
 			   struct timeline *timeline, struct error *err);
@@ -189,7 +199,6 @@ typedef int create_machine(struct machine **out, const struct vm_config *config,
 static int make_machine(struct controller *controller, check_config *check, create_machine *create,
 			struct error *err)
 {
-	const struct controller_host *host = controller->host;
 	struct lent lent = { .count = 0 };
 	int ret = controller_open_serial(controller, err);
 
@@ -203,11 +212,7 @@ static int make_machine(struct controller *controller, check_config *check, crea
 		take_back(&lent);
 		return ret;
 	}
-	ret = controller_console_connect(controller, err);
-	if (ret == 0)
-		ret = controller_notices_begin(controller, err);
-	if (ret == 0)
-		ret = host->built(host->opaque, controller->machine, err);
+	ret = controller_connect_machine(controller, err);
 	if (ret < 0)
 		controller_drop_machine(controller);
 	return ret;

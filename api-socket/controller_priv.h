@@ -157,5 +157,6 @@ void controller_configure_identity(struct machine_identity *identity, struct vm_
 /* After a prepared machine has taken it up: the configuration says who it is now. */
 void controller_note_identity(const struct machine_identity *identity, struct vm_config *vm);
 
-/* api-socket/controller.c */
+/* api-socket/controller.c: who listens to the machine that was just made, and whoever is around us; and its end. */
+must_check int controller_connect_machine(struct controller *controller, struct error *err);
 void controller_drop_machine(struct controller *controller);

@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <string.h>
 
-#include "api-socket/controller_console.h"
 #include "api-socket/controller_priv.h"
 #include "vmm/mmds/mmds.h"
 
@@ -169,7 +168,6 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 {
 	struct machine_identity identity = { 0 };
 	const struct adopt_options options = adopt_options(controller, request, &identity);
-	const struct controller_host *host = controller->host;
 	struct vm_config *vm = machine_snapshot_config(controller->snapshot);
 	int ret = configure(controller, request, &identity, err);
 
@@ -180,11 +178,7 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 	ret = machine_prepare(&controller->machine, vm, controller->timeline, err);
 	if (ret < 0)
 		return ret;
-	ret = controller_console_connect(controller, err);
-	if (ret == 0)
-		ret = controller_notices_begin(controller, err);
-	if (ret == 0)
-		ret = host->built(host->opaque, controller->machine, err);
+	ret = controller_connect_machine(controller, err);
 	return ret < 0 ? ret
 		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
 }
