@@ -338,8 +338,8 @@ BOTH(the_file_before_is_closed, .num_queues = 1)
 	cr_expect_eq(first_word(9), OTHER_MARK + 9);
 }
 
-/* A flush that came too late to be held up hears of it too; the one after it is of the new file alone. */
-BOTH(a_file_before_that_cannot_be_written_back, .num_queues = 1)
+/* Paused: something was written to the drive's file, it has another now, and the one before cannot be written back. */
+static void pause_over_a_broken_file(void)
 {
 	int pipes[2];
 
@@ -349,28 +349,26 @@ BOTH(a_file_before_that_cannot_be_written_back, .num_queues = 1)
 	set_other();
 	/* A pipe knows no fdatasync. */
 	cr_assert_neq(dup2(pipes[1], drive()->before.file->fd), -1);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+/* A flush that came too late to be held up hears of it too; the one after it is of the new file alone. */
+BOTH(a_file_before_that_cannot_be_written_back, .num_queues = 1)
+{
+	pause_over_a_broken_file();
 	virtio_device_resume(fake.dev);
 	cr_expect_eq(flush(), VIRTIO_BLK_S_IOERR);
 	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
-	close(pipes[0]);
-	close(pipes[1]);
 }
 
 /* What was written to the drive's file is lost, and no flush has heard of it. */
 static void lose_the_file(void)
 {
-	int pipes[2];
-
-	cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
-	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
-	virtio_device_pause(fake.dev);
-	set_other();
-	cr_assert_neq(dup2(pipes[1], drive()->before.file->fd), -1);
+	pause_over_a_broken_file();
 	virtio_device_resume(fake.dev);
 	while (drive()->before.is_under_way)
 		event_loop_run_once(fake.loop, true);
-	close(pipes[0]);
-	close(pipes[1]);
 }
 
 BOTH(an_error_outlives_the_next_file, .num_queues = 1)
@@ -391,21 +389,14 @@ BOTH(an_error_outlives_the_next_file, .num_queues = 1)
 BOTH(an_error_that_the_client_saw_is_the_guests_too, .num_queues = 1)
 {
 	struct error err = { 0 };
-	int pipes[2];
 
-	cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
-	cr_expect_eq(write_word(1, 7), VIRTIO_BLK_S_OK);
-	virtio_device_pause(fake.dev);
-	set_other();
-	cr_assert_neq(dup2(pipes[1], drive()->before.file->fd), -1);
+	pause_over_a_broken_file();
 	cr_expect_lt(virtio_blk_set_backing(fake.dev, make_other(), -1, &err), 0);
 	cr_expect(strstr(err.text, "cannot write back"), "%s", err.text);
 	cr_assert_neq(dup2(other, drive()->before.file->fd), -1);
 	virtio_device_resume(fake.dev);
 	cr_expect_eq(flush(), VIRTIO_BLK_S_IOERR);
 	cr_expect_eq(flush(), VIRTIO_BLK_S_OK);
-	close(pipes[0]);
-	close(pipes[1]);
 }
 
 BOTH(replaced_twice_while_paused, .num_queues = 1)
