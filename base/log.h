@@ -1,8 +1,8 @@
 /*
  * The log: one line a message, written with a single write() so that lines of several threads and
  * processes never mix. Any thread may log; nothing here blocks, locks or allocates: what a file or
- * pipe does not take at once is dropped and counted, and the first line that is taken again says how many were. A message that the guest can cause goes through
- * log_limited().
+ * pipe does not take at once is dropped and counted, and the first line that is taken again says how
+ * many were. A message that the guest can cause goes through log_limited().
  *
  * It goes to standard error, in a form for people, until log_set_target() says otherwise.
  */

@@ -9,7 +9,7 @@
 #include "virtio/iov.h"
 
 /* More than this in one request is a thread of the kernel's to move. No Linux guest asks for so much. */
-#define HUGE_BYTES (2u << 20)
+#define HUGE_BYTES MIB(2)
 
 /* Linux 6.12; headers of that age have it in linux/blkdev.h. */
 #ifndef BLOCK_URING_CMD_DISCARD

@@ -65,8 +65,9 @@ void pmem_file_check(struct pmem_file *file);
 void pmem_file_detach_if_stuck(struct pmem_file *file);
 
 /*
- * A guest that takes interrupts never makes KVM_RUN fail, as KVM tries again for ever. So whoever wants room, for holes that
- * the guest may write to, is to be looked at now and then: the mapping becomes private when the disk is full. Loop thread.
+ * A guest that takes interrupts never makes KVM_RUN fail, as KVM tries again for ever. So whoever wants room, for
+ * holes that the guest may write to, is to be looked at now and then: the mapping becomes private when the disk is
+ * full. Loop thread.
  */
 bool pmem_file_wants_room(const struct pmem_file *file);
 void pmem_file_check_room(struct pmem_file *file);

@@ -27,7 +27,8 @@ void rate_limiter_init(struct rate_limiter *limiter, const struct rate_config *c
 {
 	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
 
-	*limiter = (struct rate_limiter){ .resume = resume, .timer.watch.fd = -1 };
+	*limiter = (struct rate_limiter){ .resume = resume,
+					  .timer = { .expired = expired, .watch.fd = -1 } };
 	token_bucket_init(&limiter->bytes, &config->bytes, now);
 	token_bucket_init(&limiter->ops, &config->ops, now);
 	/* Without a descriptor the start tries again, and says so. */
@@ -35,16 +36,10 @@ void rate_limiter_init(struct rate_limiter *limiter, const struct rate_config *c
 		(void)!loop_timer_open(&limiter->timer, expired);
 }
 
-static int start_timer(struct rate_limiter *limiter)
-{
-	limiter->timer.expired = expired;
-	return loop_timer_attach(&limiter->timer, limiter->loop);
-}
-
 int rate_limiter_start(struct rate_limiter *limiter, struct event_loop *loop)
 {
 	limiter->loop = loop;
-	return limits(limiter) ? start_timer(limiter) : 0;
+	return limits(limiter) ? loop_timer_attach(&limiter->timer, loop) : 0;
 }
 
 void rate_limiter_stop(struct rate_limiter *limiter)
@@ -122,7 +117,7 @@ int rate_limiter_prepare(struct rate_limiter *limiter, const struct bucket_confi
 {
 	if (!limiter->loop || has_timer(limiter) || !(config_limits(bytes) || config_limits(ops)))
 		return 0;
-	return start_timer(limiter);
+	return loop_timer_attach(&limiter->timer, limiter->loop);
 }
 
 /* The one that resumes is the timer, as ever: nobody else's stack is below resume(). */

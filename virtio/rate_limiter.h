@@ -33,8 +33,8 @@ struct rate_limiter {
 	void (*resume)(struct rate_limiter *limiter);
 };
 
-/* Any thread, before all else. Takes a descriptor for its timer if there is a limit. resume(): what waited may be tried again; runs on the
- * loop, never from inside rate_limiter_take(). */
+/* Any thread, before all else. Takes a descriptor for its timer if there is a limit. resume(): what waited
+ * may be tried again; runs on the loop, never from inside rate_limiter_take(). */
 void rate_limiter_init(struct rate_limiter *limiter, const struct rate_config *config,
 		       void (*resume)(struct rate_limiter *limiter));
 

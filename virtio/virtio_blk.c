@@ -9,7 +9,7 @@
 #define BUDGET 128
 
 /* And bytes, as the page cache may have them all at once: moving so much takes about a millisecond. */
-#define BUDGET_BYTES (4u << 20)
+#define BUDGET_BYTES MIB(4)
 
 /* To copy so much takes longer than an interrupt. */
 #define LARGE_BYTES KIB(32)
