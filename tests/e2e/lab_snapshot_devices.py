@@ -13,21 +13,21 @@ from lab_net import GUEST, HOST, make_tap, pings
 from lab_snapshot import keep_pinging, move
 from lab_vsock import PORT, connect
 
-NET = 41
+NET, NET_TRACKED = 41, 40  # the two tests run side by side
 FAR = 8 << 20  # in the disk, where nothing has been read ahead
 
 
-def boot(t, track=False):
-    make_tap(t, "snaps", NET)
+def boot(t, net, track=False):
+    make_tap(t, f"snaps{net}", net)
     vm = Served(t, stdin=subprocess.PIPE)
     vm.client.socket.settimeout(120)
     vm.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 256, "track_dirty_pages": track})
     vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": artefact("vsock.cpio"),
                             "boot_args": "console=ttyS0 reboot=k panic=1 quiet "
-                                         f"ip={GUEST.format(NET)}::{HOST.format(NET)}:255.255.255.0::eth0:off"})
+                                         f"ip={GUEST.format(net)}::{HOST.format(net)}:255.255.255.0::eth0:off"})
     vm.put("/drives/disk", {"drive_id": "disk", "is_root_device": False,
                             "path_on_host": t.file("disk", bytes(FAR) + files.pattern(65536, 7), size=16 << 20)})
-    vm.put("/network-interfaces/eth0", {"iface_id": "eth0", "host_dev_name": "snaps"})
+    vm.put("/network-interfaces/eth0", {"iface_id": "eth0", "host_dev_name": f"snaps{net}"})
     # The small kernel has no driver for this one: it is there all the same.
     vm.put("/pmem/pmem0", {"id": "pmem0", "path_on_host": t.file("pmem", files.pattern(65536, 8), size=4 << 20),
                            "read_only": True})
@@ -59,7 +59,7 @@ def in_memory(vm):
 
 @test("lab", limit=900)
 def snapshot_of_every_device_goes_on(t):
-    vm = boot(t)
+    vm = boot(t, NET)
     ask(vm, f"vsock serve {PORT} & true", "served")
     vm.wait_for("ready")
     equal("pings answered", pings(GUEST.format(NET)), 3)
@@ -119,7 +119,7 @@ def keep_all_busy(t, vm):
             "count=4 2>/dev/null; echo 3 >/proc/sys/vm/drop_caches; sleep 0.1; done) & "
             "(while :; do dd if=/dev/hwrng of=/tmp/r bs=512 count=2 2>/dev/null; "
             "wget -q -O /tmp/m http://169.254.169.254/a; sleep 0.1; done) & true", "busy")
-    keep_pinging(t, NET)
+    keep_pinging(t, NET_TRACKED)
 
 
 def create(t, vm, name, kind):
@@ -147,7 +147,7 @@ def differing_pages(t, one, other):
 def snapshot_diff_of_a_busy_guest_merged_is_a_full_one(t):
     """Byte for byte, with what vCPUs wrote and what each device did: reads of the disk, frames, the metadata
     service's answers, vsock, random numbers, the balloon's pages and statistics."""
-    vm = boot(t, track=True)
+    vm = boot(t, NET_TRACKED, track=True)
     ask(vm, f"vsock serve {PORT} & true", "served")
     vm.wait_for("ready")
     keep_all_busy(t, vm)
