@@ -13,7 +13,7 @@ from lab_net import GUEST, HOST, make_tap, pings
 from lab_snapshot import keep_pinging, move
 from lab_vsock import PORT, connect
 
-NET, NET_TRACKED = 41, 40  # the two tests run side by side
+NET, NET_TRACKED = 60, 61  # the two tests run side by side
 FAR = 8 << 20  # in the disk, where nothing has been read ahead
 
 

@@ -10,7 +10,7 @@ from harness import artefact, equal, holds, test
 from lab_net import GUEST, HOST, ip, make_tap, pings
 from lab_vsock import PORT, connect
 
-NET = 43
+NET = 62
 OLD, NEW = "02:00:00:00:43:01", "02:00:00:00:43:02"
 SERVICE = "169.254.7.7"
 
