@@ -1,7 +1,8 @@
 /*
  * Measures restores from snapshots: runs monitors in turn (A B C A B C ...), has each load a snapshot over
- * its API socket and waits for the first byte of the restored guest. It polls without ever sleeping,
- * so what it sees is not late by a wake-up of its own. A warm-up comes first and does not count.
+ * its API socket and waits for the first byte of the restored guest. It sleeps in poll() meanwhile, as clients do:
+ * one that spins keeps a processor from the monitor's threads, which on two processors costs them a tick of
+ * the scheduler more often than not. A warm-up comes first and does not count.
  *
  *   restore [OPTION]... -- NAME SOCKET SETUP LOAD COMMAND [ARGUMENT]... [--- NAME SOCKET ...]...
  *
@@ -16,6 +17,8 @@
  * sent. With SOCKET `-` nothing is sent at all. SOCKET is removed before each run; standard error is added to DIR/NAME.err. Prints a line for each command:
  *   NAME runs=40 failed=0 first_us=P50,P99,MIN answer_us=P50,P99,MIN
  */
+#include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -62,11 +65,13 @@ static void dial(struct run *run, const char *path)
 
 	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	run->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	while (connect(run->socket, (struct sockaddr *)&at, sizeof(at)) < 0)
+	while (connect(run->socket, (struct sockaddr *)&at, sizeof(at)) < 0) {
 		if (turns_timed_out || has_ended()) {
 			run->wrong = "no API socket came";
 			return;
 		}
+		sched_yield(); /* nothing tells when the socket is there */
+	}
 }
 
 static void look_for_answer(struct run *run, int flags)
@@ -118,6 +123,16 @@ static void look_for_marker(struct run *run, char marker)
 		run->wrong = "the guest's output ended before its marker";
 }
 
+static void wait_for_either(struct run *run, bool has_request)
+{
+	struct pollfd fds[] = {
+		{ .fd = run->first ? -1 : run->out, .events = POLLIN },
+		{ .fd = has_request && !run->answer ? run->socket : -1, .events = POLLIN },
+	};
+
+	poll(fds, ARRAY_SIZE(fds), -1);
+}
+
 static void measure(struct run *run, const struct command *command, char marker)
 {
 	if (command->load)
@@ -126,13 +141,14 @@ static void measure(struct run *run, const struct command *command, char marker)
 		set_up(run, command);
 	if (command->load && !run->wrong)
 		ask(run, command->load, command->load_len);
-	while (!run->wrong && !turns_timed_out && !run->first) {
-		look_for_marker(run, marker);
-		if (command->load && !run->answer && !run->first)
+	while (!run->wrong && !turns_timed_out &&
+	       (!run->first || (command->load && !run->answer))) {
+		wait_for_either(run, command->load);
+		if (!run->first)
+			look_for_marker(run, marker);
+		if (command->load && !run->answer)
 			look_for_answer(run, MSG_DONTWAIT);
 	}
-	while (command->load && !run->wrong && !turns_timed_out && !run->answer)
-		look_for_answer(run, MSG_DONTWAIT);
 }
 
 static void await_end(struct run *run)
