@@ -45,6 +45,9 @@ static int finish_header(struct http *http)
 
 	if (strcasecmp(http->name, "expect") == 0 && strcasecmp(value, "100-continue") == 0)
 		http->expects_continue = true;
+	if (strcasecmp(http->name, "accept") == 0)
+		http->wants_plain_text = strcasestr(value, "text/plain") &&
+					 !strcasestr(value, "application/openmetrics-text");
 	if (strcasecmp(http->name, "transfer-encoding") == 0 && strcasecmp(value, "identity") != 0)
 		return http_refuse(http, "Invalid request.");
 	if (strcasecmp(http->name, "accept-encoding") == 0 &&

@@ -22,6 +22,7 @@ struct http {
 	int fds[CONNECTION_FDS_MAX]; /* that came with its bytes; what is not kept goes with it */
 	unsigned int fd_count;
 	bool expects_continue;
+	bool wants_plain_text;
 	bool complete;
 	char refusal[HTTP_LINE_MAX + 200]; /* why it is no request that we take; "" so far */
 };

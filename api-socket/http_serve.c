@@ -133,9 +133,8 @@ static void send_reply(struct http *http, enum api_outcome outcome, struct api_r
 {
 	if (outcome != API_DONE)
 		send_fault(http, reply->too_large ? 413 : 400, reply, reply->err.text);
-	else if (reply->result && reply->is_text)
-		send_answer(http, 200, reply, "text/plain; version=0.0.4",
-			    json_string_value(reply->result));
+	else if (reply->result && reply->text_type)
+		send_answer(http, 200, reply, reply->text_type, json_string_value(reply->result));
 	else if (reply->result)
 		send_json(http, 200, reply, reply->result);
 	else
@@ -191,7 +190,8 @@ static void call(struct http *http, const struct method *method, const char *id,
 	const struct field_fds fds = { http->fds, http->fd_count };
 	struct api_input input = { .tree = tree,
 				   .fds = http->fd_count ? &fds : NULL,
-				   .path_id = method->id_field ? id : NULL };
+				   .path_id = method->id_field ? id : NULL,
+				   .wants_plain_text = http->wants_plain_text };
 	struct field_error why;
 	struct api_reply reply;
 	struct error err;

@@ -171,6 +171,7 @@ static enum api_outcome call(struct controller *controller, const struct method 
 	*reply = (struct api_reply){ 0 };
 	request.listener = input->listener;
 	request.fds = input->fds;
+	request.wants_plain_text = input->wants_plain_text;
 	if (method->listens && !input->listener) {
 		reply_refuse(reply, "%s needs a connection that can be told of events",
 			     method->name);

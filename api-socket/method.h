@@ -39,6 +39,7 @@ struct api_request {
 	bool taken;   /* by kept_take() */
 	const struct field_fds *fds; /* what came along, for calls of other methods; or NULL */
 	struct listener *listener;   /* the caller, where the method listens */
+	bool wants_plain_text; /* of texts in several forms, the caller takes none newer than text/plain */
 };
 
 /* What came of it. A handler fills in one of the first two. */
@@ -46,10 +47,11 @@ struct api_reply {
 	json_t *result;	  /* NULL: nothing to tell; else the front end's to release */
 	struct error err; /* of a failure: the sentence */
 	char warning
-		[200];	 /* "": none; what went well but should be known: printable, without '"' */
-	bool is_text;	 /* result is a string to be shown as it is */
-	bool deprecated; /* something of the request is deprecated */
-	bool too_large;	 /* the failure is a limit of size (HTTP: 413) */
+		[200]; /* "": none; what went well but should be known: printable, without '"' */
+	const char
+		*text_type; /* result is a string to be shown as it is: its media type; or NULL */
+	bool deprecated;    /* something of the request is deprecated */
+	bool too_large;	    /* the failure is a limit of size (HTTP: 413) */
 	unsigned int
 		awaits;	   /* 1 << enum api_event, or'ed: the answer is the next of these events */
 	bool ends_process; /* after the answer: the state is too broken to go on */
@@ -118,6 +120,7 @@ struct api_input {
 	json_t *tree;		     /* borrowed; NULL is the same as an object without members */
 	const struct field_fds *fds; /* what came along; NULL where the front end carries none */
 	struct listener *listener;   /* NULL where the front end cannot tell of events */
+	bool wants_plain_text; /* HTTP: what Accept names is text/plain, not what has followed it */
 	const char
 		*path_id; /* HTTP: the id in the path, which the field must agree with; or NULL */
 };

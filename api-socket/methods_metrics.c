@@ -34,10 +34,13 @@ static int put_metrics(struct controller *controller, struct api_request *reques
 static int get_text(struct controller *controller, struct api_request *request,
 		    struct api_reply *reply)
 {
-	cleanup_free char *text = metrics_text(controller);
+	const bool is_classic = request->wants_plain_text;
+	cleanup_free char *text = metrics_text(controller,
+					       is_classic ? METRICS_CLASSIC : METRICS_OPEN);
 
-	(void)request;
-	reply->is_text = true;
+	reply->text_type = is_classic
+				   ? "text/plain; version=0.0.4; charset=utf-8"
+				   : "application/openmetrics-text; version=1.0.0; charset=utf-8";
 	return reply_with(reply, text ? json_string(text) : NULL);
 }
 
@@ -58,7 +61,7 @@ static const struct method methods[] = {
 		.path = "metrics/prometheus",
 		.phases = PHASES_ALL,
 		.handle = get_text,
-		.help = "Metrics in Prometheus' text form",
+		.help = "Metrics as OpenMetrics text, for Prometheus",
 	},
 };
 

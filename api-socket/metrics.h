@@ -1,7 +1,7 @@
 /*
  * The metrics of a microVM: everything it counts, by the names that Firecracker's users know. One walk
- * over all of it feeds both forms, Firecracker's JSON (what has come since the last time) and
- * Prometheus' text (totals). Control thread.
+ * over all of it feeds all forms, Firecracker's JSON (what has come since the last time) and
+ * Prometheus' texts (totals). Control thread.
  */
 #pragma once
 
@@ -25,8 +25,13 @@ struct metric {
 void metrics_walk(struct controller *controller,
 		  void (*visit)(void *opaque, const struct metric *metric), void *opaque);
 
-/* In Prometheus' text form, version 0.0.4; the caller's to free. NULL: no memory. */
-char *metrics_text(struct controller *controller);
+enum metrics_form {
+	METRICS_OPEN,	 /* OpenMetrics 1.0 */
+	METRICS_CLASSIC, /* Prometheus' text form before that, 0.0.4 */
+};
+
+/* As Prometheus reads them; the caller's to free. NULL: no memory. */
+char *metrics_text(struct controller *controller, enum metrics_form form);
 
 /* Where Firecracker's form goes: a line of JSON each minute, and when asked. */
 struct metrics_sink {

@@ -60,9 +60,10 @@ class Client:
         body, self.have = self.have[:length], self.have[length:]
         return Answer(head, body)
 
-    def call(self, method, path, body=None, fds=()):
+    def call(self, method, path, body=None, fds=(), headers=None):
         """body: bytes, text, or what is to become JSON; None: none."""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         if body is None:
             data = b""
         else:

@@ -150,7 +150,7 @@ def api_drives_change(t):
 def prometheus(vm):
     """{name with labels: value}; each line is what the format has."""
     answer = vm.ok("GET", "/metrics/prometheus")
-    contains("content type", answer.header("Content-Type"), "text/plain")
+    contains("content type", answer.header("Content-Type"), "application/openmetrics-text")
     found = {}
     for line in answer.body.splitlines():
         if line.startswith("#"):

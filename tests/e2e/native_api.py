@@ -295,7 +295,7 @@ def api_log_and_metrics(t):
     vm.get("/version")
     text = vm.client.call("GET", "/metrics/prometheus")
     equal("status", text.status, 200)
-    contains("metrics as text", text.body, "# TYPE mayfly_put_api_requests_drive_count_total counter\n",
+    contains("metrics as text", text.body, "# TYPE mayfly_put_api_requests_drive_count counter\n",
              "mayfly_put_api_requests_metrics_fails_total 1\n", 'mayfly_block_read_bytes_total{id="rootfs"} 0\n')
     vm.signal(signal.SIGTERM)
     vm.ends(128 + signal.SIGTERM)

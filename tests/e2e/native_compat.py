@@ -8,6 +8,11 @@ import subprocess
 from api import Served
 from harness import MAYFLY, ROOT, Skip, artefact, contains, equal, holds, missing, test
 
+try:
+    import prometheus_client.openmetrics.parser as prometheus_client
+except ImportError:
+    prometheus_client = None
+
 DIFFERENTIAL = os.path.join(ROOT, "tests/compat/differential")
 PEER = os.environ.get("PEER_FIRECRACKER", os.path.join(ROOT, "../shared/peers/firecracker"))
 
@@ -91,25 +96,67 @@ def sdk_go_own_tests(t):
     holds("and at least 40 in all", len(passed) >= 40, len(passed))
 
 
+def promtool(t, text, *args):
+    run = subprocess.run([PROMTOOL, *args], input=text, capture_output=True, text=True, check=False)
+    t.log(run.stdout + run.stderr)
+    return run
+
+
+def check_open_metrics(t, text):
+    """Prometheus' own parser of OpenMetrics, which wants samples with times; its older one, whose linter knows a counter's
+    help by the name of its samples alone; and the one of Prometheus' library for Python, which is strict."""
+    run = promtool(t, text, "check", "metrics")
+    holds("no error while parsing", run.returncode in (0, 3) and "parsing error" not in run.stderr, run.stderr)
+    timed = "".join(line if line[0] == "#" else f"{line[:-1]} 1700000000\n" for line in text.splitlines(True))
+    run = promtool(t, None, "tsdb", "create-blocks-from", "openmetrics", t.file("text", timed.encode()), t.path("blocks"))
+    equal("status of OpenMetrics to promtool", (run.returncode, run.stderr), (0, ""))
+    if prometheus_client is not None:
+        families = list(prometheus_client.text_string_to_metric_families(text))
+        holds("families", len(families) > 50 and {family.type for family in families} == {"counter", "gauge"}, families)
+
+
+PLAIN = {"Accept": "text/plain;version=0.0.4;q=1,*/*;q=0.1"}
+SCRAPER = {"Accept": "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+                     "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}  # Prometheus' own
+
+
 @test("native")
-def metrics_to_promtool(t):
-    """Prometheus' own parser, before and while a guest runs. (Its linter has opinions about names besides: those are
-    Firecracker's.)"""
+def metrics_to_prometheus(t):
+    """In both of its forms, before and while a guest runs."""
     if not os.access(PROMTOOL, os.X_OK):
         raise Skip(missing("promtool"))
     vm = Served(t)
     for state in ("Not started", "Running"):
         equal("state", vm.get("/")["state"], state)
-        text = vm.client.call("GET", "/metrics/prometheus").body
-        run = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
-        t.log(run.stdout + run.stderr)
-        holds("no error while parsing", run.returncode in (0, 3), run.stderr)
+        for headers in ({}, SCRAPER):
+            answer = vm.client.call("GET", "/metrics/prometheus", headers=headers)
+            equal("what it is", answer.header("Content-Type"), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+            check_open_metrics(t, answer.body)
+        answer = vm.client.call("GET", "/metrics/prometheus", headers=PLAIN)
+        equal("what it is", answer.header("Content-Type"), "text/plain; version=0.0.4; charset=utf-8")
+        run = promtool(t, answer.body, "check", "metrics")
+        equal("promtool check metrics", (run.returncode, run.stderr), (0, ""))
         if state == "Not started":
             vm.put("/boot-source", {"kernel_image_path": artefact("payload/spin.elf")})
             vm.put("/drives/a", {"drive_id": "a", "is_root_device": False, "path_on_host": t.file("a", size=1 << 20)})
             vm.put("/balloon", {"amount_mib": 0, "deflate_on_oom": True})
             vm.put("/entropy", {})
             vm.start()
-    broken = subprocess.run([PROMTOOL, "check", "metrics"], input=text.replace("# TYPE", "# TYPE x"), text=True,
-                            capture_output=True, check=False)
-    contains("of what is no metric", broken.stderr, "parsing error in line 2")
+    contains("of what is no metric", promtool(t, answer.body.replace("# TYPE", "# TYPE x"), "check", "metrics").stderr,
+             "parsing error in line 1")
+
+
+@test("native")
+def metrics_that_are_no_open_metrics(t):
+    """What the strict parser is good for: the older form, and one that is cut short, are neither."""
+    if prometheus_client is None:
+        raise Skip("there is no python3-prometheus-client")
+    vm = Served(t)
+    text = vm.client.call("GET", "/metrics/prometheus").body
+    for broken in (vm.client.call("GET", "/metrics/prometheus", headers=PLAIN).body, text[:-len("# EOF\n")]):
+        try:
+            list(prometheus_client.text_string_to_metric_families(broken))
+        except ValueError as error:
+            t.log(str(error))
+        else:
+            holds("a refusal", False, broken[-200:])
