@@ -56,9 +56,7 @@ int controller_save_snapshot(struct controller *controller,
 	};
 	struct save_result result;
 
-	point_to_kept(controller, controller->snapshot
-					  ? machine_snapshot_config(controller->snapshot)
-					  : &controller->vm);
+	point_to_kept(controller, controller->live);
 	return machine_save(controller->machine, &save, &result, err);
 }
 
@@ -111,16 +109,13 @@ static int open_snapshot(struct controller *controller, const struct snapshot_lo
 	return ret < 0 ? ret : machine_snapshot_open(&controller->snapshot, &state, &image, err);
 }
 
-static struct adopt_options adopt_options(struct controller *controller,
+static struct adopt_options adopt_options(const struct controller *controller,
 					  const struct snapshot_load_request *request,
 					  const struct machine_identity *identity)
 {
-	struct opt_bool *track = &controller->machine_config.track_dirty_pages;
-
-	/* One that was prepared to track does. */
-	track->value |= request->track_dirty_pages.value || request->enable_diff_snapshots.value;
 	return (struct adopt_options){ .realtime = request->clock_realtime.value,
-				       .track_dirty = track->value,
+				       .track_dirty = request->track_dirty_pages.value ||
+						      request->enable_diff_snapshots.value,
 				       .pages = pages_of(controller, request),
 				       .identity = identity };
 }
@@ -148,12 +143,14 @@ static int keep(struct controller *controller, struct vm_config *vm, struct erro
 }
 
 static int configure(struct controller *controller, const struct snapshot_load_request *request,
-		     struct machine_identity *identity, struct error *err)
+		     const struct adopt_options *options, struct machine_identity *identity,
+		     struct error *err)
 {
 	struct vm_config *vm = machine_snapshot_config(controller->snapshot);
 	int ret = open_console(controller, request, err);
 
-	vm->pages = pages_of(controller, request);
+	vm->pages = options->pages;
+	vm->track_dirty = options->track_dirty;
 	vm->has_console = true;
 	vm->console_fd = controller->serial_fd >= 0 ? controller->serial_fd : STDOUT_FILENO;
 	if (ret < 0 || (ret = controller_read_identity(controller, vm, request, identity, err)) < 0)
@@ -169,11 +166,10 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 	struct machine_identity identity = { 0 };
 	const struct adopt_options options = adopt_options(controller, request, &identity);
 	struct vm_config *vm = machine_snapshot_config(controller->snapshot);
-	int ret = configure(controller, request, &identity, err);
+	int ret = configure(controller, request, &options, &identity, err);
 
 	if (ret < 0)
 		return ret;
-	vm->track_dirty = options.track_dirty;
 	controller->live = vm;
 	ret = machine_prepare(&controller->machine, vm, controller->timeline, err);
 	if (ret < 0)
@@ -183,10 +179,11 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
 }
 
-/* A machine that was prepared has become somebody: what is shown and saved says who. */
-static int note_adopted(struct controller *controller, const struct machine_identity *identity,
-			struct error *err)
+/* A machine that was prepared has become somebody: what is shown and saved says who. There is no way back by now. */
+static void note_adopted(struct controller *controller, const struct machine_identity *identity,
+			 const struct adopt_options *options)
 {
+	struct error err;
 	const struct vm_config *saved = machine_snapshot_config(controller->snapshot);
 	struct vm_config *vm = &controller->vm;
 
@@ -202,7 +199,11 @@ static int note_adopted(struct controller *controller, const struct machine_iden
 		controller->serial_fd = vm->console_fd = identity->console.fd;
 	}
 	kept_clear(&controller->mmds_config);
-	return keep(controller, vm, err);
+	vm->track_dirty |= options->track_dirty; /* one that was prepared to track does */
+	vm->pages = options->pages;
+	if (keep(controller, vm, &err) < 0)
+		log_error("snapshot: what is shown of the microVM is not what was loaded: %s",
+			  err.text);
 }
 
 static int load_prepared(struct controller *controller, const struct snapshot_load_request *request,
@@ -227,7 +228,9 @@ static int load_prepared(struct controller *controller, const struct snapshot_lo
 	ret = machine_adopt(controller->machine, controller->snapshot, &options, err);
 	if (ret < 0 && identity.console.given)
 		close_fd(&identity.console.fd);
-	return ret < 0 ? ret : note_adopted(controller, &identity, err);
+	if (ret == 0)
+		note_adopted(controller, &identity, &options);
+	return ret;
 }
 
 static void forget_snapshot(struct controller *controller)

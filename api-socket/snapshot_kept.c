@@ -103,10 +103,18 @@ static int keep_vsock(struct controller *controller, const struct vm_config *vm,
 
 static void keep_machine(struct controller *controller, const struct vm_config *vm)
 {
+	static const enum huge_pages_kind kinds[] = {
+		[GUEST_PAGES_4K] = HUGE_PAGES_NONE,
+		[GUEST_PAGES_TRANSPARENT] = HUGE_PAGES_TRANSPARENT,
+		[GUEST_PAGES_2M] = HUGE_PAGES_2M,
+	};
 	const struct balloon_config *balloon = &vm->balloon;
+	struct machine_request *machine = &controller->machine_config;
 
-	controller->machine_config.vcpu_count.value = vm->vcpus;
-	controller->machine_config.mem_size_mib.value = vm->memory >> 20;
+	machine->vcpu_count.value = vm->vcpus;
+	machine->mem_size_mib.value = vm->memory >> 20;
+	machine->track_dirty_pages.value = vm->track_dirty;
+	machine->huge_pages.value = kinds[vm->pages];
 	if (vm->has_balloon)
 		controller->balloon = (struct balloon_request){
 			.given = true,

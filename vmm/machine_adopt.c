@@ -301,11 +301,9 @@ static int load_identity(const struct adoption *adoption, const struct machine_i
 
 static int load(struct adoption *adoption, const struct adopt_options *options, struct error *err)
 {
-	int ret;
+	int ret = machine_map_image(adoption->machine, adoption->snapshot, options->pages, err);
 
-	if ((options->track_dirty && (ret = machine_track(adoption->machine, err)) < 0) ||
-	    (ret = machine_map_image(adoption->machine, adoption->snapshot, options->pages, err)) <
-		    0)
+	if (ret < 0)
 		return ret;
 	/* Before anything is written to memory: the generation's id below, say. */
 	machine_set_base(adoption->machine, &adoption->snapshot->info);
@@ -323,19 +321,26 @@ static int load_as(struct adoption *adoption, const struct adopt_options *option
 		   struct error *err)
 {
 	static const struct machine_identity same;
+	struct machine *machine = adoption->machine;
+	const bool tracks = machine->memory.dirty;
 	struct machine_former former;
-	int ret = machine_assume(adoption->machine, options->identity ? options->identity : &same,
-				 &former, err);
+	int ret = machine_assume(machine, options->identity ? options->identity : &same, &former,
+				 err);
 
 	if (ret < 0)
 		return ret;
-	ret = load(adoption, options, err);
-	if (ret < 0) {
-		machine_unmap_image(adoption->machine);
-		machine_restore_former(adoption->machine, &former);
-	} else {
+	if (options->track_dirty)
+		ret = machine_track(machine, err);
+	if (ret == 0)
+		ret = load(adoption, options, err);
+	if (ret == 0) {
 		machine_forget_former(&former);
+		return 0;
 	}
+	machine_unmap_image(machine);
+	if (!tracks && machine->memory.dirty)
+		machine_untrack(machine);
+	machine_restore_former(machine, &former);
 	return ret;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/xattr.h>
 
 #include "base/guest_dirty.h"
+#include "base/log.h"
 #include "snapshot/memory_layers.h"
 #include "vmm/machine_save_priv.h"
 
@@ -21,6 +22,16 @@ int machine_track(struct machine *machine, struct error *err)
 	if (ret < 0)
 		guest_dirty_stop(&machine->memory);
 	return ret;
+}
+
+/* A slot that stays as it is refuses nothing. */
+void machine_untrack(struct machine *machine)
+{
+	struct error err;
+
+	guest_dirty_stop(&machine->memory);
+	if (kvm_track_memory(&machine->kvm, &machine->memory, &err) < 0)
+		log_error("%s", err.text);
 }
 
 void machine_set_base(struct machine *machine, const struct snapshot_info *info)

@@ -23,6 +23,9 @@ struct machine_snapshot {
 /* vmm/machine_save_diff.c: from now on it is noted which pages change, if it is not yet. No vCPU and no device runs. */
 must_check int machine_track(struct machine *machine, struct error *err);
 
+/* Undoes it. */
+void machine_untrack(struct machine *machine);
+
 /* Memory is as in this snapshot: what changes from now on is what has changed. */
 void machine_set_base(struct machine *machine, const struct snapshot_info *info);
 

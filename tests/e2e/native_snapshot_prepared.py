@@ -1,0 +1,83 @@
+"""What becomes of a process that was prepared: it tracks when the load says so, and is saved as who it is by then."""
+
+import copy
+
+from api import Served
+from harness import contains, equal, holds, test
+from native_snapshot import (create, load, load_body, memory, merge, release, run_a_little, save, start, start_writing)
+from native_snapshot_hostile import read_state, write_state
+
+
+def prepare(t, drive=True, name="prepared.sock", **machine):
+    clone = Served(t, name=name)
+    clone.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128, **machine})
+    if drive:
+        clone.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.path("disk")})
+    clone.put("/snapshot/prepare", {})
+    return clone
+
+
+def saved(t, **shape):
+    vm = start(t, **shape)
+    save(t, vm)
+    vm.end()
+    release(t)
+
+
+@test("native", "snapshot-prepared-that-begins-to-track", prepared=False)
+@test("native", "snapshot-prepared-that-tracks", prepared=True)
+def snapshot_prepared_tracks(t, prepared):
+    """Whether it was prepared for it or is told so by the load: a diff and what it is based on are all of it."""
+    vm = start_writing(t, track=False)
+    vm.patch("/vm", {"state": "Paused"})
+    create(t, vm, "")
+    vm.end()
+    clone = prepare(t, drive=False, track_dirty_pages=prepared)
+    clone.put("/snapshot/load", load_body(t, resume_vm=False, track_dirty_pages=not prepared))
+    equal("whether it tracks", clone.get("/machine-config")["track_dirty_pages"], True)
+    run_a_little(clone)
+    create(t, clone, "1", "Diff")
+    create(t, clone, "all")
+    equal("mayfly snapshot merge", merge(t, "", "1", output="merged").returncode, 0)
+    holds("merged is what a full save has", memory(t, "merged") == memory(t, "all"))
+    holds("something was written", memory(t, "all") != memory(t, ""))
+    clone.end()
+
+
+@test("native")
+def snapshot_prepared_whose_tracked_load_failed(t):
+    """It tracks no more than if it had never been asked."""
+    saved(t)
+    clone = prepare(t)
+    drives = [{"drive_id": "rootfs", "path_on_host": t.path("none")}]
+    clone.refused("PUT", "/snapshot/load", load_body(t, track_dirty_pages=True, drive_overrides=drives), "No such file")
+    bodies = read_state(t)
+    spoilt = copy.deepcopy(bodies)
+    next(fields for name, _, _, fields in spoilt if name == "vmgenid")["gpa"] = 0xfffffff8
+    write_state(t, spoilt)
+    clone.refused("PUT", "/snapshot/load", load_body(t, track_dirty_pages=True), "vmgenid: no guest memory at")
+    write_state(t, bodies)
+    equal("whether it tracks", clone.get("/machine-config")["track_dirty_pages"], False)
+    clone.put("/snapshot/load", load_body(t, resume_vm=False))
+    equal("whether it tracks", clone.get("/machine-config")["track_dirty_pages"], False)
+    clone.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m"),
+                                              "snapshot_type": "Diff"}, "a diff snapshot needs")
+    clone.patch("/vm", {"state": "Resumed"})
+    contains("output", clone.ends(0).text(), "R")
+
+
+@test("native")
+def snapshot_prepared_after_a_drive_was_replaced(t):
+    """What is saved is the file that the drive has now, not the one that was loaded."""
+    saved(t)
+    clone = prepare(t)
+    clone.put("/snapshot/load", load_body(t, resume_vm=False))
+    for number in range(20):
+        path = t.file(f"disk-{number}-" + "x" * 50, size=1 << 20)
+        clone.patch("/drives/rootfs", {"drive_id": "rootfs", "path_on_host": path})
+    save(t, clone, "2")
+    clone.end()
+    again = load(t, "2", sock="again.sock", resume_vm=False)
+    equal("its image", again.get("/vm/config")["drives"][0]["path_on_host"], path)
+    again.patch("/vm", {"state": "Resumed"})
+    contains("output", again.ends(0).text(), "R")
