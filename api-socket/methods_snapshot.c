@@ -50,6 +50,16 @@ static const struct field drive_table[] = {
 static const struct field_set drive_override_fields = FIELD_SET("DriveOverride",
 								struct drive_override, drive_table);
 
+static const struct field pmem_table[] = {
+	FIELD(struct pmem_override, id, FIELD_ID, FIELD_REQUIRED,
+	      .help = "which persistent memory device"),
+	FIELD(struct pmem_override, path_on_host, FIELD_FILE, FIELD_REQUIRED,
+	      .help = "its file on this host, of the same length in whole 2 MiB"),
+};
+
+static const struct field_set pmem_override_fields = FIELD_SET("PmemOverride", struct pmem_override,
+							       pmem_table);
+
 static const struct field vsock_table[] = {
 	FIELD(struct vsock_override, uds_path, FIELD_STRING, FIELD_OPTIONAL,
 	      .help = "where its socket is on this host; may be left out with guest_cid"),
@@ -88,6 +98,9 @@ static const struct field load_table[] = {
 		   .help = "interfaces whose tap or MAC is another here"),
 	LOAD_FIELD(drive_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &drive_override_fields,
 		   .help = "drives whose image is another here; Firecracker has no such field"),
+	LOAD_FIELD(pmem_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &pmem_override_fields,
+		   .help = "persistent memory whose file is another here; Firecracker has no such "
+			   "field"),
 	LOAD_FIELD(vsock_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &vsock_override_fields,
 		   .help = "the vsock's socket is elsewhere here"),
 	LOAD_FIELD(serial_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &serial_override_fields,

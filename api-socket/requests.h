@@ -231,6 +231,12 @@ struct drive_override {
 	struct opt_file path_on_host;
 };
 
+struct pmem_override {
+	bool given;
+	const char *id;
+	struct opt_file path_on_host;
+};
+
 struct vsock_override {
 	bool given;
 	const char *uds_path;
@@ -249,6 +255,7 @@ struct snapshot_load_request {
 	struct opt_bool enable_diff_snapshots, track_dirty_pages, resume_vm;
 	struct opt_list network_overrides; /* struct net_override */
 	struct opt_list drive_overrides;   /* ours: struct drive_override */
+	struct opt_list pmem_overrides;	   /* ours: struct pmem_override */
 	struct vsock_override vsock_override;
 	struct serial_override serial_override; /* ours */
 	json_t *mmds;				/* ours: the metadata */

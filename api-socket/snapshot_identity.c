@@ -26,12 +26,12 @@ static int read_net(const struct vm_config *vm, const struct net_override *overr
 
 		if (strcmp(id, override->iface_id) != 0)
 			continue;
+		if (out->taps[i].given || out->macs[i].given)
+			return error_set(err, EINVAL, "interface %s is named twice", id);
 		out->macs[i].given = override->guest_mac != NULL;
 		if (override->guest_mac && parse_mac(override->guest_mac, out->macs[i].mac) < 0)
 			return error_set(err, EINVAL, "'%s' is no MAC address",
 					 override->guest_mac);
-		if (out->taps[i].given)
-			return error_set(err, EINVAL, "interface %s is named twice", id);
 		return tap->path || tap->fd >= 0 ? read_file_field(tap, &out->taps[i], err) : 0;
 	}
 	return error_set(err, EINVAL, "Unknown Network Device.");
@@ -50,6 +50,21 @@ static int read_drive(const struct vm_config *vm, const struct drive_override *o
 		return read_file_field(&override->path_on_host, &out->drives[i], err);
 	}
 	return error_set(err, EINVAL, "Unknown drive: %s.", override->drive_id);
+}
+
+static int read_pmem(const struct vm_config *vm, const struct pmem_override *override,
+		     struct machine_identity *out, struct error *err)
+{
+	for (unsigned int i = 0; i < vm->pmem_count; i++) {
+		const char *id = vm->pmems[i].id ? vm->pmems[i].id : pmem_name(i);
+
+		if (strcmp(id, override->id) != 0)
+			continue;
+		if (out->pmems[i].given)
+			return error_set(err, EINVAL, "pmem %s is named twice", id);
+		return read_file_field(&override->path_on_host, &out->pmems[i], err);
+	}
+	return error_set(err, EINVAL, "Unknown pmem: %s.", override->id);
 }
 
 static int read_vsock(const struct vm_config *vm, const struct vsock_override *override,
@@ -92,12 +107,15 @@ static int read_all(struct controller *controller, const struct vm_config *vm,
 {
 	const struct net_override *nets = request->network_overrides.items;
 	const struct drive_override *drives = request->drive_overrides.items;
+	const struct pmem_override *pmems = request->pmem_overrides.items;
 	int ret = read_vsock(vm, &request->vsock_override, out, err);
 
 	for (uint32_t i = 0; i < request->network_overrides.count && ret == 0; i++)
 		ret = read_net(vm, &nets[i], out, err);
 	for (uint32_t i = 0; i < request->drive_overrides.count && ret == 0; i++)
 		ret = read_drive(vm, &drives[i], out, err);
+	for (uint32_t i = 0; i < request->pmem_overrides.count && ret == 0; i++)
+		ret = read_pmem(vm, &pmems[i], out, err);
 	return ret < 0 ? ret : read_mmds(controller, request, out, err);
 }
 
@@ -122,6 +140,9 @@ static void note_files(const struct machine_identity *identity, struct vm_config
 	for (unsigned int i = 0; i < vm->net_count; i++)
 		if (identity->taps[i].given)
 			vm->nets[i].tap = identity->taps[i].path;
+	for (unsigned int i = 0; i < vm->pmem_count; i++)
+		if (identity->pmems[i].given)
+			vm->pmems[i].path = identity->pmems[i].path;
 	if (identity->vsock_path)
 		vm->vsock.path = identity->vsock_path;
 }
@@ -150,6 +171,11 @@ void controller_configure_identity(struct machine_identity *identity, struct vm_
 		if (identity->taps[i].given) {
 			vm->nets[i].fd = identity->taps[i].fd;
 			identity->taps[i].given = false;
+		}
+	for (unsigned int i = 0; i < vm->pmem_count; i++)
+		if (identity->pmems[i].given) {
+			vm->pmems[i].fd = identity->pmems[i].fd;
+			identity->pmems[i].given = false;
 		}
 	identity->vsock_path = NULL;
 }

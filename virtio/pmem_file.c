@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -23,6 +24,8 @@ static int open_file(struct pmem_file *file, const struct pmem_file_params *para
 		snprintf(file->label, sizeof(file->label), "descriptor %d", params->fd);
 	/* Non-blocking for the sake of a FIFO that was named by mistake. */
 	file->fd = params->path ? open(params->path, mode | O_CLOEXEC | O_NONBLOCK) : params->fd;
+	if (file->fd >= 0 && params->path && !(file->path = strdup(params->path)))
+		return error_set(err, ENOMEM, "pmem %s: out of memory", file->name);
 	if (file->fd < 0)
 		return error_set_errno(err, errno, "pmem %s: cannot open %s", file->name,
 				       file->label);
@@ -77,32 +80,71 @@ static bool map_zeroes(const struct pmem_file *file, uint64_t from, uint64_t to)
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
+/* What is not lost of it, where file->host says. The file first: its mapping is what may be refused. */
 static int map_file(struct pmem_file *file, struct error *err)
 {
-	file->host = reserve(file->size);
-	if (file->host && map_zeroes(file, file->file_end, file->size) &&
-	    mmap(file->host, file->file_end, protection(file), MAP_SHARED | MAP_FIXED, file->fd,
-		 0) != MAP_FAILED)
+	if (file->host &&
+	    (file->lost_from == 0 || mmap(file->host, file->lost_from, protection(file),
+					  MAP_SHARED | MAP_FIXED, file->fd, 0) != MAP_FAILED) &&
+	    map_zeroes(file, file->lost_from, file->size))
 		return 0;
 	return error_set_errno(err, errno, "pmem %s: cannot map %s%s", file->name, file->label,
 			       errno == EACCES ? " (is it open for writing?)" : "");
 }
 
-int pmem_file_open(struct pmem_file *file, const struct pmem_file_params *params, struct error *err)
+int pmem_file_open_unmapped(struct pmem_file *file, const struct pmem_file_params *params,
+			    struct error *err)
 {
 	int ret;
 
-	*file = (struct pmem_file){
-		.fd = -1, .path = params->path, .read_only = params->read_only, .wake_fd = -1
-	};
+	*file = (struct pmem_file){ .fd = -1, .read_only = params->read_only, .wake_fd = -1 };
 	ret = open_file(file, params, err);
 	if (ret == 0)
 		ret = check_file(file, err);
-	if (ret == 0)
-		ret = map_file(file, err);
 	if (ret < 0)
 		pmem_file_close(file);
 	return ret;
+}
+
+int pmem_file_open(struct pmem_file *file, const struct pmem_file_params *params, struct error *err)
+{
+	int ret = pmem_file_open_unmapped(file, params, err);
+
+	if (ret < 0)
+		return ret;
+	file->host = reserve(file->size);
+	ret = map_file(file, err);
+	if (ret < 0)
+		pmem_file_close(file);
+	return ret;
+}
+
+/* Nothing is lost of what the former had: nobody has written to it in a way that its file does not have. */
+int pmem_file_swap(struct pmem_file *file, struct pmem_file *other, struct error *err)
+{
+	struct pmem_file former;
+	struct error ignored;
+	int ret;
+
+	if (other->size != file->size)
+		return error_set(err, EINVAL,
+				 "pmem %s: %s takes %lu MiB of the guest's addresses, but there "
+				 "are %lu for it",
+				 file->name, other->label, other->size >> 20, file->size >> 20);
+	other->host = file->host;
+	ret = map_file(other, err);
+	if (ret < 0) {
+		other->host = NULL;
+		if (map_file(file, &ignored) < 0)
+			log_error("%s", ignored.text);
+		return ret;
+	}
+	atomic_store(&other->wake_fd, atomic_load(&file->wake_fd));
+	memcpy(&former, file, sizeof(former));
+	memcpy(file, other, sizeof(*file));
+	memcpy(other, &former, sizeof(*other));
+	other->host = NULL;
+	return 0;
 }
 
 void pmem_file_close(struct pmem_file *file)
@@ -111,6 +153,8 @@ void pmem_file_close(struct pmem_file *file)
 		munmap(file->host, file->size);
 	file->host = NULL;
 	close_fd(&file->fd);
+	free(file->path);
+	file->path = NULL;
 }
 
 /* Losing pages: in signal handlers too, so system calls and atomics only --------------------------*/

@@ -21,12 +21,12 @@
 #define PMEM_ALIGN MIB(2) /* of address and size: the guest's memory sections want it */
 
 struct pmem_file {
-	char name[32];	  /* "pmem0", for messages */
-	char label[320];  /* the path, or "descriptor 7" */
-	const char *path; /* borrowed; NULL for a descriptor */
+	char name[32];	 /* "pmem0", for messages */
+	char label[320]; /* the path, or "descriptor 7" */
+	char *path;	 /* NULL for a descriptor */
 	int fd;
 	bool read_only;
-	uint8_t *host;	   /* aligned to PMEM_ALIGN */
+	uint8_t *host;	   /* aligned to PMEM_ALIGN; NULL: not mapped */
 	uint64_t size;	   /* of the mapping, a multiple of PMEM_ALIGN */
 	uint64_t length;   /* of the file when it was mapped, bytes */
 	uint64_t file_end; /* the same in whole pages */
@@ -51,6 +51,17 @@ struct pmem_file_params {
 /* Control thread. Regular files that are not empty; the error names the device and the file. */
 must_check int pmem_file_open(struct pmem_file *file, const struct pmem_file_params *params,
 			      struct error *err);
+
+/* The same without mapping it, for pmem_file_swap(). */
+must_check int pmem_file_open_unmapped(struct pmem_file *file,
+				       const struct pmem_file_params *params, struct error *err);
+
+/*
+ * Maps `other`, which is not mapped and is of the same size (in PMEM_ALIGN), where `file` is; then the two change places:
+ * *other is what was mapped before, and may be swapped back. On failure nothing has changed. Control thread; nobody uses
+ * the memory meanwhile.
+ */
+must_check int pmem_file_swap(struct pmem_file *file, struct pmem_file *other, struct error *err);
 
 /* Unmaps. Nobody may use the memory any more. Harmless after a failure to open. */
 void pmem_file_close(struct pmem_file *file);

@@ -48,7 +48,8 @@ struct virtio_pmem {
 	struct virtio_device dev;
 	struct virtio_pmem_config config;
 	struct pmem_file *file;
-	struct blk_file flushed;     /* the same file, as the engine wants it */
+	struct blk_file flushed[2];  /* the same file, as the engine wants it; and one to come */
+	unsigned int current;	     /* of the two */
 	struct blk_backend *backend; /* flushes, and nothing else: an engine of drives */
 	struct rate_limiter limiter;
 	struct loop_timer room; /* only for a file that wants some */
@@ -287,18 +288,37 @@ static const struct virtio_ops pmem_ops = {
 	.counter_count = PMEM_COUNTERS,
 };
 
-static int create_backend(struct virtio_pmem *pmem, struct event_loop *loop, struct error *err)
+static int create_backend(struct blk_backend **out, struct blk_file *flushed,
+			  const struct pmem_file *file, struct event_loop *loop, struct error *err)
 {
-	const struct pmem_file *file = pmem->file;
 	int ret;
 
+	*out = NULL;
 	if (file->read_only)
 		return 0;
-	pmem->flushed = (struct blk_file){
+	*flushed = (struct blk_file){
 		.fd = file->fd, .size = file->length, .mem_align = 1, .io_align = 1
 	};
-	ret = blk_backend_create(&pmem->backend, &pmem->flushed, loop, err);
+	ret = blk_backend_create(out, flushed, loop, err);
 	return ret < 0 ? error_prefix(err, "pmem %s", file->name) : 0;
+}
+
+int virtio_pmem_swap_file(struct virtio_device *dev, struct pmem_file *other, struct error *err)
+{
+	struct virtio_pmem *pmem = pmem_of(dev);
+	struct blk_backend *backend;
+	int ret = create_backend(&backend, &pmem->flushed[!pmem->current], other, dev->loop, err);
+
+	if (ret == 0)
+		ret = pmem_file_swap(pmem->file, other, err);
+	if (ret < 0) {
+		blk_backend_destroy(backend);
+		return ret;
+	}
+	blk_backend_destroy(pmem->backend);
+	pmem->backend = backend;
+	pmem->current = !pmem->current;
+	return 0;
 }
 
 static struct virtio_pmem *make(const struct virtio_pmem_params *params)
@@ -327,7 +347,7 @@ int virtio_pmem_create(struct virtio_device **out, const struct virtio_pmem_para
 
 	if (!pmem)
 		return error_set(err, ENOMEM, "pmem %s: out of memory", params->file->name);
-	ret = create_backend(pmem, loop, err);
+	ret = create_backend(&pmem->backend, &pmem->flushed[0], pmem->file, loop, err);
 	if (ret == 0)
 		ret = virtio_device_init(&pmem->dev,
 					 &(struct virtio_device_params){

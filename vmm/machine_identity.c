@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "virtio/virtio_blk.h"
 #include "virtio/virtio_net.h"
+#include "virtio/virtio_pmem.h"
 #include "virtio/virtio_vsock.h"
 #include "vmm/machine_priv.h"
 
@@ -62,6 +63,34 @@ static int change_tap(struct machine *machine, unsigned int index, struct other_
 
 /* The rest ---------------------------------------------------------------------------------------*/
 
+/* What it is called and whether the guest may write to it stays. */
+static int change_pmem(struct machine *machine, unsigned int index, struct other_file *file,
+		       struct machine_former *former, struct error *err)
+{
+	struct pmem_file *other = &former->pmems[index];
+	struct virtio_device *dev = machine_pmem(machine, index);
+	int fd = file->fd, ret;
+
+	if (!dev)
+		return error_set(err, EINVAL, "the machine has no pmem%u", index);
+	file->fd = -1;
+	ret = pmem_file_open_unmapped(other,
+				      &(struct pmem_file_params){
+					      .name = dev->name,
+					      .path = file->path,
+					      .fd = fd,
+					      .read_only = machine->config->pmems[index].read_only,
+				      },
+				      err);
+	if (ret < 0)
+		return ret;
+	ret = virtio_pmem_swap_file(dev, other, err);
+	if (ret < 0)
+		pmem_file_close(other);
+	former->has_pmem[index] = ret == 0;
+	return ret;
+}
+
 static int change_vsock(struct machine *machine, const char *path, struct machine_former *former,
 			struct error *err)
 {
@@ -89,6 +118,9 @@ static int change_all(struct machine *machine, struct machine_identity *to,
 	for (unsigned int i = 0; i < VM_NETS_MAX && ret == 0; i++)
 		if (to->taps[i].given)
 			ret = change_tap(machine, i, &to->taps[i], former, err);
+	for (unsigned int i = 0; i < VM_PMEMS_MAX && ret == 0; i++)
+		if (to->pmems[i].given)
+			ret = change_pmem(machine, i, &to->pmems[i], former, err);
 	if (ret == 0 && to->vsock_path)
 		ret = change_vsock(machine, to->vsock_path, former, err);
 	if (ret < 0 || !to->console.given)
@@ -106,6 +138,9 @@ void machine_identity_close(struct machine_identity *identity)
 	for (unsigned int i = 0; i < VM_NETS_MAX; i++)
 		if (identity->taps[i].given)
 			close_fd(&identity->taps[i].fd);
+	for (unsigned int i = 0; i < VM_PMEMS_MAX; i++)
+		if (identity->pmems[i].given)
+			close_fd(&identity->pmems[i].fd);
 }
 
 int machine_assume(struct machine *machine, const struct machine_identity *identity,
@@ -130,6 +165,9 @@ void machine_forget_former(struct machine_former *former)
 		close_fd(&former->drives[i]);
 	for (unsigned int i = 0; i < VM_NETS_MAX; i++)
 		net_backend_destroy(former->taps[i]);
+	for (unsigned int i = 0; i < VM_PMEMS_MAX; i++)
+		if (former->has_pmem[i])
+			pmem_file_close(&former->pmems[i]);
 	if (former->has_vsock)
 		vsock_unix_close(&former->vsock);
 }
@@ -157,6 +195,10 @@ void machine_restore_former(struct machine *machine, struct machine_former *form
 		    virtio_net_swap_backend(machine_device(machine, VIRTIO_ID_NET, i),
 					    &former->taps[i], &err) < 0)
 			log_error("%s", err.text); /* both have the device's number of queues */
+	for (unsigned int i = 0; i < VM_PMEMS_MAX; i++)
+		if (former->has_pmem[i] &&
+		    virtio_pmem_swap_file(machine_pmem(machine, i), &former->pmems[i], &err) < 0)
+			log_error("%s; it stays with the other file", err.text);
 	if (former->has_vsock)
 		virtio_vsock_swap_host(machine_device(machine, VIRTIO_ID_VSOCK, 0), &former->vsock);
 	if (former->has_console)

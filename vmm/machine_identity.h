@@ -1,6 +1,7 @@
 /* Private to vmm/machine_*.c: a prepared machine becomes the one that a load asks for, or is as before. */
 #pragma once
 
+#include "virtio/pmem_file.h"
 #include "virtio/vsock_unix.h"
 #include "vmm/machine_snapshot.h"
 
@@ -10,7 +11,8 @@ struct net_backend;
 struct machine_former {
 	int drives[VM_DRIVES_MAX];	       /* -1: it has its own still */
 	struct net_backend *taps[VM_NETS_MAX]; /* NULL: the same */
-	bool has_vsock, has_console;
+	bool has_pmem[VM_PMEMS_MAX], has_vsock, has_console;
+	struct pmem_file pmems[VM_PMEMS_MAX]; /* not mapped */
 	struct vsock_unix vsock;
 	int console_fd;
 };

@@ -2,7 +2,6 @@
  * The machine's pmem devices: files in the guest's address space, above its RAM, each at a multiple of 2 MiB. They are
  * mapped with the rest of memory, since slots are cheap only before the interrupt controllers; the devices follow.
  */
-#include <stdio.h>
 
 #include "virtio/virtio_pmem.h"
 #include "vmm/machine_priv.h"
@@ -22,16 +21,14 @@ static int map(struct machine *machine, unsigned int index, struct error *err)
 {
 	const struct pmem_config *pmem = &machine->config->pmems[index];
 	struct machine_pmem *out = &machine->pmems[index];
-	char name[16];
-	struct pmem_file_params params = {
-		.name = pmem->id, .path = pmem->path, .fd = pmem->fd, .read_only = pmem->read_only
+	const struct pmem_file_params params = {
+		.name = pmem->id ? pmem->id : pmem_name(index),
+		.path = pmem->path,
+		.fd = pmem->fd,
+		.read_only = pmem->read_only,
 	};
-	int ret;
+	int ret = pmem_file_open(&out->file, &params, err);
 
-	snprintf(name, sizeof(name), "pmem%u", index);
-	if (!params.name)
-		params.name = name;
-	ret = pmem_file_open(&out->file, &params, err);
 	if (ret < 0)
 		return ret;
 	machine->pmem_count++;

@@ -96,6 +96,7 @@ struct other_file {
 struct machine_identity {
 	struct other_file drives[VM_DRIVES_MAX];
 	struct other_file taps[VM_NETS_MAX];
+	struct other_file pmems[VM_PMEMS_MAX]; /* as large as those prepared, in whole 2 MiB */
 	struct {
 		bool given;
 		uint8_t mac[6];

@@ -20,6 +20,14 @@ const char *net_name(unsigned int index)
 	return index < VM_NETS_MAX ? names[index] : "net?";
 }
 
+const char *pmem_name(unsigned int index)
+{
+	static const char names[VM_PMEMS_MAX][6] = { "pmem0", "pmem1", "pmem2", "pmem3",
+						     "pmem4", "pmem5", "pmem6", "pmem7" };
+
+	return index < VM_PMEMS_MAX ? names[index] : "pmem?";
+}
+
 static int check_memory(const struct vm_config *config, struct error *err)
 {
 	const uint64_t memory = config->memory;

@@ -141,3 +141,6 @@ const char *drive_name(unsigned int index);
 
 /* What a network interface without an id is called in messages: "net0" for 0. Static storage. */
 const char *net_name(unsigned int index);
+
+/* What a pmem device without an id is called: "pmem0" for 0, as in the guest. Static storage. */
+const char *pmem_name(unsigned int index);

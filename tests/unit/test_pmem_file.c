@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -244,6 +245,38 @@ Test(pmem_file_room, a_reader_has_zeroes, .fini = fini)
 	cr_expect_eq(sum, 0);
 	cr_expect_eq(*at(KIB(512)), 'p');
 	close(disk);
+}
+
+/* Another file ---------------------------------------------------------------------------------*/
+
+Test(pmem_file, another_in_its_place_and_back)
+{
+	struct pmem_file other;
+	struct error err = { 0 };
+	int memfd = memfd_create("other", MFD_CLOEXEC);
+	uint8_t *const host = file.host;
+	char byte = 0;
+
+	cr_assert_eq(pwrite(memfd, "other", 5, (off_t)(MIB(2) + 100)), 5);
+	file.wake_fd = 77;
+	cr_assert_eq(
+		pmem_file_open_unmapped(
+			&other, &(struct pmem_file_params){ "pmem0", NULL, memfd, false }, &err),
+		0, "%s", err.text);
+	cr_assert_eq(pmem_file_swap(&file, &other, &err), 0, "%s", err.text);
+	cr_expect_eq(file.host, host);
+	cr_expect_eq(file.wake_fd, 77);
+	cr_expect_null(other.host);
+	cr_expect_eq(*at(MIB(2) + 100), 'o');
+	cr_expect_eq(*at(0), 0);
+	*at(1) = 'x';
+	cr_assert_eq(pread(memfd, &byte, 1, 1), 1);
+	cr_expect_eq(byte, 'x');
+	*at(MIB(3)) = 1; /* behind its end: zeroes again when the first is back */
+	cr_assert_eq(pmem_file_swap(&file, &other, &err), 0, "%s", err.text);
+	cr_expect_eq(*at(0), 'p');
+	cr_expect_eq(*at(MIB(3)), 0);
+	pmem_file_close(&other);
 }
 
 /* Refusals -------------------------------------------------------------------------------------*/

@@ -123,6 +123,41 @@ ENGINES(flush_succeeds, false)
 	cr_expect_eq(flush(), 0);
 }
 
+static void open_other(struct pmem_file *other, uint64_t size)
+{
+	struct error err = { 0 };
+	int memfd = memfd_create("other", MFD_CLOEXEC);
+
+	cr_assert_eq(ftruncate(memfd, (off_t)size), 0);
+	cr_assert_eq(
+		pmem_file_open_unmapped(
+			other, &(struct pmem_file_params){ "pmem0", NULL, memfd, false }, &err),
+		0, "%s", err.text);
+}
+
+/* The one before is closed: a flush of that would fail. */
+ENGINES(another_file_is_flushed, false)
+{
+	struct pmem_file other;
+	struct error err = { 0 };
+
+	for (int i = 0; i < 3; i++) {
+		open_other(&other, MIB(3) + (uint64_t)i);
+		virtio_device_pause(fake.dev);
+		cr_assert_eq(virtio_pmem_swap_file(fake.dev, &other, &err), 0, "%s", err.text);
+		pmem_file_close(&other);
+		virtio_device_resume(fake.dev);
+		file.host[0] = 1;
+		cr_expect_eq(flush(), 0);
+	}
+	open_other(&other, MIB(5));
+	virtio_device_pause(fake.dev);
+	cr_expect_eq(virtio_pmem_swap_file(fake.dev, &other, &err), -EINVAL);
+	pmem_file_close(&other);
+	virtio_device_resume(fake.dev);
+	cr_expect_eq(flush(), 0);
+}
+
 ENGINES(flush_of_a_read_only_file_is_nothing, true)
 {
 	cr_expect_eq(flush(), 0);
