@@ -153,6 +153,14 @@ static const struct net_request *net_at(const struct controller *controller, uns
 	return controller->nets[index].data;
 }
 
+void controller_compose_serial_limit(const struct controller *controller, struct vm_config *vm)
+{
+	const struct serial_request *serial = controller->serial.data;
+
+	if (serial)
+		vm->serial_limit = compose_bucket(&serial->rate_limiter);
+}
+
 void controller_compose(struct controller *controller)
 {
 	static const enum guest_pages pages[] = {
@@ -186,7 +194,5 @@ void controller_compose(struct controller *controller)
 	compose_vsock(vm, controller->vsock.data);
 	compose_balloon(vm, &controller->balloon);
 	compose_rng(vm, controller->entropy.data);
-	if (controller->serial.set)
-		vm->serial_limit = compose_bucket(
-			&((const struct serial_request *)controller->serial.data)->rate_limiter);
+	controller_compose_serial_limit(controller, vm);
 }

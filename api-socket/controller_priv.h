@@ -67,6 +67,9 @@ struct controller {
 /* api-socket/compose.c: controller->vm from what was asked for. Strings stay the requests'. */
 void controller_compose(struct controller *controller);
 
+/* What /serial says of how much output there may be, which is in no snapshot. */
+void controller_compose_serial_limit(const struct controller *controller, struct vm_config *vm);
+
 /* api-socket/controller.c: builds the machine and lets it run; on failure it is as if never asked. */
 must_check int controller_start(struct controller *controller, struct error *err);
 

@@ -152,6 +152,7 @@ static int configure(struct controller *controller, const struct snapshot_load_r
 	vm->pages = options->pages;
 	vm->track_dirty = options->track_dirty;
 	vm->has_console = true;
+	controller_compose_serial_limit(controller, vm);
 	vm->console_fd = controller->serial_fd >= 0 ? controller->serial_fd : STDOUT_FILENO;
 	if (ret < 0 || (ret = controller_read_identity(controller, vm, request, identity, err)) < 0)
 		return ret;

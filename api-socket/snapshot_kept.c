@@ -4,13 +4,28 @@
 #include "api-socket/controller_priv.h"
 #include "vmm/mmds/mmds.h"
 
+/* A field that is shown only where it was asked for. Out of memory: one too few is shown. */
+static json_t *with_number(json_t *tree, const char *name, uint64_t value)
+{
+	if (tree && value)
+		json_object_set_new(tree, name, json_integer((json_int_t)value));
+	return tree;
+}
+
+static json_t *with_flag(json_t *tree, const char *name, bool value)
+{
+	if (tree && value)
+		json_object_set_new(tree, name, json_true());
+	return tree;
+}
+
 static json_t *bucket_tree(const struct bucket_config *bucket)
 {
 	if (!bucket->size || !bucket->refill_ms)
 		return json_null();
-	return json_pack("{s:I, s:I, s:I}", "size", (json_int_t)bucket->size, "one_time_burst",
-			 (json_int_t)bucket->one_time_burst, "refill_time",
-			 (json_int_t)bucket->refill_ms);
+	return with_number(json_pack("{s:I, s:I}", "size", (json_int_t)bucket->size, "refill_time",
+				     (json_int_t)bucket->refill_ms),
+			   "one_time_burst", bucket->one_time_burst);
 }
 
 static json_t *rate_tree(const struct rate_config *rate)
@@ -25,10 +40,15 @@ static json_t *rate_tree(const struct rate_config *rate)
 static json_t *drive_tree(const struct drive_config *drive, bool is_root, const char *id,
 			  const char *path)
 {
-	return json_pack("{s:s, s:b, s:b, s:s, s:s, s:o}", "drive_id", id, "is_root_device",
-			 is_root, "is_read_only", drive->read_only, "cache_type",
-			 drive->unsafe ? "Unsafe" : "Writeback", "path_on_host", path ? path : "",
-			 "rate_limiter", rate_tree(&drive->rate));
+	json_t *tree = json_pack("{s:s, s:b, s:b, s:s, s:s, s:o}", "drive_id", id, "is_root_device",
+				 is_root, "is_read_only", drive->read_only, "cache_type",
+				 drive->unsafe ? "Unsafe" : "Writeback", "path_on_host",
+				 path ? path : "", "rate_limiter", rate_tree(&drive->rate));
+
+	tree = with_flag(tree, "direct", drive->direct);
+	tree = with_number(tree, "num_queues", drive->num_queues);
+	tree = with_number(tree, "queue_size", drive->queue_size);
+	return with_number(tree, "loop", drive->loop);
 }
 
 /* A drive that came by the command line has the name that its guest knows. */
@@ -48,25 +68,32 @@ static int keep_drives(struct controller *controller, const struct vm_config *vm
 	return ret;
 }
 
+static json_t *net_tree(const struct net_config *net, const char *id)
+{
+	const uint8_t *m = net->mac;
+	char mac[18];
+	json_t *tree;
+
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
+		 m[5]);
+	tree = json_pack("{s:s, s:s, s:s?, s:o, s:o}", "iface_id", id, "host_dev_name",
+			 net->tap ? net->tap : "", "guest_mac", net->has_mac ? mac : NULL,
+			 "rx_rate_limiter", rate_tree(&net->rx_rate), "tx_rate_limiter",
+			 rate_tree(&net->tx_rate));
+	tree = with_number(tree, "mtu", net->mtu);
+	tree = with_flag(tree, "antispoof", net->antispoof);
+	return with_number(tree, "queue_pairs", net->queue_pairs);
+}
+
 static int keep_nets(struct controller *controller, const struct vm_config *vm, struct error *err)
 {
 	int ret = 0;
 
 	for (unsigned int i = 0; i < vm->net_count && ret == 0; i++) {
 		const struct net_config *net = &vm->nets[i];
-		const uint8_t *m = net->mac;
-		char mac[18];
 
-		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3],
-			 m[4], m[5]);
 		ret = kept_make(&controller->nets[i], &net_fields,
-				json_pack("{s:s, s:s, s:s?, s:o, s:o}", "iface_id",
-					  net->id ? net->id : net_name(i), "host_dev_name",
-					  net->tap ? net->tap : "", "guest_mac",
-					  net->has_mac ? mac : NULL, "rx_rate_limiter",
-					  rate_tree(&net->rx_rate), "tx_rate_limiter",
-					  rate_tree(&net->tx_rate)),
-				err);
+				net_tree(net, net->id ? net->id : net_name(i)), err);
 		controller->net_count += ret == 0;
 	}
 	return ret;
@@ -78,13 +105,13 @@ static int keep_pmems(struct controller *controller, const struct vm_config *vm,
 
 	for (unsigned int i = 0; i < vm->pmem_count && ret == 0; i++) {
 		const struct pmem_config *pmem = &vm->pmems[i];
-		char name[16];
 
-		snprintf(name, sizeof(name), "pmem%u", i);
 		ret = kept_make(&controller->pmems[i], &pmem_fields,
-				json_pack("{s:s, s:s, s:b, s:b}", "id", pmem->id ? pmem->id : name,
-					  "path_on_host", pmem->path ? pmem->path : "",
-					  "root_device", pmem->root, "read_only", pmem->read_only),
+				json_pack("{s:s, s:s, s:b, s:b, s:o}", "id",
+					  pmem->id ? pmem->id : pmem_name(i), "path_on_host",
+					  pmem->path ? pmem->path : "", "root_device", pmem->root,
+					  "read_only", pmem->read_only, "rate_limiter",
+					  rate_tree(&pmem->rate)),
 				err);
 		controller->pmem_count += ret == 0;
 	}

@@ -54,6 +54,45 @@ def saved_with_all(t):
     return config
 
 
+RATE = {"bandwidth": {"size": 1000000, "one_time_burst": None, "refill_time": 100},
+        "ops": {"size": 1000, "one_time_burst": 5, "refill_time": 100}}
+
+
+def ask_for_settings(t, vm):
+    """What there is to set of them."""
+    vm.put("/entropy", {"rate_limiter": RATE})
+    vm.put("/balloon", {"amount_mib": 5, "deflate_on_oom": True, "stats_polling_interval_s": 1, "free_page_hinting": True,
+                        "free_page_reporting": True})
+    vm.put("/pmem/pmem0", {"id": "pmem0", "path_on_host": t.path("pmem"), "read_only": True, "rate_limiter": RATE})
+    vm.put("/network-interfaces/eth0", {"iface_id": "eth0", "host_dev_name": "tap0", "mtu": 1400, "antispoof": True,
+                                        "rx_rate_limiter": RATE, "tx_rate_limiter": {"ops": RATE["ops"]}})
+    vm.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.path("disk"),
+                              "rate_limiter": RATE, "cache_type": "Writeback", "is_read_only": True, "num_queues": 2,
+                              "queue_size": 128, "loop": 3})
+
+
+@test("native", "snapshot-shows-its-settings", prepared=False)
+@test("native", "snapshot-shows-its-settings-in-a-prepared-process", prepared=True)
+def snapshot_shows_its_settings(t, prepared):
+    """A clone's configuration is the saved one's, as far as a snapshot has it."""
+    need_kvm()
+    own_network()
+    t.file("pmem", b"x" * (2 << 20))
+    t.file("disk", size=1 << 20)
+    vm = start(t, drive=False, before=lambda vm: ask_for_settings(t, vm), huge_pages="Transparent", track_dirty_pages=True)
+    save(t, vm)
+    wanted = vm.get("/vm/config")
+    vm.end()
+    clone = Served(t, name="clone.sock")
+    if prepared:
+        ask_for_settings(t, clone)
+        clone.put("/snapshot/prepare", {})
+    clone.put("/snapshot/load", load_body(t, resume_vm=False, track_dirty_pages=True))
+    came = clone.get("/vm/config")
+    for kind in ("drives", "network-interfaces", "pmem", "balloon", "entropy", "machine-config"):
+        equal(kind, came[kind], wanted[kind])
+
+
 def listens(path):
     with socket.socket(socket.AF_UNIX) as s:
         try:

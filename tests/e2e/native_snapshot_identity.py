@@ -4,9 +4,10 @@ import os
 import struct
 
 from api import Served
+from files import elf, segment
 from harness import contains, equal, holds, lacks, test
 from lab_net import open_tap
-from native_snapshot import load_body, release, save, start, waiting_kernel
+from native_snapshot import WAIT, load_body, release, save, start, waiting_kernel
 from native_snapshot_devices import ask_for_all, listens, own_network
 
 NEW_MAC, OLD_MAC = "02:00:00:00:00:77", "02:00:00:00:00:33"
@@ -165,6 +166,44 @@ def snapshot_identity_of_nobody(t, prepared):
             "PUT", "/snapshot/load", load_body(t, serial_override={"serial_out_path": {"fd": 1}}), [null.fileno()])
     equal("status, of a descriptor that did not come", answer.status, 400)
     contains("the refusal", answer.fault(), "descriptor")
+
+
+@test("native")
+def snapshot_identity_named_twice(t):
+    """Of what is said twice of one device neither is dropped without a word."""
+    saved_with_mmds(t)
+    eth0, rootfs = {"iface_id": "eth0"}, {"drive_id": "rootfs", "path_on_host": t.path("disk")}
+    mac, tap = {**eth0, "guest_mac": NEW_MAC}, {**eth0, "host_dev_name": "tap1"}
+    clone = clone_of(t, True)
+    for overrides in ([mac, tap], [tap, mac], [mac, mac], [tap, tap]):
+        clone.refused("PUT", "/snapshot/load", load_body(t, network_overrides=overrides), "interface eth0 is named twice")
+    clone.refused("PUT", "/snapshot/load", load_body(t, drive_overrides=[rootfs, rootfs]), "drive rootfs is named twice")
+    clone.put("/snapshot/load", load_body(t, network_overrides=[{**mac, **tap}]))
+    clone.ends(0)
+
+
+# Waits for the flag, then writes four bytes out.
+TALK = WAIT.replace(b"\x74\xf5\xee", b"\x74\xf5\xee\xee\xee\xee")
+
+
+@test("native")
+def snapshot_with_a_limit_of_output(t):
+    """What /serial says before the load holds: of four bytes two have room, and the rest is dropped."""
+    vm = Served(t)
+    vm.put("/boot-source", {"kernel_image_path": t.file("kernel", elf(segment(data=TALK.ljust(4096, b"\0"))))})
+    vm.start()
+    vm.wait_for("S")
+    save(t, vm)
+    vm.end()
+    release(t)
+    for limit, wanted in (({}, b"RRRR"), ({"rate_limiter": {"size": 2, "refill_time": 1 << 40}}, b"RR")):
+        output = t.path(f"output{len(wanted)}")
+        clone = Served(t, name=f"{len(wanted)}.sock")
+        clone.put("/serial", {"serial_out_path": output, **limit})
+        clone.put("/snapshot/load", load_body(t))
+        clone.ends(0)
+        with open(output, "rb") as file:
+            equal("output", file.read(), wanted)
 
 
 def vmclock(t, name=""):
