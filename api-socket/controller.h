@@ -42,3 +42,6 @@ void controller_destroy(struct controller *controller);
 
 /* The machine has ended by itself: tells everybody who listens how. */
 void controller_tell_end(struct controller *controller);
+
+/* Is it the name of a level for /logger? Pure. */
+bool controller_knows_level(const char *name);

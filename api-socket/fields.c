@@ -387,7 +387,7 @@ bool fields_use_deprecated(const struct field_set *set, const void *data)
 	return false;
 }
 
-int api_id_check(const char *id, struct error *err)
+int api_id_check(const char *id, const char *more, struct error *err)
 {
 	if (!*id)
 		return error_set(err, EINVAL, "The ID cannot be empty.");
@@ -395,7 +395,7 @@ int api_id_check(const char *id, struct error *err)
 		return error_set(err, EINVAL, "The ID has %zu characters, at most %u are possible.",
 				 strlen(id), VM_ID_SIZE - 1);
 	for (; *id; id++)
-		if (!isascii(*id) || (!isalnum(*id) && *id != '_'))
+		if (!isascii(*id) || (!isalnum(*id) && *id != '_' && !strchr(more, *id)))
 			return error_set(err, EINVAL,
 					 "API Resource IDs can only contain alphanumeric "
 					 "characters and underscores.");

@@ -153,5 +153,5 @@ json_t *fields_encode(const struct field_set *set, const void *data);
 /* Did the request use a deprecated field? */
 bool fields_use_deprecated(const struct field_set *set, const void *data);
 
-/* The name of a resource: letters, digits and underscores, at least one. */
-must_check int api_id_check(const char *id, struct error *err);
+/* The name of a resource: letters, digits, underscores and the characters of `more`, at least one. */
+must_check int api_id_check(const char *id, const char *more, struct error *err);

@@ -177,7 +177,7 @@ static bool check_path_id(struct http *http, char *id)
 	struct error err;
 
 	id[strcspn(id, "/")] = '\0';
-	if (api_id_check(id, &err) == 0)
+	if (api_id_check(id, "", &err) == 0)
 		return true;
 	fault(http, "%s", err.text);
 	return false;

@@ -123,7 +123,8 @@ static const char *request_id(const struct method *method, const void *data)
 	return "";
 }
 
-/* A name is a name whoever says it; and path and body must name the same thing. */
+/* A name is a name whoever says it, but that one with a hyphen fits into a file and no path, as Firecracker has it; and
+ * path and body must name the same thing. */
 static int check_id(const struct method *method, const char *path_id, const void *data,
 		    struct error *err)
 {
@@ -133,7 +134,7 @@ static int check_id(const struct method *method, const char *path_id, const void
 		return 0;
 	id = request_id(method, data);
 	if (!path_id || strcmp(id, path_id) == 0)
-		return api_id_check(id, err);
+		return api_id_check(id, path_id ? "" : "-", err);
 	if (method->names_ids)
 		return error_set(
 			err, EINVAL,

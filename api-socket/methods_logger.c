@@ -26,6 +26,13 @@ static int find_level(const char *name, enum log_level *level)
 	return -EINVAL;
 }
 
+bool controller_knows_level(const char *name)
+{
+	enum log_level level;
+
+	return find_level(name, &level) == 0;
+}
+
 static int check_level(const char *text, char *why, size_t size)
 {
 	enum log_level level;

@@ -67,7 +67,7 @@ static void visit(void *opaque, const struct metric *metric)
 				   .is_time = says_us(metric),
 				   .order = samples->count++ };
 	name_family(sample, metric);
-	/* Names have letters, digits and underscores: nothing to escape. */
+	/* Names have letters, digits, underscores and hyphens: nothing to escape. */
 	if (metric->instance)
 		snprintf(sample->label, sizeof(sample->label), "{id=\"%.64s\"}", metric->instance);
 }

@@ -1,5 +1,6 @@
 #include "cmd/api.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,8 +25,8 @@ struct api {
 	struct run run; /* the machine's surroundings; the machine is the controller's */
 	struct controller *controller;
 	struct api_server *server;
-	bool bad_config; /* what the options say cannot be */
-	bool failed;	 /* a request left nothing to go on with */
+	bool bad_level; /* --level is none */
+	bool failed;	/* a request left nothing to go on with */
 };
 
 /* The machine's life -----------------------------------------------------------------------------*/
@@ -121,6 +122,7 @@ static int apply_logger(struct api *api, struct error *err)
 	json_t *body = json_object();
 	int ret;
 
+	api->bad_level = options->level && !controller_knows_level(options->level);
 	if ((ret = add_text(body, "log_path", "--log-path", options->log_path, err)) == 0 &&
 	    (ret = add_text(body, "level", "--level", options->level, err)) == 0)
 		ret = add_text(body, "module", "--module", options->module, err);
@@ -199,10 +201,8 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 	if (ret == 0)
 		ret = controller_create(&api->controller, &params, err);
 	/* The socket last: whoever finds it finds a microVM that is what the options say. */
-	if (ret == 0) {
+	if (ret == 0)
 		ret = apply_options(api, err);
-		api->bad_config = ret < 0;
-	}
 	return ret < 0 ? ret : start_serving(api, err);
 }
 
@@ -228,6 +228,14 @@ static int end_status(struct api *api)
 	return run_report_end(&api->run);
 }
 
+/* As whoever sent it expects, and as Firecracker, which catches none of these: to a shell it is the same status, but
+ * systemd takes only an end by SIGTERM for a clean one. The first process of a PID namespace survives it. */
+static void die_of(int signal)
+{
+	fflush(NULL);
+	raise(signal);
+}
+
 static int serve(struct api *api)
 {
 	const struct controller_host host = {
@@ -242,9 +250,9 @@ static int serve(struct api *api)
 
 	crash_setup(run_file_at, run_repair_at);
 	if (guard_setup(&guard, &err) < 0)
-		return fail(EXIT_BAD_CONFIG, &err);
+		return fail(EXIT_GENERIC, &err);
 	if (set_up(api, &host, &err) < 0) {
-		status = fail(api->bad_config ? EXIT_BAD_CONFIG : EXIT_GENERIC, &err);
+		status = fail(api->bad_level ? EXIT_BAD_CONFIG : EXIT_GENERIC, &err);
 	} else {
 		event_loop_run(api->run.control);
 		terminal_restore();
@@ -256,6 +264,8 @@ static int serve(struct api *api)
 		status = end_status(api);
 	}
 	clean_up(api);
+	if (api->run.ended_by && status == EXIT_SIGNAL_BASE + api->run.ended_by)
+		die_of(api->run.ended_by);
 	return status;
 }
 

@@ -158,6 +158,26 @@ static int check_together(const struct api_options *options, struct error *err)
 	return check_id(options->id, err);
 }
 
+/* Wherever they stand, they are all that counts. */
+static bool asks_for_words(struct api_options *options, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		options->help |= strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0;
+		options->version |= strcmp(argv[i], "--version") == 0;
+	}
+	return options->help || options->version;
+}
+
+/* What follows `--` is nobody's. */
+static int count_words(int argc, char **argv)
+{
+	int count = 1;
+
+	while (count < argc && strcmp(argv[count], "--") != 0)
+		count++;
+	return MIN(count, argc);
+}
+
 int api_options_parse(struct api_options *options, int argc, char **argv, struct error *err)
 {
 	uint64_t seen = 0;
@@ -165,16 +185,14 @@ int api_options_parse(struct api_options *options, int argc, char **argv, struct
 	*options = (struct api_options){ .api_sock = SOCKET_DEFAULT,
 					 .id = "anonymous-instance",
 					 .payload_max = API_PAYLOAD_MAX_DEFAULT };
+	argc = count_words(argc, argv);
+	if (asks_for_words(options, argc, argv))
+		return 0;
 	for (int i = 1; i < argc; i++) {
-		int ret;
+		int ret = parse_one(options, argc, argv, &i, &seen, err);
 
-		if (strcmp(argv[i], "-h") == 0)
-			options->help = true;
-		ret = options->help ? 0 : parse_one(options, argc, argv, &i, &seen, err);
 		if (ret < 0)
 			return ret;
-		if (options->help || options->version)
-			return 0;
 	}
 	if (!(seen & 1ull << (find_row("mmds-size-limit", 15) - rows)))
 		options->mmds_max = options->payload_max;

@@ -12,7 +12,7 @@ enum exit_code {
 	EXIT_LOST_MEMORY = 149,	    /* SIGBUS, or a file that guest memory was mapped from shrank */
 	EXIT_SEGV = 150,	    /* SIGSEGV: a bug */
 	EXIT_CPU_LIMIT = 154,	    /* SIGXCPU */
-	EXIT_BAD_CONFIG = 152,	    /* a kernel, image or value that cannot work */
+	EXIT_BAD_CONFIG = 152,	    /* `run`: what cannot work; else a --level */
 	EXIT_BAD_ARGUMENTS = 153,   /* the command line itself */
 	EXIT_HANGUP = 156,	    /* SIGHUP */
 	EXIT_BAD_INSTRUCTION = 157, /* SIGILL */

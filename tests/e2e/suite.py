@@ -3,6 +3,7 @@
 import native_api  # noqa: F401
 import native_attacks  # noqa: F401
 import native_console  # noqa: F401
+import native_exits  # noqa: F401
 import native_jail  # noqa: F401
 import native_jailed  # noqa: F401
 import native_landlock  # noqa: F401
