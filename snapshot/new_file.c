@@ -71,7 +71,7 @@ int new_file_open(struct new_file *file, const char *path, struct error *err)
 	return ret;
 }
 
-int new_file_take(struct new_file *file, int fd, const char *name, struct error *err)
+int new_file_take(struct new_file *file, int fd, bool keep, const char *name, struct error *err)
 {
 	struct stat st;
 
@@ -81,7 +81,8 @@ int new_file_take(struct new_file *file, int fd, const char *name, struct error 
 	    (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
 		return error_set(err, EINVAL, "%s is not a regular file, open for both", name);
 	file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (file->fd < 0 || ftruncate(file->fd, 0) < 0 || lseek(file->fd, 0, SEEK_SET) < 0) {
+	if (file->fd < 0 || (!keep && ftruncate(file->fd, 0) < 0) ||
+	    lseek(file->fd, 0, SEEK_SET) < 0) {
 		failed(file, "write", err);
 		new_file_close(file);
 		return err->code;

@@ -23,11 +23,12 @@ struct new_file {
 must_check int new_file_open(struct new_file *file, const char *path, struct error *err);
 
 /*
- * The same for a file that is there and has no name here: a copy of `fd`, emptied, which is written in place. Renaming it
- * and syncing its folder do nothing. name (borrowed) is for messages. -EINVAL: it is no regular file that can be read and
- * written.
+ * The same for a file that is there and has no name here: a copy of `fd`, emptied unless its contents are to be kept, which
+ * is written in place. Renaming it and syncing its folder do nothing. name (borrowed) is for messages. -EINVAL: it is no
+ * regular file that can be read and written.
  */
-must_check int new_file_take(struct new_file *file, int fd, const char *name, struct error *err);
+must_check int new_file_take(struct new_file *file, int fd, bool keep, const char *name,
+			     struct error *err);
 
 /* Its contents are durable when it returns. */
 must_check int new_file_sync(const struct new_file *file, struct error *err);

@@ -28,6 +28,8 @@ struct machine_base {
 	bool is_there; /* else nothing is known of before, and all of memory is the difference */
 	bool is_layer; /* its memory file is one */
 	uint8_t id[SNAPSHOT_ID_SIZE], parent[SNAPSHOT_ID_SIZE];
+	/* Of a save in place that failed: its file has some of what has changed since this base. Zeroes: none. */
+	uint8_t failed[SNAPSHOT_ID_SIZE];
 };
 
 struct machine {

@@ -189,9 +189,17 @@ static void set_attribute(struct save *save)
 		 save->request->memory_path, strerrordesc_np(errno));
 }
 
-static int open_target(struct new_file *file, const char *path, int fd, struct error *err)
+/* What a file that is written in place was a layer of. */
+static void clear_parent(struct save *save)
 {
-	return fd > 0 ? new_file_take(file, fd, path, err) : new_file_open(file, path, err);
+	if (fgetxattr(save->memory.fd, SNAPSHOT_PARENT_ATTRIBUTE, NULL, 0) > 0)
+		(void)fsetxattr(save->memory.fd, SNAPSHOT_PARENT_ATTRIBUTE, "", 0, 0);
+}
+
+static int open_target(struct new_file *file, const char *path, int fd, bool keep,
+		       struct error *err)
+{
+	return fd > 0 ? new_file_take(file, fd, keep, path, err) : new_file_open(file, path, err);
 }
 
 static int write_memory(struct save *save, struct save_result *result, struct error *err)
@@ -199,18 +207,23 @@ static int write_memory(struct save *save, struct save_result *result, struct er
 	struct memory_image_result pages;
 	int ret = find_pages(save, err);
 
+	if (ret == 0 && save->is_diff)
+		ret = save_find_base(save, err);
 	if (ret == 0)
 		ret = open_target(&save->memory, save->request->memory_path,
-				  save->request->memory_fd, err);
+				  save->request->memory_fd, save->merges, err);
 	if (ret == 0 && save->is_diff)
 		ret = save_begin_diff(save, err);
 	if (ret < 0)
 		return ret;
+	/* First: a file that is written in place is no other's memory any more. */
+	set_attribute(save);
+	if (!save->info.is_diff)
+		clear_parent(save);
 	ret = memory_image_write(save->memory.fd, &save->machine->memory, &save->pages,
 				 save->is_diff, &pages);
 	if (ret < 0)
 		return error_set_errno(err, ret, "cannot write %s", save->request->memory_path);
-	set_attribute(save);
 	save->info.written_pages = pages.written;
 	*result = (struct save_result){ pages.looked_at, pages.written };
 	ret = save_end_diff(save, err);
@@ -243,7 +256,8 @@ static int write_state(struct save *save, struct error *err)
 	ret = state_writer_finish(&save->writer, &bytes, err);
 	if (ret < 0)
 		return ret;
-	ret = open_target(&save->state, save->request->state_path, save->request->state_fd, err);
+	ret = open_target(&save->state, save->request->state_path, save->request->state_fd, false,
+			  err);
 	if (ret == 0) {
 		ret = write_all(save->state.fd, bytes.bytes, bytes.len);
 		if (ret < 0)
@@ -332,6 +346,7 @@ int machine_save(struct machine *machine, const struct save_request *request,
 			     .request = request,
 			     .state = NEW_FILE_NONE,
 			     .memory = NEW_FILE_NONE,
+			     .there = -1,
 			     .is_diff = request->kind == SAVE_DIFF && machine->base.is_there };
 	int ret = check_request(machine, request, err);
 
@@ -345,6 +360,7 @@ int machine_save(struct machine *machine, const struct save_request *request,
 		machine_set_base(machine, &save.info);
 	new_file_close(&save.state);
 	new_file_close(&save.memory);
+	close_fd(&save.there);
 	page_set_fini(&save.pages);
 	state_writer_fini(&save.writer);
 	return ret;

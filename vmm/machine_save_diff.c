@@ -74,11 +74,12 @@ static void read_id(int fd, char id[static SNAPSHOT_ID_TEXT])
 static int check_base(const struct save *save, int fd, struct error *err)
 {
 	const struct machine_base *base = &save->machine->base;
-	char wanted[SNAPSHOT_ID_TEXT], has[SNAPSHOT_ID_TEXT];
+	char wanted[SNAPSHOT_ID_TEXT], failed[SNAPSHOT_ID_TEXT], has[SNAPSHOT_ID_TEXT];
 
 	read_id(fd, has);
+	snapshot_id_text(base->failed, failed);
 	snapshot_id_text(base->id, wanted);
-	if (strcmp(has, wanted) == 0 || (!*has && !base->is_layer))
+	if (strcmp(has, wanted) == 0 || strcmp(has, failed) == 0 || (!*has && !base->is_layer))
 		return 0;
 	return error_set(
 		err, EINVAL,
@@ -88,41 +89,40 @@ static int check_base(const struct save *save, int fd, struct error *err)
 		wanted);
 }
 
-/* An existing file of the memory's size, which the pages are merged into: 1, *fd is open; 0: there is none. */
-static int find_base(const struct save *save, int *fd, struct error *err)
+/* An existing file of the memory's size. */
+int save_find_base(struct save *save, struct error *err)
 {
+	const struct save_request *request = save->request;
+	int fd = request->memory_fd;
 	struct stat st;
-	int ret;
 
-	if (save->request->memory_fd > 0)
+	if (fd <= 0)
+		fd = save->there = open(request->memory_path,
+					O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0 && errno == ENOENT)
 		return 0;
-	*fd = open(save->request->memory_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (*fd < 0 && errno == ENOENT)
-		return 0;
-	if (*fd < 0 || fstat(*fd, &st) < 0)
-		return error_set_errno(err, errno, "cannot open %s", save->request->memory_path);
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != save->info.memory)
-		return 0;
-	ret = check_base(save, *fd, err);
-	return ret < 0 ? ret : 1;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set_errno(err, errno, "cannot open %s", request->memory_path);
+	save->merges = S_ISREG(st.st_mode) && (uint64_t)st.st_size == save->info.memory;
+	return save->merges ? check_base(save, fd, err) : 0;
 }
 
 int save_begin_diff(struct save *save, struct error *err)
 {
-	const struct machine_base *base = &save->machine->base;
-	cleanup_fd int fd = -1;
-	int ret = find_base(save, &fd, err);
+	struct machine_base *base = &save->machine->base;
+	int ret;
 
-	if (ret < 0)
-		return ret;
-	save->merges = ret > 0;
 	save->info.is_diff = !save->merges || base->is_layer;
 	if (save->info.is_diff)
 		memcpy(save->info.parent, save->merges ? base->parent : base->id,
 		       sizeof(save->info.parent));
 	if (!save->merges)
 		return 0;
-	ret = memory_layers_lay(fd, save->memory.fd, save->info.memory);
+	if (save->there < 0) {
+		memcpy(base->failed, save->info.id, sizeof(base->failed)); /* unless it succeeds */
+		return 0;
+	}
+	ret = memory_layers_lay(save->there, save->memory.fd, save->info.memory);
 	return ret < 0 ? error_set_errno(err, ret, "cannot copy %s", save->request->memory_path)
 		       : 0;
 }

@@ -53,7 +53,7 @@ static int open_state(struct machine_snapshot *snapshot, const struct snapshot_f
 static bool was_merged(int memory)
 {
 	return fgetxattr(memory, SNAPSHOT_ATTRIBUTE, NULL, 0) > 0 &&
-	       fgetxattr(memory, SNAPSHOT_PARENT_ATTRIBUTE, NULL, 0) < 0;
+	       fgetxattr(memory, SNAPSHOT_PARENT_ATTRIBUTE, NULL, 0) <= 0;
 }
 
 /* The pager has the memory, and says of it only what is in it. */

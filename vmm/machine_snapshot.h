@@ -24,8 +24,9 @@ enum save_kind {
 struct save_request {
 	const char *state_path;
 	const char *memory_path;
-	/* Above 0: the file itself, which is written in place (so a failure leaves it broken, and a diff is a layer); the
-	 * path is then only what messages call it. */
+	/* Above 0: the file itself, which is written in place, so a failure leaves it broken (but for a diff into
+	 * memory: a pair that a load refuses by name, and that the next such diff makes good). The path is then only what
+	 * messages call it. */
 	int state_fd, memory_fd;
 	enum save_kind kind;
 };
