@@ -172,9 +172,10 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 	if (ret < 0)
 		return ret;
 	controller->live = vm;
-	ret = machine_prepare(&controller->machine, vm, controller->timeline, err);
+	ret = machine_prepare_early(&controller->machine, vm, controller->timeline, err);
 	if (ret < 0)
 		return ret;
+	machine_expect_adoption(controller->machine);
 	ret = controller_connect_machine(controller, err);
 	return ret < 0 ? ret
 		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
@@ -247,6 +248,8 @@ int controller_load_snapshot(struct controller *controller,
 	int ret;
 
 	timeline_mark(controller->timeline, MOMENT_ASKED);
+	if (prepared)
+		machine_expect_adoption(controller->machine);
 	ret = open_snapshot(controller, request, err);
 	timeline_mark(controller->timeline, MOMENT_SNAPSHOT_READ);
 	if (ret == 0)

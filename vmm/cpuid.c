@@ -271,8 +271,9 @@ void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_c
 	source->vcpu_count = vcpu_count;
 	source->smt = smt;
 	source->tsc_deadline = tsc_deadline;
-	source->is_read = false;
+	source->was_tried = source->is_read = false;
 	pthread_mutex_init(&source->lock, NULL);
+	pthread_cond_init(&source->changed, NULL);
 }
 
 static int read_supported(struct cpuid_source *source, struct error *err)
@@ -302,10 +303,29 @@ int cpuid_source_get(struct cpuid_source *source, unsigned int index, struct cpu
 	pthread_mutex_lock(&source->lock);
 	if (!source->is_read)
 		ret = read_supported(source, err);
+	source->was_tried = true;
+	pthread_cond_broadcast(&source->changed);
 	if (ret == 0)
 		*out = source->table;
 	pthread_mutex_unlock(&source->lock);
 	if (ret == 0)
 		cpuid_set_vcpu(out, index);
 	return ret;
+}
+
+int cpuid_source_wait(struct cpuid_source *source, unsigned int index, struct cpuid *out,
+		      struct error *err)
+{
+	bool is_read;
+
+	pthread_mutex_lock(&source->lock);
+	while (!source->was_tried)
+		pthread_cond_wait(&source->changed, &source->lock);
+	is_read = source->is_read;
+	*out = source->table;
+	pthread_mutex_unlock(&source->lock);
+	if (!is_read)
+		return error_set(err, ENOTSUP, "the CPUID that KVM supports could not be read");
+	cpuid_set_vcpu(out, index);
+	return 0;
 }

@@ -34,6 +34,8 @@ struct cpuid_source {
 	const struct cpu_template *cpu; /* NULL: as the host's */
 
 	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool was_tried; /* to read it */
 	bool is_read;
 	struct cpuid table;
 };
@@ -44,3 +46,10 @@ void cpuid_source_init(struct cpuid_source *source, int kvm, unsigned int vcpu_c
 /* The CPUID of one vCPU. Any thread. */
 must_check int cpuid_source_get(struct cpuid_source *source, unsigned int index, struct cpuid *out,
 				struct error *err);
+
+/*
+ * The same for a thread that may not ask KVM (it is armed) or need not: waits until one that gets it, which has to be on
+ * its way, has tried. -ENOTSUP when that failed; why, it was told.
+ */
+must_check int cpuid_source_wait(struct cpuid_source *source, unsigned int index, struct cpuid *out,
+				 struct error *err);

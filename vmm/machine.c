@@ -171,6 +171,12 @@ int machine_prepare(struct machine **out, const struct vm_config *shape, struct 
 	return create(out, shape, timeline, machine_put_in_readiness, err);
 }
 
+int machine_prepare_early(struct machine **out, const struct vm_config *shape,
+			  struct timeline *timeline, struct error *err)
+{
+	return create(out, shape, timeline, machine_begin_readiness, err);
+}
+
 /* Running ---------------------------------------------------------------------------------------*/
 
 /* The first vCPU last: it is the one that wakes the others. */

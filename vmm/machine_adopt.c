@@ -71,15 +71,16 @@ static void add_missing(void *opaque, uint32_t function, uint32_t index, const c
 static int check_cpu(struct adoption *adoption, struct error *err)
 {
 	const struct state_file *file = &adoption->snapshot->state;
-	const struct cpuid *host = &adoption->machine->cpuid.table;
+	struct cpuid *host cleanup_free = malloc(sizeof(*host));
 	struct cpuid_state *state cleanup_free = malloc(sizeof(*state));
 	struct missing_text missing = { "" };
 	int ret;
 
-	if (!state)
+	if (!state || !host)
 		return error_set(err, ENOMEM, "snapshot %s: out of memory", file->name);
 	ret = state_file_get(file, &cpuid_state_desc, 0, state, err);
-	if (ret < 0)
+	/* A vCPU's thread may be reading it yet. */
+	if (ret < 0 || (ret = cpuid_source_wait(&adoption->machine->cpuid, 0, host, err)) < 0)
 		return ret;
 	cpuid_from_state(state, &adoption->cpuid);
 	cpuid_set_vcpu(&adoption->cpuid, 0); /* as the host's has it */
@@ -242,23 +243,46 @@ static int wait_for_vcpu_loads(struct adoption *adoption, struct error *err)
 	return ret;
 }
 
+/* kvmclock first: the counters' offsets are worked out against it. It is, once there are all vCPUs. */
+static int start_vcpus(struct adoption *adoption, const struct adopt_options *options,
+		       struct error *err)
+{
+	struct machine *machine = adoption->machine;
+	int ret = machine_wait_for_vcpus(machine, err);
+
+	if (ret == 0)
+		ret = clock_load(&machine->kvm, &adoption->clock, options->realtime, err);
+	if (ret == 0)
+		start_vcpu_loads(adoption);
+	return ret;
+}
+
+static int load_rest(struct adoption *adoption, struct error *err)
+{
+	int ret;
+
+	if ((ret = load_legacy(adoption, err)) < 0 || (ret = load_devices(adoption, err)) < 0 ||
+	    (ret = load_vmgenid(adoption, err)) < 0)
+		return ret;
+	return load_vmclock(adoption, err);
+}
+
 /*
- * kvmclock first: the counters' offsets are worked out against it. The vCPUs' threads load while this one
- * does the rest, of which the interrupt routes can take long. Nothing of it raises an interrupt, which the load of a
- * local APIC would drop.
+ * The vCPUs' threads load while this one does the rest, of which the interrupt routes can take long; or, where they are
+ * still making their vCPUs, after it. Nothing of it raises an interrupt, which the load of a local APIC would drop.
  */
 static int load_parts(struct adoption *adoption, const struct adopt_options *options,
 		      struct error *err)
 {
+	const bool beside = machine_vcpus_are_made(adoption->machine);
 	struct error of_vcpus = { 0 };
-	int ret = clock_load(&adoption->machine->kvm, &adoption->clock, options->realtime, err);
+	int ret;
 
-	if (ret < 0)
+	if (beside && (ret = start_vcpus(adoption, options, err)) < 0)
 		return ret;
-	start_vcpu_loads(adoption);
-	if ((ret = load_legacy(adoption, err)) == 0 && (ret = load_devices(adoption, err)) == 0 &&
-	    (ret = load_vmgenid(adoption, err)) == 0)
-		ret = load_vmclock(adoption, err);
+	ret = load_rest(adoption, err);
+	if (!beside && (ret < 0 || (ret = start_vcpus(adoption, options, err)) < 0))
+		return ret;
 	if (wait_for_vcpu_loads(adoption, &of_vcpus) < 0 && ret == 0) {
 		*err = of_vcpus;
 		ret = of_vcpus.code;
@@ -342,6 +366,12 @@ static int load_as(struct adoption *adoption, const struct adopt_options *option
 		machine_untrack(machine);
 	machine_restore_former(machine, &former);
 	return ret;
+}
+
+/* The first alone: many would be in each other's way, and a function's guest has no other. */
+void machine_expect_adoption(struct machine *machine)
+{
+	vcpu_keep_awake(&machine->vcpus[0]);
 }
 
 static int check(struct adoption *adoption, struct error *err)

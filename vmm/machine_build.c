@@ -101,13 +101,26 @@ static void create_vcpus(struct machine *machine)
 		vcpu_create(&machine->vcpus[i]);
 }
 
-static int wait_for_vcpus(struct machine *machine, struct error *err)
+/* Whatever failed there, to the caller it is one thing: this host cannot. */
+static int error_as_host(struct error *err)
+{
+	if (err)
+		err->code = -ENOTSUP;
+	return -ENOTSUP;
+}
+
+bool machine_vcpus_are_made(const struct machine *machine)
+{
+	return machine->vcpu_count > 0 && machine->vcpus[machine->vcpu_count - 1].has_answered;
+}
+
+int machine_wait_for_vcpus(struct machine *machine, struct error *err)
 {
 	int ret = 0;
 
 	for (unsigned int i = 0; i < machine->vcpu_count && ret == 0; i++)
 		ret = vcpu_wait_ready(&machine->vcpus[i], err);
-	return ret;
+	return ret < 0 ? error_as_host(err) : 0;
 }
 
 /* Loop 0 is everybody's; a further one exists where a drive names it. */
@@ -154,14 +167,6 @@ static int create_parts(struct machine *machine, struct error *err)
 	return ret < 0 ? ret : wait_for_loops(machine, err);
 }
 
-/* Whatever failed there, to the caller it is one thing: this host cannot. */
-static int error_as_host(struct error *err)
-{
-	if (err)
-		err->code = -ENOTSUP;
-	return -ENOTSUP;
-}
-
 static int build_on_host(struct machine *machine, struct error *err)
 {
 	return create_parts(machine, err) < 0 ? error_as_host(err) : 0;
@@ -175,16 +180,16 @@ int machine_put_together(struct machine *machine, struct error *err)
 	    (ret = build_on_host(machine, err)) < 0 || (ret = machine_add_virtio(machine, err)) < 0)
 		return ret;
 	timeline_mark(machine->timeline, MOMENT_DEVICES_READY);
+	vcpu_keep_awake(&machine->vcpus[0]);
 	ret = machine_load_kernel(machine, &machine->boot_cpu, err);
 	if (ret < 0)
 		return ret;
 	timeline_mark(machine->timeline, MOMENT_KERNEL_LOADED);
-	ret = wait_for_vcpus(machine, err);
-	return ret < 0 ? error_as_host(err) : 0;
+	return machine_wait_for_vcpus(machine, err);
 }
 
 /* The same steps; in the kernel's place comes a snapshot, later. */
-int machine_put_in_readiness(struct machine *machine, struct error *err)
+int machine_begin_readiness(struct machine *machine, struct error *err)
 {
 	int ret;
 
@@ -194,6 +199,12 @@ int machine_put_in_readiness(struct machine *machine, struct error *err)
 	for (unsigned int i = 0; i < machine->device_count; i++)
 		virtio_device_pause(machine->devices[i]);
 	timeline_mark(machine->timeline, MOMENT_DEVICES_READY);
-	ret = wait_for_vcpus(machine, err);
-	return ret < 0 ? error_as_host(err) : 0;
+	return 0;
+}
+
+int machine_put_in_readiness(struct machine *machine, struct error *err)
+{
+	int ret = machine_begin_readiness(machine, err);
+
+	return ret < 0 ? ret : machine_wait_for_vcpus(machine, err);
 }

@@ -89,6 +89,11 @@ must_check int machine_put_together(struct machine *machine, struct error *err);
 /* The same for machine_prepare(): no kernel, and memory that waits for an image. */
 must_check int machine_put_in_readiness(struct machine *machine, struct error *err);
 
+/* The same, but the vCPUs are still in the making: the wait for them, which may be repeated, is the caller's. */
+must_check int machine_begin_readiness(struct machine *machine, struct error *err);
+must_check int machine_wait_for_vcpus(struct machine *machine, struct error *err);
+bool machine_vcpus_are_made(const struct machine *machine); /* somebody has waited for them */
+
 /* vmm/machine_legacy.c: serial port, i8042, power button, boot timer, VMGenID's interrupt. */
 must_check int machine_add_legacy(struct machine *machine, struct error *err);
 

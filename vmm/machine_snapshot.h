@@ -84,6 +84,16 @@ const struct mmds_config *machine_snapshot_mmds(const struct machine_snapshot *s
 must_check int machine_prepare(struct machine **out, const struct vm_config *shape,
 			       struct timeline *timeline, struct error *err);
 
+/*
+ * The same for a caller that adopts at once: the vCPUs are still in the making, and machine_adopt() waits for them
+ * as late as it can.
+ */
+must_check int machine_prepare_early(struct machine **out, const struct vm_config *shape,
+				     struct timeline *timeline, struct error *err);
+
+/* machine_adopt() and machine_resume() are about to come: the first vCPU's thread is woken, for as long as they take. */
+void machine_expect_adoption(struct machine *machine);
+
 struct other_file {
 	bool given;
 	const char *path; /* of a tap its name; NULL, and then: */

@@ -1,13 +1,17 @@
 #include "vmm/vcpu.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
 #include "vmm/vcpu_priv.h"
+
+#define AWAKE_NS 500000u /* a restore is over by then */
 
 /* The thread ------------------------------------------------------------------------------------*/
 
@@ -44,21 +48,40 @@ static void wait_for(sem_t *sem)
 		; /* EINTR: a kick */
 }
 
+static void wait_awake(const struct vcpu *vcpu, sem_t *sem)
+{
+	while (clock_now_ns(CLOCK_MONOTONIC) < vcpu->awake_until) {
+		if (sem_trywait(sem) == 0)
+			return;
+		sched_yield();
+	}
+	wait_for(sem);
+}
+
 /* What depends on the host alone, then, once there is a VM, the vCPU itself. */
 static int make(struct vcpu *vcpu, struct error *err)
 {
-	struct cpuid *cpuid cleanup_free = malloc(sizeof(*cpuid));
-	int ret;
+	struct cpuid
+		cpuid; /* not malloc's, which could fail: machine_adopt() waits for what comes next */
+	int ret = cpuid_source_get(vcpu->host->cpuid, vcpu->index, &cpuid, err);
 
-	if (!cpuid)
-		return error_set(err, ENOMEM, "vCPU %u: out of memory", vcpu->index);
-	ret = cpuid_source_get(vcpu->host->cpuid, vcpu->index, cpuid, err);
 	wait_for(&vcpu->create);
 	if (ret < 0 || atomic_load_explicit(&vcpu->stop, memory_order_acquire))
 		return ret;
-	ret = vcpu_setup(vcpu, cpuid, err);
+	ret = vcpu_setup(vcpu, &cpuid, err);
 	/* Here, beside the making of the rest, it costs the start no time. */
 	return ret < 0 ? ret : thread_arm(THREAD_VCPU, err);
+}
+
+/* With the lock held on entry and exit: a moment has gone by, without a sleep; false: it is time to sleep. */
+static bool stays_awake(struct vcpu *vcpu)
+{
+	if (clock_now_ns(CLOCK_MONOTONIC) >= vcpu->awake_until)
+		return false;
+	pthread_mutex_unlock(&vcpu->lock);
+	sched_yield(); /* to whom it waits for, should that share its processor */
+	pthread_mutex_lock(&vcpu->lock);
+	return true;
 }
 
 /* Under the lock, which it lets go of meanwhile. */
@@ -95,7 +118,7 @@ static bool wait_to_run(struct vcpu *vcpu)
 	while ((vcpu->pause || vcpu->task) && !is_to_stop(vcpu)) {
 		if (vcpu->task)
 			do_task(vcpu);
-		else
+		else if (!stays_awake(vcpu))
 			pthread_cond_wait(&vcpu->changed, &vcpu->lock);
 	}
 	may_run = !is_to_stop(vcpu);
@@ -214,7 +237,7 @@ void vcpu_create(struct vcpu *vcpu)
 int vcpu_wait_ready(struct vcpu *vcpu, struct error *err)
 {
 	if (!vcpu->has_answered)
-		wait_for(&vcpu->ready);
+		wait_awake(vcpu, &vcpu->ready);
 	vcpu->has_answered = true;
 	if (vcpu->error.code < 0)
 		*err = vcpu->error;
@@ -278,13 +301,22 @@ int vcpu_wait_task(struct vcpu *vcpu)
 {
 	pthread_mutex_lock(&vcpu->lock);
 	while (vcpu->task && !vcpu->ended)
-		pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+		if (!stays_awake(vcpu))
+			pthread_cond_wait(&vcpu->changed, &vcpu->lock);
 	vcpu->task = NULL;
 	pthread_mutex_unlock(&vcpu->lock);
 	if (vcpu->task_result == -ECANCELED)
 		return error_set(vcpu->task_error, ECANCELED, "vCPU %u: the machine has ended",
 				 vcpu->index);
 	return vcpu->task_result;
+}
+
+void vcpu_keep_awake(struct vcpu *vcpu)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	vcpu->awake_until = clock_now_ns(CLOCK_MONOTONIC) + AWAKE_NS;
+	pthread_cond_broadcast(&vcpu->changed);
+	pthread_mutex_unlock(&vcpu->lock);
 }
 
 /* Whatever it waits for, it is let go and finds `stop`. */

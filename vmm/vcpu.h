@@ -81,8 +81,9 @@ struct vcpu {
 	pthread_cond_t changed;
 	bool parked; /* it touches neither guest nor vCPU until told to; true for good once it ended */
 	bool ended;
-	bool has_run;	 /* it was in the guest */
-	vcpu_task *task; /* what it is to do where it is parked; NULL: nothing */
+	uint64_t awake_until; /* ns of CLOCK_MONOTONIC: until then neither side sleeps */
+	bool has_run;	      /* it was in the guest */
+	vcpu_task *task;      /* what it is to do where it is parked; NULL: nothing */
 	void *task_arg;
 	struct error *task_error;
 	int task_result;
@@ -129,6 +130,12 @@ void vcpu_wait_paused(struct vcpu *vcpu);
  */
 void vcpu_start_task(struct vcpu *vcpu, vcpu_task *task, void *arg, struct error *err);
 must_check int vcpu_wait_task(struct vcpu *vcpu);
+
+/*
+ * For half a millisecond the thread of a parked vCPU, and who waits for its task, do not sleep: a task and the vCPU's run
+ * are about to come, and each wake-up in between would cost what the task itself does. Control thread.
+ */
+void vcpu_keep_awake(struct vcpu *vcpu);
 
 /* Makes the thread leave the guest and end; vcpu_join() waits for it. Control thread. */
 void vcpu_stop(struct vcpu *vcpu);

@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <unistd.h>
 
 #include "vmm/cpuid.h"
 
@@ -123,4 +124,27 @@ Test(cpuid, a_single_vcpu_is_no_half_core)
 	cpuid_filter(&cpuid, 1, true, true);
 	cr_expect_eq(find(0xb, 0)->ebx, 1);
 	cr_expect_eq(find(0x8000001e, 0)->ebx & 0xff00, 0);
+}
+
+static void *get_late(void *source)
+{
+	struct error err = { 0 };
+
+	usleep(20000);
+	return (void *)(intptr_t)cpuid_source_get(source, 0, &cpuid, &err);
+}
+
+Test(cpuid, who_waits_is_told_once_another_has_tried)
+{
+	struct cpuid_source source;
+	static struct cpuid got;
+	struct error err = { 0 };
+	pthread_t other;
+	void *ret;
+
+	cpuid_source_init(&source, -1, 1, false, false, NULL);
+	cr_assert_eq(pthread_create(&other, NULL, get_late, &source), 0);
+	cr_expect_eq(cpuid_source_wait(&source, 0, &got, &err), -ENOTSUP);
+	pthread_join(other, &ret);
+	cr_expect_eq((intptr_t)ret, -EBADF, "the one that tried knows why");
 }
