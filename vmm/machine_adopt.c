@@ -160,9 +160,11 @@ static int load_vmclock(struct adoption *adoption, struct error *err)
 
 static struct vcpu_load how_to_load(const struct adoption *adoption, const struct vcpu_state *state)
 {
+	const bool again = adoption->machine->tried;
 	struct vcpu_load load = {
 		.state = state,
-		.cpuid = adoption->cpuid_differs ? &adoption->cpuid : NULL,
+		.cpuid = adoption->cpuid_differs || again ? &adoption->cpuid : NULL,
+		.again = again,
 		.tsc = adoption->vcpus[0].state.tsc,
 	};
 
@@ -227,6 +229,7 @@ static void start_vcpu_loads(struct adoption *adoption)
 		vcpu->load = how_to_load(adoption, &vcpu->state);
 		vcpu_start_task(&machine->vcpus[i], vcpu_load, &vcpu->load, &vcpu->err);
 	}
+	machine->tried = true;
 }
 
 static int wait_for_vcpu_loads(struct adoption *adoption, struct error *err)

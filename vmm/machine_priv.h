@@ -73,6 +73,7 @@ struct machine {
 	bool started;		  /* the vCPUs were let run once */
 	bool paused;
 	struct machine_base base;
+	bool tried;   /* a snapshot's vCPUs were loaded, whatever became of the load */
 	bool adopted; /* a snapshot: the files behind memory are its image alone */
 
 	/* The first end wins; written by a vCPU or the control thread, under the lock. */

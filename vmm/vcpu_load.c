@@ -35,11 +35,14 @@ bool vcpu_tsc_is_close(uint32_t saved_khz, uint32_t host_khz)
 }
 
 /* A guest that measured its counter once relies on the frequency for good. */
-static int load_tsc_frequency(const struct vcpu *vcpu, uint32_t khz, struct error *err)
+static int load_tsc_frequency(const struct vcpu *vcpu, const struct vcpu_load *load,
+			      struct error *err)
 {
 	const int now = vcpu->tsc_khz;
+	const uint32_t saved = load->state->tsc_khz;
+	const uint32_t khz = saved == 0 && now > 0 ? (uint32_t)now : saved;
 
-	if (khz == 0 || now <= 0 || khz == (uint32_t)now)
+	if (now <= 0 || (khz == (uint32_t)now && !load->again))
 		return 0;
 	if (ioctl(vcpu->fd, KVM_SET_TSC_KHZ, khz) == 0)
 		return 0;
@@ -111,7 +114,8 @@ static int load_apic(const struct vcpu *vcpu, const struct vcpu_load *load, stru
 		ret = load_tsc(vcpu, load, err);
 	if (ret < 0)
 		return ret;
-	if (state->tsc_deadline && vcpu_set_msr(vcpu, MSR_TSC_DEADLINE, state->tsc_deadline) < 0)
+	if ((state->tsc_deadline || load->again) &&
+	    vcpu_set_msr(vcpu, MSR_TSC_DEADLINE, state->tsc_deadline) < 0 && state->tsc_deadline)
 		return error_set(err, EINVAL, "vCPU %u: the deadline of its timer", vcpu->index);
 	return 0;
 }
@@ -163,7 +167,7 @@ int vcpu_load(struct vcpu *vcpu, void *arg, struct error *err)
 	int ret;
 
 	if ((ret = load_cpuid(vcpu, load->cpuid, err)) < 0 ||
-	    (ret = load_tsc_frequency(vcpu, state->tsc_khz, err)) < 0 ||
+	    (ret = load_tsc_frequency(vcpu, load, err)) < 0 ||
 	    (ret = load_sregs(vcpu, state, err)) < 0)
 		return ret;
 	if (ioctl(vcpu->fd, KVM_SET_REGS, &state->regs) < 0)

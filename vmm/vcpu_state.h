@@ -49,6 +49,7 @@ struct vcpu_load {
 	uint64_t tsc;		   /* one value for all vCPUs, where there is no offset */
 	bool has_tsc_offset;
 	uint64_t tsc_offset;
+	bool again; /* after a load that failed: what that one set, if this one has nothing to set there, goes */
 };
 
 /* A vcpu_task: arg is a struct vcpu_load. The state is untrusted; KVM refuses what cannot be. */
