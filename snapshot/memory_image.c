@@ -67,18 +67,18 @@ int memory_image_add_resident(const struct guest_memory *mem, struct page_set *s
 			      struct error *err)
 {
 	uint64_t first = 0;
+	bool swaps = host_swaps();
 
-	if (host_swaps()) {
-		page_set_add(set, 0, set->pages);
-		return 0;
-	}
-	for (unsigned int i = 0; i < mem->count; i++) {
+	for (unsigned int i = 0; i < mem->count && !swaps; i++) {
 		int ret = add_resident_region(&mem->regions[i], first, set);
 
 		if (ret < 0)
 			return error_set_errno(err, ret, "cannot tell which memory is in use");
 		first += mem->regions[i].size / PAGE_SIZE;
 	}
+	/* Asked again: a page that went out before it was looked at is still there. */
+	if (swaps || host_swaps())
+		page_set_add(set, 0, set->pages);
 	return 0;
 }
 
