@@ -16,6 +16,12 @@ static int read_file_field(const struct opt_file *field, struct other_file *out,
 	return out->fd < 0 ? error_set_errno(err, errno, "a descriptor") : 0;
 }
 
+/* A tap or a socket that it has already cannot be had twice, and need not. */
+static bool is_same(const char *one, const char *other)
+{
+	return one && other && strcmp(one, other) == 0;
+}
+
 static int read_net(const struct vm_config *vm, const struct net_override *override,
 		    struct machine_identity *out, struct error *err)
 {
@@ -32,7 +38,9 @@ static int read_net(const struct vm_config *vm, const struct net_override *overr
 		if (override->guest_mac && parse_mac(override->guest_mac, out->macs[i].mac) < 0)
 			return error_set(err, EINVAL, "'%s' is no MAC address",
 					 override->guest_mac);
-		return tap->path || tap->fd >= 0 ? read_file_field(tap, &out->taps[i], err) : 0;
+		if ((!tap->path && tap->fd < 0) || is_same(tap->path, vm->nets[i].tap))
+			return 0;
+		return read_file_field(tap, &out->taps[i], err);
 	}
 	return error_set(err, EINVAL, "Unknown Network Device.");
 }
@@ -74,7 +82,8 @@ static int read_vsock(const struct vm_config *vm, const struct vsock_override *o
 		return 0;
 	if (!vm->has_vsock)
 		return error_set(err, EINVAL, "Unknown Vsock Device.");
-	out->vsock_path = override->uds_path;
+	if (!is_same(override->uds_path, vm->vsock.path))
+		out->vsock_path = override->uds_path;
 	out->vsock_cid = (uint32_t) override->guest_cid.value;
 	return 0;
 }
@@ -101,6 +110,34 @@ static int read_mmds(struct controller *controller, const struct snapshot_load_r
 	return ret < 0 ? error_set_errno(err, ret, "mmds") : 0;
 }
 
+/* The address that an interface will have; NULL: one that was made up. */
+static const uint8_t *mac_of(const struct controller *controller,
+			     const struct machine_identity *identity, unsigned int i)
+{
+	const struct vm_config *saved = machine_snapshot_config(controller->snapshot);
+
+	if (identity->macs[i].given)
+		return identity->macs[i].mac;
+	return i < saved->net_count && saved->nets[i].has_mac ? saved->nets[i].mac : NULL;
+}
+
+static int check_macs(const struct controller *controller, const struct vm_config *vm,
+		      const struct machine_identity *identity, struct error *err)
+{
+	for (unsigned int i = 0; i < vm->net_count; i++)
+		for (unsigned int j = 0; j < i; j++) {
+			const uint8_t *one = mac_of(controller, identity, i);
+			const uint8_t *other = mac_of(controller, identity, j);
+
+			if (one && other && memcmp(one, other, 6) == 0)
+				return error_set(err, EINVAL,
+						 "interfaces %s and %s have the same MAC",
+						 vm->nets[j].id ? vm->nets[j].id : net_name(j),
+						 vm->nets[i].id ? vm->nets[i].id : net_name(i));
+		}
+	return 0;
+}
+
 static int read_all(struct controller *controller, const struct vm_config *vm,
 		    const struct snapshot_load_request *request, struct machine_identity *out,
 		    struct error *err)
@@ -112,6 +149,8 @@ static int read_all(struct controller *controller, const struct vm_config *vm,
 
 	for (uint32_t i = 0; i < request->network_overrides.count && ret == 0; i++)
 		ret = read_net(vm, &nets[i], out, err);
+	if (ret == 0)
+		ret = check_macs(controller, vm, out, err);
 	for (uint32_t i = 0; i < request->drive_overrides.count && ret == 0; i++)
 		ret = read_drive(vm, &drives[i], out, err);
 	for (uint32_t i = 0; i < request->pmem_overrides.count && ret == 0; i++)

@@ -137,9 +137,11 @@ static int watch_files(struct run *run, struct error *err)
 
 	if (fd == -ENODATA)
 		return 0;
+	/* In a jail what came as a descriptor has no name to watch it by. */
 	if (fd < 0) {
-		log_warn("cannot watch the kernel's and initrd's files for changes: %s",
-			 strerrordesc_np(-fd));
+		log_message(fd == -ENOENT ? LOG_INFO : LOG_WARN,
+			    "cannot watch the files that guest memory is from for changes: %s",
+			    strerrordesc_np(-fd));
 		return 0;
 	}
 	ret = watch(run, &run->files, fd, on_file_change, err);

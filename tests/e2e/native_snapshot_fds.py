@@ -5,7 +5,9 @@ import resource
 
 from api import Served
 from harness import contains, equal, holds, test
-from native_snapshot import (create, load_body, memory, merge, release, run_a_little, save, start, start_writing)
+from native_snapshot import (create, load_body, memory, merge, release, run_a_little, save, start, start_writing,
+                             waiting_kernel)
+from native_snapshot_devices import Rooted, rooted
 from native_snapshot_identity import opened
 
 
@@ -112,6 +114,29 @@ def snapshot_full_into_the_descriptor_of_a_layer(t):
     loads(t, "1")
     loads(t, "2")
     vm.end()
+
+
+@test("native")
+def snapshot_by_descriptors_in_an_empty_chroot(t):
+    """Saved and loaded where nothing has a name, by a user without rights, and without a word."""
+    root = rooted(t)
+    state, mem, kernel = opens(t, "state", "memory", "kernel-of-nobody")
+    with open(waiting_kernel(t), "rb") as file:
+        os.write(kernel, file.read())
+    vm = Rooted(t, root, "api.sock")
+    vm.put("/boot-source", {"kernel_image_path": {"fd": 0}}, [kernel])
+    vm.start()
+    vm.wait_for("S")
+    vm.patch("/vm", {"state": "Paused"})
+    equal("a save", create_fds(vm, "Full", state, mem).status, 204)
+    vm.end()
+    release(t)
+    clone = Rooted(t, root, "clone.sock")
+    clone.put("/snapshot/load", {"snapshot_path": {"fd": 0}, "resume_vm": True,
+                                 "mem_backend": {"backend_type": "File", "backend_path": {"fd": 1}}}, [state, mem])
+    clone.ends(0)
+    contains("output", clone.text(), "R")
+    equal("messages", (vm.errors(), clone.errors()), ("", ""))
 
 
 @test("native")

@@ -182,6 +182,55 @@ def snapshot_identity_named_twice(t):
     clone.ends(0)
 
 
+@test("native", "snapshot-identity-that-is-the-same", prepared=False)
+@test("native", "snapshot-identity-that-is-the-same-in-a-prepared-process", prepared=True)
+def snapshot_identity_same(t, prepared):
+    """Who always says which tap, socket and image there are to be may say those that it has."""
+    saved_with_mmds(t)
+    clone = clone_of(t, prepared)
+    socket = t.path("shape" if prepared else "vsock")
+    clone.put("/snapshot/load", load_body(t, resume_vm=False, vsock_override={"uds_path": socket}, network_overrides=[
+        {"iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": OLD_MAC}], drive_overrides=[
+        {"drive_id": "rootfs", "path_on_host": t.path("disk")}], pmem_overrides=[
+        {"id": "pmem0", "path_on_host": t.path("pmem")}]))
+    config = clone.get("/vm/config")
+    equal("its socket", config["vsock"]["uds_path"], socket)
+    holds("it listens", listens(socket))
+    equal("its tap", config["network-interfaces"][0]["host_dev_name"], "tap0")
+    clone.patch("/vm", {"state": "Resumed"})
+    contains("output", clone.ends(0).text(), "R")
+
+
+def two_interfaces(vm):
+    for number in range(2):
+        vm.put(f"/network-interfaces/eth{number}", {"iface_id": f"eth{number}", "host_dev_name": f"tap{number}",
+                                                    "guest_mac": f"02:00:00:00:00:3{number}"})
+
+
+@test("native", "snapshot-identity-with-a-mac-twice", prepared=False)
+@test("native", "snapshot-identity-with-a-mac-twice-in-a-prepared-process", prepared=True)
+def snapshot_identity_mac_twice(t, prepared):
+    """No clone has the same address on both interfaces; changed about they are fine."""
+    own_network()
+    vm = start(t, drive=False, before=two_interfaces)
+    save(t, vm)
+    vm.end()
+    for number, (macs, why) in enumerate((((1, None), "interfaces eth0 and eth1 have the same MAC"), ((5, 5), "same MAC"),
+                                          ((1, 0), None))):
+        clone = Served(t, name=f"{number}.sock")
+        if prepared:
+            two_interfaces(clone)
+            clone.put("/snapshot/prepare", {})
+        overrides = [{"iface_id": f"eth{i}", "guest_mac": f"02:00:00:00:00:3{mac}"} for i, mac in enumerate(macs)
+                     if mac is not None]
+        body = load_body(t, resume_vm=False, network_overrides=overrides)
+        if why:
+            clone.refused("PUT", "/snapshot/load", body, why)
+        else:
+            clone.put("/snapshot/load", body)
+        clone.end()
+
+
 # Waits for the flag, then writes four bytes out.
 TALK = WAIT.replace(b"\x74\xf5\xee", b"\x74\xf5\xee\xee\xee\xee")
 
