@@ -209,6 +209,20 @@ static void any_program(struct input *in)
 
 /* Everything -------------------------------------------------------------------------------------*/
 
+/* What a clone's guest finds: no connection, and an event that says so. */
+static void restore(void)
+{
+	struct virtio_vsock_state state;
+	struct error err;
+
+	virtio_device_pause(fake.dev);
+	fake.dev->ops->save(fake.dev, &state);
+	vsock_drop_all(vsock_of(fake.dev));
+	if (fake.dev->ops->load(fake.dev, &state, &err) < 0)
+		give_up(err.text);
+	virtio_device_resume(fake.dev);
+}
+
 static void any_step(struct input *in)
 {
 	const uint8_t step = byte(in);
@@ -233,7 +247,7 @@ static void any_step(struct input *in)
 		break;
 	}
 	if (step == 0x77)
-		virtio_vsock_transport_reset(fake.dev);
+		restore();
 	if (step == 0x7f)
 		virtio_device_pause(fake.dev), virtio_device_resume(fake.dev);
 	if (step == 0x7e)

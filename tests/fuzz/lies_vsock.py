@@ -10,6 +10,7 @@ GIVE_8 = bytes([0, 0, 0]) * 8  # honest receive buffers: no lie, a plain chain, 
 TURN = bytes([0x86])
 RESET, RESTORE, PAUSE = bytes([0x7E]), bytes([0x77]), bytes([0x7F])
 WAIT = bytes([0x76, 0x86])
+EVENT = bytes([0x85, 7])  # a buffer of 8 bytes for one
 FIELDS = ("src_cid", "dst_cid", "type", "op", "flags", "buf_alloc", "fwd_cnt")
 
 
@@ -65,6 +66,9 @@ LIES = {
     "shutdown_of_nothing": OPEN + packet(SHUTDOWN, flags=0) + packet(SHUTDOWN, flags=1) + packet(SHUTDOWN, flags=3),
     "reset_with_bytes_under_way": OPEN + packet(RW, size=255) * 4 + RESET,
     "restore_with_connections": OPEN + OPEN_FROM_HOST + RESTORE + packet(RW, size=9),
+    "restore_that_is_handled": OPEN + EVENT * 2 + RESTORE + TURN * 2 + EVENT + TURN * 2 + OPEN_FROM_HOST,
+    "restore_that_is_handled_late": EVENT + RESTORE + OPEN_FROM_HOST + WAIT * 2 + EVENT + TURN * 2,
+    "event_that_does_not_fit": bytes([0x85, 0]) + RESTORE + TURN,
     "pause_in_a_handshake": program(0, 0, 3) + PAUSE + program(0, 6, 5) + TURN + packet(RST, True),
     "program_that_goes_away": OPEN_FROM_HOST + packet(RW, True, size=200) * 4 + program(0, 7) + TURN * 3,
     "answer_after_the_program_went": DIALED + program(0, 7) + packet(RESPONSE, True) + TURN,
