@@ -54,28 +54,10 @@ static int read_size(const struct blk_file *file, uint64_t *size)
 /* Cutting a file to what direct I/O reaches would hide its end, where partition tables and
  * filesystems have a copy of their beginning; so a rest is an error. One of less than a sector
  * no guest can ask for. */
-static bool end_is_reachable(const struct blk_file *file, uint64_t size)
-{
-	return is_aligned(align_down(size, BLK_SECTOR), file->io_align);
-}
-
-int blk_file_resize(struct blk_file *file)
-{
-	uint64_t size;
-	int ret = read_size(file, &size);
-
-	if (ret < 0)
-		return ret;
-	if (!end_is_reachable(file, size))
-		return -EINVAL;
-	file->size = align_down(size, BLK_SECTOR);
-	return 0;
-}
-
 static int set_size(struct blk_file *file, uint64_t size, const struct label *label,
 		    struct error *err)
 {
-	if (!end_is_reachable(file, size))
+	if (!is_aligned(align_down(size, BLK_SECTOR), file->io_align))
 		return error_set(err, EINVAL,
 				 "%s: its %lu bytes are no multiple of %u, the unit of direct I/O "
 				 "there; leave direct=on out",

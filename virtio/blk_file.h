@@ -1,5 +1,5 @@
 /*
- * The file behind a drive: opened, checked, measured. Control thread, but for blk_file_resize().
+ * The file behind a drive: opened, checked, measured. Control thread.
  */
 #pragma once
 
@@ -46,10 +46,6 @@ must_check int blk_file_open(struct blk_file *file, const struct blk_file_params
 			     struct error *err);
 
 void blk_file_close(struct blk_file *file);
-
-/* Reads the size again into file->size. -errno when that fails, -EINVAL when direct I/O could not
- * reach its end: file->size stays. Any thread that owns the file. */
-must_check int blk_file_resize(struct blk_file *file);
 
 /* For blk_file.c: fills in alignments, topology and what the file can do, given its size and, of a
  * regular file, st_blksize. -errno: there is no direct I/O on it. */

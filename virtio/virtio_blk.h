@@ -28,17 +28,10 @@ must_check int virtio_blk_create(struct virtio_device **out, const struct virtio
 				 struct irq_line *irq, struct error *err);
 
 /*
- * The backing may have another size now: looks, and tells the driver of a change. Requests beyond
- * a new end fail, those in flight end as the host ends them. Loop thread (event_loop_call). -errno
- * when the size is not to be had or cannot be used: the capacity stays, and a line is logged.
- */
-must_check int virtio_blk_update_capacity(struct virtio_device *dev);
-
-/*
- * Another file behind the same drive: `path`, or NULL and then the open descriptor fd, which is taken
- * over whatever the result. Read-only and O_DIRECT stay as they were. What is in flight ends on the old file, and the
- * driver is told that its configuration changed. On failure the old file stays. Control thread, which waits for all
- * that; a device that is paused stays so.
+ * Another file behind the same drive, or the same one again, whose size has changed: `path`, or NULL and then the open
+ * descriptor fd, which is taken over whatever the result. Read-only and O_DIRECT stay as they were. What is in flight
+ * ends on the old file, and the driver is told that its configuration changed. On failure the old file stays. Control
+ * thread, which waits for all that; a device that is paused stays so.
  *
  * What was complete on the old file is written back afterwards (but in unsafe mode), and the file is closed then. Only
  * flushes wait for it, and the next call: there is one such file at a time.

@@ -1,32 +1,12 @@
-/* What changes of a drive while its guest runs: its size, its file, its limits. */
+/* What changes of a drive while its guest runs: its file, or that one's size; its limits. */
 #include <fcntl.h>
 #include <string.h>
 
 #include "virtio/virtio_blk_priv.h"
 
-/* Size -------------------------------------------------------------------------------------------*/
-
 void blk_set_capacity(struct virtio_device *dev, const void *sectors)
 {
 	memcpy(&blk_of(dev)->config.capacity, sectors, sizeof(uint64_t));
-}
-
-int virtio_blk_update_capacity(struct virtio_device *dev)
-{
-	struct virtio_blk *blk = blk_of(dev);
-	const int ret = blk_file_resize(blk->file);
-	const uint64_t sectors = blk->file->size / BLK_SECTOR;
-
-	if (ret < 0) {
-		log_warn("drive %s: its new size cannot be used: %s", dev->name,
-			 strerrordesc_np(-ret));
-		return ret;
-	}
-	if (sectors == blk->config.capacity)
-		return 0;
-	log_info("drive %s: now %lu sectors", dev->name, sectors);
-	virtio_device_change_config(dev, blk_set_capacity, &sectors);
-	return 0;
 }
 
 /* What the file before owes -----------------------------------------------------------------------*/

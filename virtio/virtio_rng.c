@@ -201,9 +201,3 @@ int virtio_rng_create(struct virtio_device **out, const char *name, const struct
 	*out = &rng->dev;
 	return 0;
 }
-
-int virtio_rng_set_rate(struct virtio_device *dev, const struct bucket_config *bytes,
-			const struct bucket_config *ops, struct error *err)
-{
-	return rate_limiter_replace(&rng_of(dev)->limiter, dev->loop, dev->name, bytes, ops, err);
-}

@@ -11,7 +11,3 @@
 must_check int virtio_rng_create(struct virtio_device **out, const char *name,
 				 const struct rate_config *rate, struct guest_memory *mem,
 				 struct event_loop *loop, struct irq_line *irq, struct error *err);
-
-/* Replaces limits as rate_limiter_update() does: NULL leaves one as it is. Control thread. */
-must_check int virtio_rng_set_rate(struct virtio_device *dev, const struct bucket_config *bytes,
-				   const struct bucket_config *ops, struct error *err);

@@ -40,12 +40,6 @@ must_check int virtio_vsock_create(struct virtio_device **out,
 				   struct irq_line *irq, struct error *err);
 
 /*
- * Every connection is closed, and the guest is told, by an event, that there are none any more and
- * that its CID may be another: for a restored guest (5.10.6.7). Its listeners stay. Control thread.
- */
-void virtio_vsock_transport_reset(struct virtio_device *dev);
-
-/*
  * For a clone, while the device is paused: another CID, after its state was loaded (the guest hears of it with
  * the reset); and another socket: *host is the one that it had afterwards. Control thread.
  */

@@ -80,21 +80,3 @@ bool vsock_holds_back(struct virtio_vsock *vsock)
 		loop_timer_arm(&vsock->hold, vsock->hold_ns);
 	return true;
 }
-
-static int reset_on_loop(void *arg)
-{
-	struct virtio_vsock *vsock = arg;
-	struct virtio_queue *queue = &vsock->dev.queues[VSOCK_EVENT];
-
-	vsock_drop_all(vsock);
-	vsock_reset_to_tell(vsock);
-	loop_timer_fini(&vsock->hold);
-	if (vsock->dev.running && !vsock->dev.broken)
-		virtio_queue_serve(queue, vsock_serve_event, 1);
-	return 0;
-}
-
-void virtio_vsock_transport_reset(struct virtio_device *dev)
-{
-	event_loop_call(dev->loop, reset_on_loop, vsock_of(dev));
-}

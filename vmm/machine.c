@@ -213,11 +213,6 @@ void machine_resume(struct machine *machine)
 	machine->paused = false;
 }
 
-bool machine_is_paused(const struct machine *machine)
-{
-	return machine->paused;
-}
-
 /* All are told before any is waited for: a stopped vCPU may be what another one waits for. */
 void machine_stop(struct machine *machine)
 {

@@ -33,9 +33,6 @@ void machine_start(struct machine *machine);
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
 
-/* Control thread. */
-bool machine_is_paused(const struct machine *machine);
-
 /* Becomes readable when the machine has ended by itself. */
 int machine_end_fd(const struct machine *machine);
 

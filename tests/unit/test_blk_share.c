@@ -77,10 +77,11 @@ ENGINES_IN("/dev/shm", blk_share, lie_storm_of_cached_reads, .queue_size = 256)
 static void make_the_file_big(void)
 {
 	char *data = calloc(1, BIG_BYTES);
+	struct error err = { 0 };
 
 	cr_assert_eq(pwrite(file, data, BIG_BYTES, 0), BIG_BYTES);
 	free(data);
-	cr_assert_eq(virtio_blk_update_capacity(fake.dev), 0);
+	cr_assert_eq(virtio_blk_set_backing(fake.dev, NULL, dup(file), &err), 0, "%s", err.text);
 }
 
 /* As one of them is copied. */

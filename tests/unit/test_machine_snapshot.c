@@ -117,7 +117,7 @@ static void restore(void)
 	open_snapshot();
 	prepare();
 	cr_assert_eq(machine_adopt(guest.machine, snapshot, &options, &err), 0, "%s", err.text);
-	cr_expect(machine_is_paused(guest.machine));
+	cr_expect(guest.machine->paused);
 }
 
 static void read_generation(uint8_t out[static VMGENID_SIZE])

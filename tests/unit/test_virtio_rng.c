@@ -82,19 +82,6 @@ Test(virtio_rng, a_large_buffer_is_charged_what_it_can_get, .fini = fini)
 	cr_expect_eq(got(), 0);
 }
 
-Test(virtio_rng, a_new_limit_frees_what_waits, .fini = fini)
-{
-	const struct bucket_config none = { 0 };
-
-	begin((struct rate_config){ .ops = { 1, 0, 3600000 } });
-	ask(10);
-	ask(20);
-	cr_expect_eq(got(), 10);
-	cr_assert_eq(virtio_rng_set_rate(fake.dev, NULL, &none, NULL), 0);
-	fake_settle(&fake);
-	cr_expect_eq(got(), 20);
-}
-
 /* The level of the bucket is the device's and stays; whoever waited is the old driver's. */
 Test(virtio_rng, a_reset_forgets_what_waits, .fini = fini)
 {

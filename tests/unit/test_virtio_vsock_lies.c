@@ -85,7 +85,7 @@ LOOPS(virtio_vsock_lies, receive_buffer_that_is_read_only)
 LOOPS(virtio_vsock_lies, event_buffer_too_small)
 {
 	fake_chain(&event, &(struct fake_buffer){ EVENT_BUFFER, 3, true }, 1);
-	virtio_vsock_transport_reset(fake.dev);
+	restore();
 	fake_settle(&fake);
 	expect_recovery();
 }

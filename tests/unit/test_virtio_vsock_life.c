@@ -71,7 +71,7 @@ LOOPS(virtio_vsock_life, transport_reset)
 	give_event_buffer();
 	fake_settle(&fake);
 	cr_assert(!fake_used(&event, &elem));
-	virtio_vsock_transport_reset(fake.dev);
+	restore();
 	cr_assert(fake_wait_used(&event, &elem));
 	cr_assert_eq(elem.len, 4);
 	cr_assert_eq(*(uint32_t *)fake_ptr(&fake, EVENT_BUFFER, 4),
@@ -101,7 +101,7 @@ LOOPS(virtio_vsock_life, a_connection_waits_until_the_reset_is_handled)
 	give_event_buffer();
 	give_event_buffer();
 	fake_settle(&fake);
-	virtio_vsock_transport_reset(fake.dev);
+	restore();
 	cr_assert(fake_wait_used(&event, &elem));
 	fd = host_dial();
 	host_say(fd, "CONNECT 52\n");
@@ -118,7 +118,7 @@ LOOPS(virtio_vsock_life, a_driver_that_never_handles_a_reset_gets_connections_al
 	int fd;
 
 	vsock()->hold_ns = 1000000;
-	virtio_vsock_transport_reset(fake.dev);
+	restore();
 	fd = host_dial();
 	host_say(fd, "CONNECT 52\n");
 	wait_for_packet();
@@ -138,7 +138,7 @@ LOOPS(virtio_vsock_life, a_reset_that_is_handled_late_ends_what_began_meanwhile)
 
 	vsock()->hold_ns = 1000000;
 	give_event_buffer();
-	virtio_vsock_transport_reset(fake.dev);
+	restore();
 	fd = host_dial();
 	host_say(fd, "CONNECT 52\n");
 	wait_for_packet();
@@ -153,14 +153,11 @@ LOOPS(virtio_vsock_life, a_reset_that_is_handled_late_ends_what_began_meanwhile)
 	close(fd);
 }
 
-/* As a restore does it: paused, and the guest's buffer comes later. */
-LOOPS(virtio_vsock_life, transport_reset_while_paused)
+LOOPS(virtio_vsock_life, the_buffer_for_a_transport_reset_comes_later)
 {
 	struct vring_used_elem elem;
 
-	virtio_device_pause(fake.dev);
-	virtio_vsock_transport_reset(fake.dev);
-	virtio_device_resume(fake.dev);
+	restore();
 	fake_settle(&fake);
 	give_event_buffer();
 	cr_assert(fake_wait_used(&event, &elem));

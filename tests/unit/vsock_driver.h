@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "tests/unit/fake_driver.h"
+#include "virtio/virtio_device_state.h"
 #include "virtio/virtio_vsock_priv.h"
 
 #define RINGS 0x60000u	    /* the other queues', 64 KiB each */
@@ -83,6 +84,27 @@ static inline int create(const char *at, uint32_t cid, struct error *err)
 	return virtio_vsock_create(&fake.dev,
 				   &(struct virtio_vsock_params){ .path = at, .cid = cid },
 				   &fake.mem, fake.loop, &fake.irq, err);
+}
+
+/* As a clone begins: another device, with what was saved of the one that the guest had. */
+static inline void restore(void)
+{
+	const uint64_t hold_ns = vsock()->hold_ns;
+	struct virtio_device_state device;
+	struct virtio_vsock_state state;
+	struct error err = { 0 };
+
+	virtio_device_pause(fake.dev);
+	virtio_device_save(fake.dev, &device);
+	fake.dev->ops->save(fake.dev, &state);
+	virtio_device_destroy(fake.dev);
+	cr_assert_eq(create(path, CID, &err), 0, "%s", err.text);
+	tx.dev = event.dev = fake.dev;
+	vsock()->hold_ns = hold_ns;
+	virtio_device_pause(fake.dev);
+	cr_assert_eq(virtio_device_load(fake.dev, &device, &err), 0, "%s", err.text);
+	cr_assert_eq(fake.dev->ops->load(fake.dev, &state, &err), 0, "%s", err.text);
+	virtio_device_resume(fake.dev);
 }
 
 static inline void begin(enum event_loop_kind kind)
