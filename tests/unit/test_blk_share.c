@@ -123,7 +123,7 @@ Test(blk_share, lie_requests_of_many_mebibytes)
 	end();
 }
 
-/* What changes much keeps the file's lock -----------------------------------------------------------*/
+/* What the layer moves itself -----------------------------------------------------------------------*/
 
 static struct blk_io *held;
 static unsigned int ended;
@@ -147,12 +147,12 @@ static void count_end(struct blk_io *io, int ret)
 }
 
 /* By the layer itself, not by its engine? */
-static bool is_written_at_once(struct blk_backend *layer)
+static bool is_moved_at_once(struct blk_backend *layer, enum blk_op kind, size_t bytes, bool alone)
 {
-	char sector[512] = { 0 };
-	struct iovec iov = { sector, sizeof(sector) };
+	static char data[MIB(1)];
+	struct iovec iov = { data, bytes };
 	struct blk_io io = {
-		.kind = BLK_WRITE, .alone = true, .iov = &iov, .iov_count = 1, .done = count_end
+		.kind = kind, .alone = alone, .iov = &iov, .iov_count = 1, .done = count_end
 	};
 
 	held = NULL;
@@ -160,20 +160,50 @@ static bool is_written_at_once(struct blk_backend *layer)
 	return !held;
 }
 
-/* A small write beside it is the engine's, where a thread may sleep on that lock. */
-Test(blk_share, nothing_is_written_at_once_beside_a_long_change)
+static bool is_written_at_once(struct blk_backend *layer)
+{
+	return is_moved_at_once(layer, BLK_WRITE, 512, true);
+}
+
+/* A layer of the drive's file over an engine that does nothing. */
+static struct blk_backend *make_layer(void)
 {
 	static const struct blk_backend_ops ops = { .name = "held",
 						    .submit = hold,
 						    .destroy = leave };
-	static const enum blk_op kinds[] = { BLK_DISCARD, BLK_PUNCH, BLK_ZERO, BLK_WRITE };
-	static char data[MIB(1)];
-	struct blk_backend engine, *layer;
+	static struct blk_backend engine;
+	struct blk_backend *layer;
 	struct error err = { 0 };
 
-	begin(EVENT_LOOP_EPOLL, "/dev/shm", (struct virtio_blk_params){ 0 });
 	engine = (struct blk_backend){ &ops, drive()->file, fake.loop };
 	cr_assert_eq(blk_inline_create(&layer, &engine, &err), 0, "%s", err.text);
+	return layer;
+}
+
+/* A ring that has the page cache's data at once is better for many small requests, and for no large one. */
+Test(blk_share, of_a_batch_the_small_ones_are_the_rings)
+{
+	struct blk_backend *layer;
+
+	begin(EVENT_LOOP_URING, "/tmp", (struct virtio_blk_params){ 0 });
+	layer = make_layer();
+	cr_expect(is_moved_at_once(layer, BLK_READ, KIB(4), true));
+	cr_expect_not(is_moved_at_once(layer, BLK_READ, KIB(32), false));
+	cr_expect(is_moved_at_once(layer, BLK_READ, KIB(128), false));
+	cr_expect_not(is_moved_at_once(layer, BLK_READ, KIB(512), false), "too much for a loop");
+	blk_backend_destroy(layer);
+	end();
+}
+
+/* A small write beside it is the engine's, where a thread may sleep on that lock. */
+Test(blk_share, nothing_is_written_at_once_beside_a_long_change)
+{
+	static const enum blk_op kinds[] = { BLK_DISCARD, BLK_PUNCH, BLK_ZERO, BLK_WRITE };
+	static char data[MIB(1)];
+	struct blk_backend *layer;
+
+	begin(EVENT_LOOP_EPOLL, "/dev/shm", (struct virtio_blk_params){ 0 });
+	layer = make_layer();
 	is_written_at_once(layer); /* finds out how */
 	cr_assert(is_written_at_once(layer));
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
