@@ -75,7 +75,7 @@ static int clone_source(const char *path, struct stat *info, struct error *err)
 	return tree;
 }
 
-static int record_target(struct jail *jail, const char *path)
+int jail_record_target(struct jail *jail, const char *path)
 {
 	char first[300];
 
@@ -102,7 +102,7 @@ static int bind_read_only(struct jail *jail, struct jail_step *step, struct erro
 
 	if (tree < 0)
 		return tree;
-	if (record_target(jail, path) < 0)
+	if (jail_record_target(jail, path) < 0)
 		return error_set(err, EIO, "cannot record the target of a bind mount");
 	parent = jail_open_parent(jail->root, path, jail->options->uid, jail->options->gid, &name);
 	target = parent < 0 ? parent : make_target(parent, name, S_ISDIR(info.st_mode));

@@ -18,6 +18,7 @@ int jail_bpf_detach_tap(const char *text);
 
 /* A rule of where frames may go, as `policy` and the maps know it: PREFIX[,tcp|udp/PORT[-PORT]]. */
 struct jail_egress {
+	bool is_ipv4;
 	struct in6_addr address; /* an IPv4 one as ::ffff:a.b.c.d */
 	unsigned int length;	 /* of 128 */
 	uint8_t protocol;	 /* IPPROTO_TCP, IPPROTO_UDP; 0: all, whatever the port */
@@ -44,6 +45,7 @@ must_check int jail_tap_set_config(const struct jail_tap_maps *maps, const uint8
 				   bool check_sources, bool deny_otherwise, struct error *err);
 must_check int jail_tap_set_otherwise(const struct jail_tap_maps *maps, bool deny,
 				      struct error *err);
+/* With the first address no other may be sent from. */
 must_check int jail_tap_add_source(const struct jail_tap_maps *maps, const struct in6_addr *address,
 				   struct error *err);
 must_check int jail_tap_remove_source(const struct jail_tap_maps *maps,

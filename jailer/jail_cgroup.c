@@ -239,7 +239,7 @@ static int limit_devices(struct jail *jail, struct jail_step *step, struct error
 {
 	const struct jail_plan *plan = container_of(jail, struct jail_plan, jail);
 	int dir cleanup_fd = open(step->object, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct jail_node nodes[JAIL_BINDS_MAX + 8];
+	struct jail_node nodes[JAIL_BINDS_MAX + JAIL_DEVICES_MAX + 8];
 	unsigned int count = jail_nodes(plan, nodes, ARRAY_SIZE(nodes));
 	int ret = dir < 0 ? -errno : write_file(dir, "devices.deny", "a");
 

@@ -8,7 +8,7 @@
 #include "jailer/bpf/devices.skel.h"
 #include "jailer/jail_priv.h"
 
-_Static_assert(JAIL_BINDS_MAX + 8 <= DEVICE_RULES_MAX, "a rule for every node");
+_Static_assert(JAIL_BINDS_MAX + JAIL_DEVICES_MAX + 8 <= DEVICE_RULES_MAX, "a rule for every node");
 
 static void fill_rules(struct devices_bpf *skeleton, const struct jail_plan *plan)
 {

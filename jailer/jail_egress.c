@@ -49,6 +49,7 @@ static int parse_prefix(const char *option, char *text, struct jail_egress *out,
 	if (ret < 0)
 		return ret;
 	out->length = (unsigned int)length;
+	out->is_ipv4 = family == 4;
 	return has_host_bits(out)
 		       ? error_set(err, EINVAL, "%s: %s/%s has bits set outside of its prefix",
 				   option, text, slash ? slash : "")

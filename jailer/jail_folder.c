@@ -248,6 +248,36 @@ static int make_node(struct jail *jail, struct jail_step *step, struct error *er
 
 const struct jail_step_ops jail_node_step = { "node", make_node, NULL };
 
+/* A disk. The number is that of the moment: the policy has the same. */
+static int make_device(struct jail *jail, struct jail_step *step, struct error *err)
+{
+	const struct jail_options *options = jail->options;
+	const struct jail_device *device = step->data;
+	const char *path = device->target + strspn(device->target, "/"), *name;
+	int parent cleanup_fd = -1;
+	struct stat info;
+
+	if (stat(device->source, &info) < 0)
+		return error_set_errno(err, errno, "--device: cannot find %s", device->source);
+	if (!S_ISBLK(info.st_mode))
+		return error_set(err, ENOTBLK, "--device: %s is not a block device",
+				 device->source);
+	step->number = info.st_rdev;
+	if (jail_record_target(jail, path) < 0)
+		return error_set(err, EIO, "cannot record the node of a device");
+	parent = jail_open_parent(jail->root, path, options->uid, options->gid, &name);
+	if (parent < 0)
+		return error_set_errno(err, parent, "--device: cannot open the folder of %s",
+				       device->target);
+	if (mknodat(parent, name, S_IFBLK | (device->read_only ? 0400 : 0600), info.st_rdev) < 0 ||
+	    fchownat(parent, name, options->uid, options->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return error_set_errno(err, errno, "--device: cannot make %s in the jail",
+				       device->target);
+	return 0;
+}
+
+const struct jail_step_ops jail_device_step = { "device", make_device, NULL };
+
 static int copy_all(int from, int to)
 {
 	ssize_t count;

@@ -22,6 +22,7 @@ enum option_id {
 	OPTION_NEW_NET_NS,
 	OPTION_NEW_USER_NS,
 	OPTION_BIND_RO,
+	OPTION_DEVICE,
 	OPTION_TMPFS,
 	OPTION_COPY_EXEC,
 	OPTION_TAP,
@@ -47,6 +48,7 @@ static const struct option long_options[] = {
 	{ "new-net-ns", no_argument, NULL, OPTION_NEW_NET_NS },
 	{ "new-user-ns", no_argument, NULL, OPTION_NEW_USER_NS },
 	{ "bind-ro", required_argument, NULL, OPTION_BIND_RO },
+	{ "device", required_argument, NULL, OPTION_DEVICE },
 	{ "tmpfs", required_argument, NULL, OPTION_TMPFS },
 	{ "copy-exec", no_argument, NULL, OPTION_COPY_EXEC },
 	{ "tap", required_argument, NULL, OPTION_TAP },
@@ -133,25 +135,63 @@ static int parse_limit(struct jail_options *options, const char *text, struct er
 			 "--resource-limit '%s': there are fsize=BYTES and no-file=NUMBER", text);
 }
 
+/* "SOURCE:TARGET", cut up; what follows a second colon is left in the target. */
+static int cut_pair(const char *option, char *text, char **target, struct error *err)
+{
+	*target = strchr(text, ':');
+	if (!*target)
+		return error_set(err, EINVAL, "%s '%s' is not SOURCE:TARGET", option, text);
+	*(*target)++ = '\0';
+	return jail_check_absolute(option, text, err);
+}
+
+static int check_target(const char *option, const char *source, char *target, struct error *err)
+{
+	int ret;
+
+	for (size_t len = strlen(target); len > 1 && target[len - 1] == '/'; len--)
+		target[len - 1] = '\0';
+	ret = jail_check_absolute(option, target, err);
+	if (ret == 0 && strspn(target, "/") == strlen(target))
+		ret = error_set(err, EINVAL, "%s %s: the target is the jail's root", option,
+				source);
+	return ret;
+}
+
 static int add_bind(struct jail_options *options, char *text, struct error *err)
 {
-	char *target = strchr(text, ':');
+	char *target;
 	int ret;
 
 	if (options->bind_count == JAIL_BINDS_MAX)
 		return error_set(err, EINVAL, "--bind-ro '%s': more than %u", text, JAIL_BINDS_MAX);
-	if (!target)
-		return error_set(err, EINVAL, "--bind-ro '%s' is not SOURCE:TARGET", text);
-	*target++ = '\0';
-	for (size_t len = strlen(target); len > 1 && target[len - 1] == '/'; len--)
-		target[len - 1] = '\0';
-	ret = jail_check_absolute("--bind-ro", text, err);
+	ret = cut_pair("--bind-ro", text, &target, err);
 	if (ret == 0)
-		ret = jail_check_absolute("--bind-ro", target, err);
-	if (ret == 0 && strspn(target, "/") == strlen(target))
-		return error_set(err, EINVAL, "--bind-ro %s: the target is the jail's root", text);
+		ret = check_target("--bind-ro", text, target, err);
 	if (ret == 0)
 		options->binds[options->bind_count++] = (struct jail_bind){ text, target };
+	return ret;
+}
+
+static int add_device(struct jail_options *options, char *text, struct error *err)
+{
+	char *target, *colon = NULL;
+	int ret;
+
+	if (options->device_count == JAIL_DEVICES_MAX)
+		return error_set(err, EINVAL, "--device '%s': more than %u", text,
+				 JAIL_DEVICES_MAX);
+	ret = cut_pair("--device", text, &target, err);
+	if (ret == 0 && (colon = strchr(target, ':'))) {
+		*colon++ = '\0';
+		if (strcmp(colon, "ro") != 0)
+			ret = error_set(err, EINVAL, "--device %s: '%s' is not ro", text, colon);
+	}
+	if (ret == 0)
+		ret = check_target("--device", text, target, err);
+	if (ret == 0)
+		options->devices[options->device_count++] = (struct jail_device){ text, target,
+										  colon };
 	return ret;
 }
 
@@ -225,6 +265,8 @@ static int apply(struct jail_options *options, struct seen *seen, int id, char *
 		return parse_limit(options, value, err);
 	case OPTION_BIND_RO:
 		return add_bind(options, value, err);
+	case OPTION_DEVICE:
+		return add_device(options, value, err);
 	case OPTION_TMPFS:
 		return parse_tmpfs(options, value, err);
 	case OPTION_TAP:

@@ -118,6 +118,13 @@ static void add_files(struct jail_plan *plan)
 		jail_plan_add(plan, &jail_bind_step, jail->options->binds[i].target,
 			      "%s, read-only", jail->options->binds[i].source)
 			->data = &jail->options->binds[i];
+	for (unsigned int i = 0; i < jail->options->device_count; i++) {
+		const struct jail_device *device = &jail->options->devices[i];
+
+		jail_plan_add(plan, &jail_device_step, device->target, "%s%s", device->source,
+			      device->read_only ? ", read-only" : "")
+			->data = device;
+	}
 	snprintf(path, sizeof(path), "/%s", jail->host->exec_name);
 	if (jail->options->copy_exec)
 		jail_plan_add(plan, &jail_copy_step, path, "copied, and the copy is executed");
@@ -168,8 +175,9 @@ static int add_taps(struct jail_plan *plan, struct error *err)
 					 "keep its policy in",
 					 tap->name);
 		jail_plan_add(plan, &jail_tap_policy_step, tap->name,
-			      "sends as %02x:%02x:%02x:%02x:%02x:%02x and from %u addresses",
-			      mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], tap->address_count)
+			      "sends as %02x:%02x:%02x:%02x:%02x:%02x and from %u addresses%s",
+			      mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], tap->address_count,
+			      tap->deny ? ", to nobody" : "")
 			->data = tap;
 	}
 	return 0;
@@ -260,6 +268,13 @@ unsigned int jail_nodes(const struct jail_plan *plan, struct jail_node *nodes, u
 		if (step->ops == &jail_node_step)
 			nodes[count++] = (struct jail_node){ .major = major(step->number),
 							     .minor = minor(step->number) };
+		else if (step->ops == &jail_device_step)
+			nodes[count++] = (struct jail_node){
+				.major = major(step->number),
+				.minor = minor(step->number),
+				.is_block = true,
+				.read_only = ((const struct jail_device *)step->data)->read_only
+			};
 		else if (step->ops == &jail_bind_step && stat(bind->source, &info) == 0 &&
 			 S_ISBLK(info.st_mode))
 			nodes[count++] = (struct jail_node){ .major = major(info.st_rdev),

@@ -19,7 +19,7 @@ void jail_policy_help(void)
 	       "  --default allow|deny\n"
 	       "                     where no prefix matches (allow, until set)\n"
 	       "  --ip A, --remove-ip A\n"
-	       "                     one more, or one less, address to send from\n"
+	       "                     one more, or one less, address to send from; before the first all may\n"
 	       "  --show             print how many frames were dropped, by reason\n"
 	       "\n"
 	       "Example: mayfly-jailer policy --id a1 --tap tap0 --default deny --allow 10.0.0.0/8,tcp/443\n");

@@ -62,10 +62,12 @@ extern const struct jail_step_ops jail_namespaces_step, jail_network_step,
 
 /* jail_folder.c */
 extern const struct jail_step_ops jail_directory_step, jail_root_step, jail_folder_step,
-	jail_node_step, jail_copy_step, jail_pivot_step;
+	jail_node_step, jail_device_step, jail_copy_step, jail_pivot_step;
 
 /* jail_bind.c */
 extern const struct jail_step_ops jail_bind_step;
+/* Records what will be made for a path of the jail's, relative to its root. -errno. */
+must_check int jail_record_target(struct jail *jail, const char *path);
 
 /* jail_cgroup.c */
 extern const struct jail_step_ops jail_cgroup_step, jail_cgroup_set_step, jail_cgroup_join_step,

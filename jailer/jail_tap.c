@@ -21,15 +21,27 @@ static int add_address(struct jail_tap *tap, const char *text, struct error *err
 	return error_set(err, EINVAL, "--tap %s: ip=%s is not an address", tap->name, text);
 }
 
+static int set_default(struct jail_tap *tap, const char *text, struct error *err)
+{
+	tap->deny = strcmp(text, "deny") == 0;
+	if (!tap->deny && strcmp(text, "allow") != 0)
+		return error_set(err, EINVAL, "--tap %s: default=%s is neither allow nor deny",
+				 tap->name, text);
+	return 0;
+}
+
 static int parse_key(struct jail_tap *tap, const char *word, bool *has_mac, struct error *err)
 {
+	if (strncmp(word, "default=", 8) == 0)
+		return set_default(tap, word + 8, err);
 	if (strncmp(word, "ip=", 3) == 0)
 		return add_address(tap, word + 3, err);
 	if (strncmp(word, "mac=", 4) == 0 && !*has_mac) {
 		*has_mac = true;
 		return jail_parse_mac("--tap", word + 4, tap->mac, err);
 	}
-	return error_set(err, EINVAL, "--tap %s: '%s' is neither one mac=M nor ip=A", tap->name,
+	return error_set(err, EINVAL,
+			 "--tap %s: '%s' is neither one mac=M nor ip=A nor default=deny", tap->name,
 			 word);
 }
 

@@ -61,16 +61,22 @@ int jail_tap_set_config(const struct jail_tap_maps *maps, const uint8_t *mac, bo
 	return set_config(maps, &config, err);
 }
 
-int jail_tap_set_otherwise(const struct jail_tap_maps *maps, bool deny, struct error *err)
+static int get_config(const struct jail_tap_maps *maps, struct tap_config *config,
+		      struct error *err)
 {
 	const uint32_t index = 0;
-	struct tap_config config;
-	int ret = bpf_map_lookup_elem(maps->config, &index, &config);
+	int ret = bpf_map_lookup_elem(maps->config, &index, config);
 
-	if (ret < 0)
-		return error_set_errno(err, ret, "cannot read the policy of a tap");
+	return ret < 0 ? error_set_errno(err, ret, "cannot read the policy of a tap") : 0;
+}
+
+int jail_tap_set_otherwise(const struct jail_tap_maps *maps, bool deny, struct error *err)
+{
+	struct tap_config config;
+	int ret = get_config(maps, &config, err);
+
 	config.otherwise = deny ? TAP_DENY : TAP_ALLOW;
-	return set_config(maps, &config, err);
+	return ret < 0 ? ret : set_config(maps, &config, err);
 }
 
 /* Sources ---------------------------------------------------------------------------------------*/
@@ -79,12 +85,18 @@ int jail_tap_add_source(const struct jail_tap_maps *maps, const struct in6_addr 
 			struct error *err)
 {
 	const uint8_t yes = 1;
+	struct tap_config config;
 	int ret = bpf_map_update_elem(maps->sources, address, &yes, BPF_ANY);
 
-	return ret < 0 ? error_set_errno(err, ret,
-					 "cannot add an address to a tap, which has at most %u",
-					 TAP_SOURCES_MAX)
-		       : 0;
+	if (ret < 0)
+		return error_set_errno(err, ret,
+				       "cannot add an address to a tap, which has at most %u",
+				       TAP_SOURCES_MAX);
+	ret = get_config(maps, &config, err);
+	if (ret < 0 || config.check_sources)
+		return ret;
+	config.check_sources = 1;
+	return set_config(maps, &config, err);
 }
 
 int jail_tap_remove_source(const struct jail_tap_maps *maps, const struct in6_addr *address,
@@ -99,7 +111,7 @@ int jail_tap_remove_source(const struct jail_tap_maps *maps, const struct in6_ad
 
 static struct tap_prefix key_of(const struct jail_egress *rule)
 {
-	struct tap_prefix key = { .length = rule->length };
+	struct tap_prefix key = { .length = 8 + rule->length, .family = rule->is_ipv4 ? 4 : 6 };
 
 	memcpy(key.address.bytes, &rule->address, sizeof(key.address.bytes));
 	return key;

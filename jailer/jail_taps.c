@@ -89,7 +89,7 @@ static int fill(const struct jail_tap *tap, const struct tap_bpf *skeleton, stru
 		.egress = bpf_map__fd(skeleton->maps.egress),
 		.drops = bpf_map__fd(skeleton->maps.drops),
 	};
-	int ret = jail_tap_set_config(&maps, tap->mac, tap->address_count > 0, false, err);
+	int ret = jail_tap_set_config(&maps, tap->mac, tap->address_count > 0, tap->deny, err);
 
 	for (unsigned int i = 0; i < tap->address_count && ret == 0; i++)
 		ret = jail_tap_add_source(&maps, &tap->addresses[i], err);

@@ -16,8 +16,8 @@ int devices(struct bpf_cgroup_dev_ctx *ctx)
 
 	for (int i = 0; i < DEVICE_RULES_MAX && i < rule_count; i++)
 		if (rules[i].type == type && rules[i].major == ctx->major &&
-		    rules[i].minor == ctx->minor)
-			return (access & ~rules[i].access) == 0;
+		    rules[i].minor == ctx->minor && (access & ~rules[i].access) == 0)
+			return 1;
 	return 0;
 }
 

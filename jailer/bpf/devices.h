@@ -3,7 +3,7 @@
 
 #include <linux/types.h>
 
-#define DEVICE_RULES_MAX 40
+#define DEVICE_RULES_MAX 56
 
 struct device_rule {
 	__u32 type;   /* BPF_DEVCG_DEV_CHAR or _BLOCK */

@@ -53,7 +53,9 @@ struct frame {
 	struct __sk_buff *skb;
 	const struct tap_config *config;
 	__u32 at;	  /* where the next header starts */
+	__u8 family;	  /* 4 or 6 */
 	__u8 protocol;	  /* of the payload, once the IP headers are read */
+	__u8 is_part;	  /* of a datagram in fragments */
 	__u8 is_fragment; /* not the first one: its ports are elsewhere */
 	struct tap_address source, target;
 };
@@ -117,7 +119,9 @@ static int judge_ports(const struct tap_rule *rule, const struct frame *frame, _
 
 static int check_egress(struct frame *frame)
 {
-	struct tap_prefix key = { .length = 128, .address = frame->target };
+	struct tap_prefix key = { .length = 8 + 128,
+				  .family = frame->family,
+				  .address = frame->target };
 	const struct tap_rule *rule = bpf_map_lookup_elem(&egress, &key);
 	__u16 ports[2] = { 0 };
 	int verdict;
@@ -154,7 +158,7 @@ struct arp_ipv4 {
 static int check_arp(struct frame *frame)
 {
 	struct arp_ipv4 arp;
-	struct tap_address sender;
+	struct tap_address about;
 	__u32 address;
 
 	if (take(frame, &arp, sizeof(arp)) < 0)
@@ -164,9 +168,38 @@ static int check_arp(struct frame *frame)
 	    !same_mac(arp.sender_mac, frame->config->mac))
 		return TAP_DROP_ARP;
 	__builtin_memcpy(&address, arp.sender, 4);
-	map_ipv4(&sender, address);
-	/* From 0.0.0.0: whether an address is taken. It speaks for nobody. */
-	return address == 0 || is_source(frame, &sender) ? -1 : TAP_DROP_ARP;
+	/* From 0.0.0.0: is this address taken? Who asks that of another's keeps it from its owner (RFC 5227). */
+	if (address == 0)
+		__builtin_memcpy(&address, arp.target, 4);
+	map_ipv4(&about, address);
+	return is_source(frame, &about) ? -1 : TAP_DROP_ARP;
+}
+
+#define OPTION_END 0
+#define OPTION_NOTHING 1
+#define OPTION_LOOSE_ROUTE 0x83
+#define OPTION_STRICT_ROUTE 0x89
+#define OPTIONS_LENGTH_MAX 40
+
+/* The target of a frame with a route in its options is the next hop alone. */
+static int has_route(const struct frame *frame, __u32 at, __u32 end)
+{
+	for (int i = 0; i < OPTIONS_LENGTH_MAX && at < end; i++) {
+		__u8 option[2] = { 0 };
+
+		if (bpf_skb_load_bytes(frame->skb, at, option, 1) < 0 || option[0] == OPTION_END)
+			return 0;
+		if (option[0] == OPTION_LOOSE_ROUTE || option[0] == OPTION_STRICT_ROUTE)
+			return 1;
+		if (option[0] == OPTION_NOTHING) {
+			at++;
+			continue;
+		}
+		if (bpf_skb_load_bytes(frame->skb, at, option, 2) < 0 || option[1] < 2)
+			return 0; /* no options: who gets them drops the frame */
+		at += option[1];
+	}
+	return 0;
 }
 
 /* Who has no address yet asks for one. */
@@ -187,12 +220,15 @@ static int check_ipv4(struct frame *frame)
 	if (take(frame, &ip, sizeof(ip)) < 0 || ip.version != 4 || ip.ihl < 5)
 		return TAP_DROP_SHORT;
 	frame->at = start + ip.ihl * 4u;
+	frame->family = 4;
 	frame->protocol = ip.protocol;
 	frame->is_fragment = (ip.frag_off & bpf_htons(IP_FRAGMENT_OFFSET)) != 0;
 	map_ipv4(&frame->source, ip.saddr);
 	map_ipv4(&frame->target, ip.daddr);
 	if (!is_source(frame, &frame->source) && !is_dhcp(frame, &ip))
 		return TAP_DROP_IPV4;
+	if (ip.ihl > 5 && has_route(frame, start + sizeof(ip), frame->at))
+		return TAP_DROP_EGRESS;
 	return check_egress(frame);
 }
 
@@ -220,15 +256,19 @@ static int check_nd_options(struct frame *frame)
 static int check_nd(struct frame *frame, const struct icmp6hdr *icmp)
 {
 	struct tap_address about;
+	int of_itself;
 
+	if (frame->is_part) /* its options may be elsewhere; nobody takes it (RFC 6980) */
+		return icmp->icmp6_type >= 133 && icmp->icmp6_type <= 137 ? TAP_DROP_ND : -1;
 	switch (icmp->icmp6_type) {
 	case 133: /* router solicitation */
 		return check_nd_options(frame);
-	case 135: /* neighbour solicitation: of anybody */
+	case 135: /* neighbour solicitation: of anybody; from ::, is this address taken? As with ARP */
 	case 136: /* neighbour advertisement: of oneself */
+		of_itself = icmp->icmp6_type == 136 || is_zero(&frame->source);
 		if (take(frame, &about, sizeof(about)) < 0)
 			return TAP_DROP_SHORT;
-		if (icmp->icmp6_type == 136 && !is_source(frame, &about) &&
+		if (of_itself && !is_source(frame, &about) &&
 		    !is_own_link_local(frame, about.bytes))
 			return TAP_DROP_ND;
 		return check_nd_options(frame);
@@ -240,7 +280,7 @@ static int check_nd(struct frame *frame, const struct icmp6hdr *icmp)
 	}
 }
 
-/* To the payload's protocol, past what may stand before it. */
+/* To the payload's protocol, past what may stand before it. Why the frame is dropped there, or -1. */
 static int skip_extensions(struct frame *frame)
 {
 	for (int i = 0; i < EXTENSIONS_MAX; i++) {
@@ -248,10 +288,14 @@ static int skip_extensions(struct frame *frame)
 
 		if (frame->protocol != IPPROTO_HOPOPTS && frame->protocol != IPPROTO_ROUTING &&
 		    frame->protocol != IPPROTO_DSTOPTS && frame->protocol != IPPROTO_FRAGMENT)
-			return 0;
-		if (bpf_skb_load_bytes(frame->skb, frame->at, header, sizeof(header)) < 0)
 			return -1;
+		if (bpf_skb_load_bytes(frame->skb, frame->at, header, sizeof(header)) < 0)
+			return TAP_DROP_SHORT;
+		/* With segments left, the frame's target is the next hop alone. */
+		if (frame->protocol == IPPROTO_ROUTING && header[3])
+			return TAP_DROP_EGRESS;
 		if (frame->protocol == IPPROTO_FRAGMENT) {
+			frame->is_part = 1;
 			frame->is_fragment = header[2] || header[3] & 0xf8;
 			frame->at += 8;
 		} else {
@@ -259,9 +303,19 @@ static int skip_extensions(struct frame *frame)
 		}
 		frame->protocol = header[0];
 		if (frame->is_fragment)
-			return 0;
+			return -1;
 	}
-	return -1;
+	return TAP_DROP_PROTOCOL;
+}
+
+/* ::ffff:a.b.c.d, which is an IPv4 address and no frame's of IPv6. */
+static int is_mapped(const struct tap_address *a)
+{
+	__u8 any = 0;
+
+	for (int i = 0; i < 10; i++)
+		any |= a->bytes[i];
+	return !any && a->bytes[10] == 0xff && a->bytes[11] == 0xff;
 }
 
 /* From ::, an address is looked for: only solicitations, and reports of the groups to hear them in. */
@@ -274,15 +328,19 @@ static int check_ipv6(struct frame *frame)
 {
 	struct icmp6hdr icmp = { 0 };
 	struct ipv6hdr ip;
-	int is_icmp, drop = -1;
+	int is_icmp, drop;
 
 	if (take(frame, &ip, sizeof(ip)) < 0 || ip.version != 6)
 		return TAP_DROP_SHORT;
+	frame->family = 6;
 	frame->protocol = ip.nexthdr;
 	__builtin_memcpy(&frame->source, &ip.saddr, 16);
 	__builtin_memcpy(&frame->target, &ip.daddr, 16);
-	if (skip_extensions(frame) < 0)
-		return TAP_DROP_PROTOCOL;
+	if (is_mapped(&frame->source) || is_mapped(&frame->target))
+		return TAP_DROP_IPV6;
+	drop = skip_extensions(frame);
+	if (drop >= 0)
+		return drop;
 	is_icmp = frame->protocol == IPPROTO_ICMPV6 && !frame->is_fragment;
 	if (is_icmp && take(frame, &icmp, sizeof(icmp)) < 0)
 		return TAP_DROP_SHORT;

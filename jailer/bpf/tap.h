@@ -12,7 +12,7 @@ enum tap_drop {
 	TAP_DROP_IPV4,	   /* from another IPv4 address */
 	TAP_DROP_IPV6,	   /* from another IPv6 address */
 	TAP_DROP_ND,	   /* neighbour discovery that speaks for another, or as a router */
-	TAP_DROP_EGRESS,   /* to where the lists do not let it */
+	TAP_DROP_EGRESS,   /* to where the lists do not let it, or by a way of its own choice */
 	TAP_DROP_FRAGMENT, /* a fragment without ports, to where ports are told apart */
 	TAP_DROPS,
 };
@@ -33,16 +33,20 @@ struct tap_config {
 	__u8 otherwise;	    /* enum tap_verdict: where no prefix of the list matches */
 };
 
-/* An IPv4 address as ::ffff:a.b.c.d, so that one map has both. */
+/* An IPv4 address as ::ffff:a.b.c.d, so that one map has both; no IPv6 frame has such an address. */
 struct tap_address {
 	__u8 bytes[16];
 };
 
-/* The key of the trie of prefixes: its length in bits, for IPv4 with 96 added. */
+/*
+ * The key of the trie of prefixes. The family comes first and always counts, else ::/0 would be IPv4's too. The length
+ * is in bits, of the family and the address: 8 more than the prefix's, and for IPv4 another 96.
+ */
 struct tap_prefix {
 	__u32 length;
+	__u8 family; /* 4 or 6 */
 	struct tap_address address;
-};
+} __attribute__((packed));
 
 struct tap_ports {
 	__u16 low, high; /* in the host's order */

@@ -11,6 +11,7 @@ import time
 import jails
 from harness import becomes, contains, equal, holds, test
 from jails import JAILER, Jail
+from native_api import loop_device
 from native_taps import Tap
 
 
@@ -106,6 +107,46 @@ def jail_binds_are_read_only(t):
     contains("writing", jail.run("none", "write", "/in/file", options=options).stdout, "refused: EROFS")
     jail.clean()
     holds("the source still there", os.path.exists(source))
+
+
+@test("native")
+def jail_given_a_disk(t):
+    """A block device of the host's, to write or to read alone; a neighbour of the same kind is not the instance's."""
+    disks = [loop_device(t, t.file(f"disk{number}", size=1 << 20)) for number in range(2)]
+    for mode, written in ("", "done\n"), (":ro", "refused: EACCES\n"):
+        options = ["--device", f"{disks[0]}:/in/disk{mode}"]
+        contains("plan", Jail(t).run("none", "nothing", options=[*options, "--dry-run"]).stdout, "device       /in/disk")
+        equal("reading", Jail(t).run("none", "open", "/in/disk", options=options).stdout, "done\n")
+        equal("writing", Jail(t).run("none", "write", "/in/disk", options=options).stdout, written)
+    jail = Jail(t)
+    os.makedirs(jail.root)
+    os.mknod(f"{jail.root}/other", 0o60666, os.stat(disks[1]).st_rdev)
+    os.chmod(f"{jail.root}/other", 0o666)
+    equal("another's", jail.run("none", "open", "/other", options=options).stdout, "refused: EPERM\n")
+    equal("status of the clean-up", jail.clean().returncode, 0)
+    holds("what the jailer made gone", not os.path.exists(f"{jail.root}/in"))
+    holds("the disk itself still there", os.path.exists(disks[0]))
+
+
+@test("native")
+def jail_disk_to_read_whatever_its_mode(t):
+    """The policy, not the node's mode, is the wall: the jailed user owns the node."""
+    disk = loop_device(t, t.file("disk", size=1 << 20))
+    jail = Jail(t)
+    os.makedirs(jail.root)
+    os.mknod(f"{jail.root}/same", 0o60666, os.stat(disk).st_rdev)
+    os.chmod(f"{jail.root}/same", 0o666)
+    equal("writing", jail.run("none", "write", "/same", options=["--device", f"{disk}:/disk:ro"]).stdout, "refused: EPERM\n")
+
+
+@test("native", "jail-device-that-is-none", source="/dev/null", why="is not a block device")
+@test("native", "jail-device-missing", source="/dev/nothing", why="cannot find /dev/nothing")
+def jail_device_refused(t, source, why):
+    jail = Jail(t)
+    done = jail.run("none", "nothing", options=["--device", f"{source}:/disk"])
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, "--device", why)
+    holds("nothing left", not os.path.exists(jail.dir))
 
 
 @test("native")

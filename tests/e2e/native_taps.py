@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 
+import frames
 import jails
 from harness import Skip, contains, equal, holds, test
 from jails import JAILER, Jail, without_call
@@ -19,23 +20,10 @@ libc = ctypes.CDLL(None, use_errno=True)
 BPF, BPF_LINK_CREATE = 321, 28
 MAC = bytes.fromhex("020000000001")
 OTHER = bytes.fromhex("020000000002")
-BROADCAST = b"\xff" * 6
 
 
 def run(*words):
     subprocess.run(words, check=True, capture_output=True)
-
-
-def checksum(data):
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
-def ip(text):
-    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
 
 
 class Tap:
@@ -78,32 +66,14 @@ class Tap:
                               check=True)
         return done.stdout
 
-    def send(self, payload, kind, source=MAC, target=None):
-        os.write(self.fd, (target or self.host_mac) + source + struct.pack("!H", kind) + payload)
+    def send(self, kind, payload, source=MAC, target=None):
+        os.write(self.fd, frames.ethernet(target or self.host_mac, source, kind, payload))
 
     def udp(self, source, target, port=7, mac=MAC):
-        data = b"x"
-        length = 8 + len(data)
-        header = struct.pack("!HHHH", 1000, port, length, 0)
-        if ":" in target:
-            pseudo = ip(source) + ip(target) + struct.pack("!IBBBB", length, 0, 0, 0, 17)
-            header = header[:6] + struct.pack("!H", checksum(pseudo + header + data))
-            self.send(struct.pack("!IHBB", 6 << 28, length, 17, 64) + ip(source) + ip(target) + header + data,
-                      0x86DD, mac)
-            return
-        start = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, 64, 17, 0) + ip(source) + ip(target)
-        start = start[:10] + struct.pack("!H", checksum(start)) + start[12:]
-        self.send(start + header + data, 0x0800, mac)
+        self.send(*frames.udp(source, target, port), mac)
 
     def arp(self, mac, sender, asked="10.9.0.1"):
-        self.send(struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + ip(sender) + bytes(6) + ip(asked), 0x0806,
-                  target=BROADCAST)
-
-    def icmp6(self, source, target, kind, rest):
-        body = struct.pack("!BBH", kind, 0, 0) + rest
-        pseudo = ip(source) + ip(target) + struct.pack("!IBBBB", len(body), 0, 0, 0, 58)
-        body = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
-        self.send(struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + ip(source) + ip(target) + body, 0x86DD)
+        self.send(*frames.arp(mac, sender, asked), target=frames.BROADCAST)
 
     def arrives(self, listener=None):
         listener = listener or self.listener
@@ -114,10 +84,10 @@ class Tap:
 
     def heard(self):
         """Frames that the host sent to the guest."""
-        frames = []
+        found = []
         while select.select([self.fd], [], [], 0.2)[0]:
-            frames.append(os.read(self.fd, 2000))
-        return frames
+            found.append(os.read(self.fd, 2000))
+        return found
 
 
 @test("native")
@@ -168,25 +138,130 @@ def tap_neighbour_discovery(t):
     """An advertisement for another's address, a router's, and a solicitation that speaks with another's MAC."""
     tap = Tap(t)
     tap.jail("mac=02:00:00:00:00:01", "ip=fd09::2")
-    option = b"\x02\x01"
-    tap.icmp6("fd09::2", "fd09::1", 136, b"\x20\0\0\0" + ip("fd09::3") + option + MAC)
-    tap.icmp6("fd09::2", "fd09::1", 136, b"\x20\0\0\0" + ip("fd09::2") + option + OTHER)
-    tap.icmp6("fd09::2", "ff02::1", 134, bytes(12))
-    tap.icmp6("fd09::2", "fd09::1", 135, bytes(4) + ip("fd09::1") + b"\x01\x01" + OTHER)
+    tap.send(*frames.advertisement("fd09::2", "fd09::1", "fd09::3", MAC))
+    tap.send(*frames.advertisement("fd09::2", "fd09::1", "fd09::2", OTHER))
+    tap.send(*frames.icmp6("fd09::2", "ff02::1", frames.ROUTER_ADVERTISEMENT, bytes(12)))
+    tap.send(*frames.solicitation("fd09::2", "fd09::1", "fd09::1", OTHER))
     equal("drops", tap.drops().get("nd"), 4)
     tap.heard()
-    tap.icmp6("fd09::2", "fd09::1", 135, bytes(4) + ip("fd09::1") + b"\x01\x01" + MAC)
+    tap.send(*frames.solicitation("fd09::2", "fd09::1", "fd09::1", MAC))
     holds("an answer to an honest one", any(frame[12:14] == b"\x86\xdd" and frame[54] == 136 for frame in tap.heard()))
     equal("drops", tap.drops().get("nd"), 4)
+
+
+@test("native")
+def tap_is_this_address_taken(t):
+    """Who asks that of another's address, from none, keeps it from its owner; of one's own everybody asks."""
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", "ip=10.9.0.2", "ip=fd09::2")
+    none, group = "::", "ff02::1:ff00:2"
+
+    def solicit(about):
+        tap.send(*frames.icmp6(none, group, frames.NEIGHBOUR_SOLICITATION, bytes(4) + frames.ip(about)))
+
+    for own4, own6 in ("10.9.0.2", "fd09::2"), ("10.9.0.2", "fe80::ff:fe00:1"):
+        tap.arp(MAC, "0.0.0.0", own4)
+        solicit(own6)
+    equal("drops", tap.drops(), {})
+    tap.arp(MAC, "0.0.0.0", "10.9.0.3")
+    solicit("fd09::3")
+    solicit("fe80::99:1")
+    equal("drops", tap.drops(), {"arp": 1, "nd": 2})
+
+
+@test("native")
+def tap_neighbour_discovery_in_parts(t):
+    """Its second part could say what nobody looks at."""
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", "ip=fd09::2")
+    _, whole = frames.advertisement("fd09::2", "fd09::1", "fd09::2", OTHER)
+    for start, end, more in ((0, 24, 1), (24, 32, 0)):
+        part = struct.pack("!BBHI", 58, 0, start | more, 7) + whole[40 + start:40 + end]
+        tap.send(frames.IPV6, frames.ipv6("fd09::2", "fd09::1", 44, part, 255))
+    equal("drops of the first, without which the second is nothing", tap.drops(), {"nd": 1})
+
+
+@test("native")
+def tap_ways_of_its_own(t):
+    """A route in a frame leads past the lists, which see the next hop alone."""
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", "ip=10.9.0.2", "ip=fd09::2")
+    datagram = struct.pack("!HHHH", 1000, 7, 9, 0) + b"x"
+
+    def option(*numbers):
+        options = bytes(numbers)
+        tap.send(frames.IPV4, frames.ipv4("10.9.0.2", "10.9.0.1", 17, datagram, options + bytes(-len(options) % 4)))
+
+    def routed(kind, left):
+        header = bytes((17, 2, kind, left)) + bytes(4) + frames.ip("fd07::1")
+        tap.send(frames.IPV6, frames.ipv6("fd09::2", "fd09::1", 43, header + frames.udp("fd09::2", "fd09::1")[1][40:]))
+
+    option(1, 1, 0x83, 7, 4, 10, 7, 0, 1)
+    option(0x44, 4, 5, 0, 0x89, 7, 4, 10, 7, 0, 1)
+    routed(0, 1)
+    routed(4, 1)
+    equal("drops", tap.drops(), {"egress": 4})
+    option(0x94, 4, 0, 0)
+    holds("an option that is no route", tap.arrives())
+    option(0, 0x83, 7, 4, 10, 7, 0, 1)
+    holds("no option behind the last", tap.arrives())
+    equal("drops", tap.drops(), {"egress": 4})
+
+
+@test("native")
+def tap_families_are_apart(t):
+    """::/0 is all of IPv6 and nothing of IPv4; and no frame of IPv6 is IPv4's by its address."""
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", "ip=10.9.0.2", "ip=fd09::2")
+
+    def reaches(source, target):
+        tap.udp(source, target)
+        return tap.arrives()
+
+    equal("status", tap.policy("--default", "deny", "--allow", "::/0").returncode, 0)
+    holds("IPv6 alone", reaches("fd09::2", "fd09::1") and not reaches("10.9.0.2", "10.9.0.1"))
+    equal("status", tap.policy("--remove", "::/0", "--allow", "0.0.0.0/0").returncode, 0)
+    holds("IPv4 alone", not reaches("fd09::2", "fd09::1") and reaches("10.9.0.2", "10.9.0.1"))
+    equal("drops", tap.drops(), {"egress": 2})
+    tap.send(*frames.udp("::ffff:10.9.0.2", "fd09::1"))
+    tap.send(*frames.udp("fd09::2", "::ffff:10.9.0.1"))
+    equal("drops", tap.drops(), {"egress": 2, "ipv6": 2})
+
+
+@test("native")
+def tap_first_address_that_is_added(t):
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01")
+    tap.udp("10.9.0.3", "10.9.0.1")
+    holds("any source while there is none", tap.arrives())
+    equal("status", tap.policy("--ip", "10.9.0.2").returncode, 0)
+    tap.udp("10.9.0.3", "10.9.0.1")
+    holds("no other once there is one", not tap.arrives())
+    tap.udp("10.9.0.2", "10.9.0.1")
+    holds("that one", tap.arrives())
+    equal("drops", tap.drops(), {"ipv4": 1})
+
+
+@test("native")
+def tap_denied_from_the_beginning(t):
+    """No moment between the start and the first `policy` in which all goes."""
+    tap = Tap(t)
+    tap.jail("mac=02:00:00:00:00:01", "default=deny")
+    tap.udp("10.9.0.2", "10.9.0.1")
+    holds("nothing at first", not tap.arrives())
+    equal("status", tap.policy("--allow", "10.9.0.0/24").returncode, 0)
+    tap.udp("10.9.0.2", "10.9.0.1")
+    holds("what is allowed", tap.arrives())
+    equal("drops", tap.drops(), {"egress": 1})
 
 
 @test("native")
 def tap_vlan_and_unknown_protocols(t):
     tap = Tap(t)
     tap.jail("mac=02:00:00:00:00:01")
-    tap.send(b"\x00\x01\x08\x00" + bytes(60), 0x8100)
-    tap.send(bytes(60), 0x88CC)
-    tap.send(b"\x45", 0x0800)
+    tap.send(0x8100, b"\x00\x01\x08\x00" + bytes(60))
+    tap.send(0x88CC, bytes(60))
+    tap.send(frames.IPV4, b"\x45")
     equal("drops", tap.drops(), {"protocol": 2, "short": 1})
 
 
@@ -250,6 +325,7 @@ def tap_of_a_kernel_without_tcx(t):
 
 
 @test("native", "tap-that-is-not-there", tap_word="tap9,mac=02:00:00:00:00:01", why="no such interface")
+@test("native", "tap-with-another-default", tap_word="tap0,mac=02:00:00:00:00:01,default=no", why="neither allow nor deny")
 @test("native", "tap-without-mac", tap_word="tap0,ip=10.0.0.1", why="mac=M is missing")
 def tap_refused(t, tap_word, why):
     Tap(t)

@@ -116,6 +116,12 @@ Test(jail_options, paths)
 	refused(MUST "--bind-ro /a:/b/../c", "'..'");
 	refused(MUST "--bind-ro /a:/", "the jail's root");
 	refused(MUST "--bind-ro /a", "SOURCE:TARGET");
+	refused(MUST "--device /a:/b/../c", "'..'");
+	refused(MUST "--device /a:/", "the jail's root");
+	refused(MUST "--device /a:/:ro", "the jail's root");
+	refused(MUST "--device /a", "SOURCE:TARGET");
+	refused(MUST "--device /a:/b:rw", "'rw' is not ro");
+	refused(MUST "--device a:/b", "begin with a '/'");
 	refused("--id a --uid 1 --gid 1 --exec-file /bin/../x", "'..'");
 	memset(text, 'a', 300);
 	text[0] = '/';
