@@ -80,32 +80,31 @@ static int check_region(const struct guest_memory *mem, uint64_t gpa, uint64_t s
 	return 0;
 }
 
-/* -1 where the host has no pool of that size. */
-static long free_huge_pages(void)
+/* How many of 2 MiB are free, in words: a jail does not show it. */
+static const char *free_huge_pages(char *text, size_t size)
 {
 	FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
-	char line[24];
-	long count = -1;
 
-	if (!file)
-		return -1;
-	if (fgets(line, sizeof(line), file))
-		count = strtol(line, NULL, 10);
-	fclose(file);
-	return count;
+	if (!file || !fgets(text, (int)size, file))
+		snprintf(text, size, "fewer");
+	if (file)
+		fclose(file);
+	text[strcspn(text, "\n")] = '\0';
+	return text;
 }
 
 static int refuse_huge(int code, uint64_t size, struct error *err)
 {
-	long has = free_huge_pages();
+	char has[24];
 
-	if (code != ENOMEM || has < 0)
+	/* Where there is no pool of that size it is another error. */
+	if (code != ENOMEM)
 		return error_set_errno(err, code,
 				       "guest memory: this host gives no huge pages of 2 MiB");
 	return error_set(err, ENOMEM,
 			 "guest memory: %lu MiB in huge pages take %lu of 2 MiB, and this host has "
-			 "%ld free; raise /proc/sys/vm/nr_hugepages",
-			 size >> 20, size / MIB(2), has);
+			 "%s free; raise /proc/sys/vm/nr_hugepages",
+			 size >> 20, size / MIB(2), free_huge_pages(has, sizeof(has)));
 }
 
 /* Without NORESERVE: a huge page that is not there when the guest touches it would be its end. */
