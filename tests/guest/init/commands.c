@@ -134,6 +134,7 @@ static const struct {
 	{ "@idle", 0, do_idle },
 	{ "@mem", 0, do_mem },
 	{ "@net-echo", 1, run_net_echo },
+	{ "@net-frames", 2, run_net_frames },
 	{ "@net-send", 3, run_net_send },
 	{ "@panic", 0, do_end },
 	{ "@pattern-check", 3, run_pattern },

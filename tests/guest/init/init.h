@@ -21,6 +21,7 @@ int run_write_flush(int argc, char **argv);
 
 /* net.c */
 int run_net_echo(int argc, char **argv);
+int run_net_frames(int argc, char **argv);
 int run_net_send(int argc, char **argv);
 
 /* init.c */

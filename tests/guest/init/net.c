@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
@@ -122,5 +123,36 @@ int run_net_send(int argc, char **argv)
 		if (sendto(s, frame, sizeof(frame), 0, (struct sockaddr *)&to, sizeof(to)) < 0)
 			return fail("%s: cannot send: %s", argv[1], strerror(errno));
 	close(s);
+	return 0;
+}
+
+static _Bool read_all(int fd, void *to, size_t count)
+{
+	for (ssize_t part; count > 0; count -= (size_t)part, to = (char *)to + part) {
+		part = read(fd, to, count);
+		if (part <= 0)
+			return 0;
+	}
+	return 1;
+}
+
+/* @net-frames IFACE FILE: what the file has, each as it is: a length of two bytes, the bytes; 0 ends it. */
+int run_net_frames(int argc, char **argv)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1]) };
+	int s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), file = open(argv[2], O_RDONLY | O_CLOEXEC);
+	unsigned char head[2];
+	int count = 0;
+
+	(void)argc;
+	for (size_t len; read_all(file, head, sizeof(head)) && (len = (size_t)(head[0] << 8 | head[1])); count++) {
+		if (!read_all(file, buffer, len))
+			return fail("%s: cannot read: %s", argv[2], strerror(errno));
+		if (sendto(s, buffer, len, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
+			return fail("%s: cannot send frame %d: %s", argv[1], count, strerror(errno));
+	}
+	close(file);
+	close(s);
+	printf("net-frames: %d\n", count);
 	return 0;
 }
