@@ -70,6 +70,16 @@ $B/prisoner: $B/tests/jail/prisoner.o $B/libmayfly.a
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
 
+# Stands where end-to-end tests expect the monitor, and becomes it in a jail. mayctl looks for the monitor beside itself.
+STAND_INS := $B/jailed/mayfly $B/jailed/mayctl
+$B/jailed/mayfly: $B/tests/jail/jailed.o
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@.tmp && mv $@.tmp $@
+$B/jailed/mayctl: $B/mayctl
+	$(Q)mkdir -p $(@D)
+	$(Q)ln -f $< $@
+
 # Which rules of the seccomp policy the end-to-end tests use.
 $B/tests/jail/%.o: CPPFLAGS += -isystem build/gen
 $B/tests/jail/witness.o: build/gen/tests/jail/witness.skel.h

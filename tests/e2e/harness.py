@@ -3,11 +3,13 @@
 import collections
 import ctypes
 import fnmatch
+import glob
 import json
 import os
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,11 +18,18 @@ import traceback
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GUEST = os.path.join(ROOT, "build/guest")
 OUT = os.path.join(ROOT, "build/e2e")  # logs; also what the lab can write to
-MAYFLY = os.path.abspath(os.environ.get("MAYFLY", os.path.join(ROOT, "build/gcc-release/mayfly")))
+PROGRAM = os.path.abspath(os.environ.get("MAYFLY", os.path.join(ROOT, "build/gcc-release/mayfly")))
+BUILD = os.path.dirname(PROGRAM)
+JAILED = bool(os.environ.get("JAILED"))
+JAIL = os.path.join(BUILD, "jailed/mayfly")  # tests/jail/jailed.c: becomes the monitor in a jail
+MAYFLY = JAIL if JAILED else PROGRAM  # what starts a monitor
+JAILER = os.path.join(BUILD, "mayfly-jailer")
 
-LIVE = os.path.join(os.path.dirname(MAYFLY), "live")  # tests/live: devices changed while the guest runs
+LIVE = os.path.join(BUILD, "live")  # tests/live: devices changed while the guest runs
 
 LIMITS = {"native": 60, "lab": 300}  # seconds; several times what the slowest test needs on a busy machine
+
+IN_JAILS = "--jailed"  # of tests/e2e/inside
 
 # Whoever started us may have us ignore signals (nohup does), and what is ignored stays so in a monitor under test.
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
@@ -76,8 +85,11 @@ class Context:
 
     def __init__(self, test_name):
         self.dir = tempfile.mkdtemp(prefix="mayfly-e2e-")
+        self.jails = self.dir + "-jails"
         self.log_file = open(log_path(test_name), "w", errors="replace")
         self.cleanups = []
+        os.environ |= {"JAILED_PROGRAM": PROGRAM, "JAILED_BASE": self.jails, "JAILED_WRITE": self.dir,
+                       "JAILED_READ": f"{ROOT}:{OUT}"}
 
     def log(self, text):
         print(text, file=self.log_file, flush=True)
@@ -98,9 +110,23 @@ class Context:
             cleanup()
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    def clean_jails(self):
+        """Those of monitors that stood where the test expected one; they have ended. How many there were."""
+        found = glob.glob(f"{self.jails}/*/*/*")
+        for path in found:
+            base, program, name = path.rsplit("/", 2)
+            done = subprocess.run([JAILER, "cleanup", "--id", name, "--exec-file", program, "--chroot-base-dir", base],
+                                  capture_output=True, text=True, check=False)
+            equal("status and messages of a jail's clean-up", (done.returncode, done.stderr), (0, ""))
+        shutil.rmtree(self.jails, ignore_errors=True)
+        return len(found)
+
+
+LOGS = os.path.join(OUT, "log/jailed" if JAILED else "log")
+
 
 def log_path(test_name):
-    return os.path.join(OUT, "log", test_name)
+    return os.path.join(LOGS, test_name)
 
 
 def artefact(name):
@@ -191,6 +217,12 @@ def run_in_child(test_, report):
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         context.clean_up()
+    try:
+        if context.clean_jails() == 0 and JAILED and result == "ok":
+            result, text = "FAIL", "expected a monitor in a jail, came none; tests/e2e/unjailed is for tests without"
+    except Failure as failure:
+        if result == "ok":
+            result, text = "FAIL", str(failure)
     os.write(report, json.dumps([result, text]).encode())
 
 
@@ -262,7 +294,7 @@ def run_tests(tests, score, at_once, again=False):
     it, for machines that others load too; a line tells of the first failure, and the second one counts."""
     waiting = sorted(tests, key=lambda test_: test_.alone)
     running, failures = [], collections.Counter()
-    os.makedirs(os.path.join(OUT, "log"), exist_ok=True)
+    os.makedirs(LOGS, exist_ok=True)
     while waiting or running:
         while waiting and len(running) < (1 if waiting[0].alone else at_once):
             running.append(Running(waiting.pop(0)))
@@ -288,3 +320,16 @@ def matching(patterns):
         return not patterns or any(fnmatch.fnmatch(test_.name, f"*{pattern}*") for pattern in patterns)
 
     return [test_ for test_ in TESTS if wanted(test_)]
+
+
+def not_in_jails():
+    """{name: reason} of tests that tests/e2e/unjailed has. A line of it that is for no test is a mistake."""
+    found = {}
+    with open(os.path.join(ROOT, "tests/e2e/unjailed"), encoding="utf-8") as file:
+        for line in file:
+            pattern, _, reason = (part.strip() for part in line.partition("#"))
+            names = fnmatch.filter((test_.name for test_ in TESTS), pattern) if pattern else []
+            if pattern and not (names and reason):
+                raise ValueError(f"tests/e2e/unjailed: {pattern} is for no test, or has no reason")
+            found |= dict.fromkeys(names, reason)
+    return found

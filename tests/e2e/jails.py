@@ -5,10 +5,9 @@ import subprocess
 import sys
 
 import harness
-from harness import Failure, Skip
+from harness import JAILER, Failure, Skip
 
-JAILER = os.path.join(os.path.dirname(harness.MAYFLY), "mayfly-jailer")
-PRISONER = os.path.join(os.path.dirname(harness.MAYFLY), "prisoner")
+PRISONER = os.path.join(harness.BUILD, "prisoner")
 UID = 31415
 CGROUPS = "/sys/fs/cgroup"
 

@@ -61,7 +61,7 @@ def disks_that_fail(t):
     sound = t.file("sound", files.pattern(4096, 52), size=MIB)
     drives = (cut, thin, disk.path + ",direct=on", sound, script(t, ATTEMPTS))
     vm = small(t, "@pattern-check", "/dev/vda", 65536, 51, "@@", "@echo-stdin", "@@", "sh", "/dev/vde", "@@",
-               "@pattern-check", "/dev/vdd", 4096, 52, stdin=-1,
+               "@pattern-check", "/dev/vdd", 4096, 52, stdin=-1, devices=[disk.path],
                options=[word for drive in drives for word in ("--drive", drive)])
     vm.wait_for("ready")
     os.truncate(cut, 32768)
@@ -133,7 +133,7 @@ def what_a_guest_sees_of_its_drives(t):
     disk = run("losetup", "--show", "-b", 4096, "-f", images[1])
     t.cleanups.append(lambda: run("losetup", "-d", disk))
     drives = (images[0], disk + ",direct=on", images[2] + ",cache=unsafe,num-queues=2", script(t, LOOK))
-    vm = small(t, "sh", "/dev/vdd",
+    vm = small(t, "sh", "/dev/vdd", devices=[disk],
                options=["--cpus", 2, *(word for drive in drives for word in ("--drive", drive))]).ends(0)
     contains("output", " ".join(vm.text().split()), "vda: 512 4096 4096 write back 1",
              "vdb: 4096 4096 4096 write back 1", "vdc: 512 4096 4096 write through 2")

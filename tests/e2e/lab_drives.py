@@ -87,7 +87,7 @@ def drive_that_is_a_block_device(t):
     holds("a loop device", loop, loop)
     t.cleanups.append(lambda: os.system(f"losetup -d {loop}"))
     vm = small(t, "@pattern-check", "/dev/vda", 4096, 43, "@@", "@pattern-write", "/dev/vda", 4096, 44, 8192,
-               options=["--drive", loop]).ends(0)
+               options=["--drive", loop], devices=[loop]).ends(0)
     contains("output", vm.text(), "checked 4096", "wrote 4096")
     os.system("sync")
     same("the image", files.read_at(image, 8192, 4096), files.pattern(4096, 44))

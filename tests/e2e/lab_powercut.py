@@ -63,10 +63,10 @@ def version_of(slot, block):
     return oldest
 
 
-def write_and_flush(t, disk, path, steps, settings):
+def write_and_flush(t, disk, path, steps, settings, devices=()):
     """The guest waits at each step until the log has a mark: nothing but the flush itself can have got the step's
     writes there by then."""
-    vm = small(t, "@write-flush", "/dev/vda", steps, SEED, options=["--drive", path + settings], stdin=-1)
+    vm = small(t, "@write-flush", "/dev/vda", steps, SEED, options=["--drive", path + settings], stdin=-1, devices=devices)
     for step in range(1, steps + 1):
         vm.wait_for(f"flushed {step}\r\n")
         disk.mark(f"flushed-{step}")
@@ -101,7 +101,7 @@ def check(found, steps):
 
 def cut_raw(t, steps, settings):
     disk = LoggedDisk(t, t.file("image", size=IMAGE))
-    write_and_flush(t, disk, disk.path, steps, settings)
+    write_and_flush(t, disk, disk.path, steps, settings, [disk.path])
     disk.remove()
     return replay(t, disk, RawImage())
 

@@ -57,7 +57,7 @@ def saved(t):
 def load(t, clone, body, number):
     """As another: its tap has the address of the host now, and the old one has none."""
     tap = f"who{number}"
-    make_tap(t, tap, NET, "user", "root")  # what a prepared process may open has an owner
+    make_tap(t, tap, NET)
     image = t.file(f"image{number}", f"image {number}".encode().ljust(1 << 20, b"\0"))
     clone.client.socket.settimeout(120)
     clone.put("/snapshot/load", {**body, "resume_vm": True,
@@ -96,7 +96,7 @@ def snapshot_identity_of_a_guest(t):
     for number, prepared in ((1, False), (2, True)):
         clone = Served(t, name=f"clone{number}.sock", stdin=subprocess.PIPE)
         if prepared:
-            ip("tuntap", "add", "whos", "mode", "tap")
+            ip("tuntap", "add", "whos", "mode", "tap", "user", "root")
             t.cleanups.append(lambda: os.system("ip link del whos 2>/dev/null"))
             shape(t, clone, "whos", "shape.sock")
             clone.put("/snapshot/prepare", {})

@@ -112,7 +112,7 @@ def loop_device(t, image):
 def api_drive_patched_to_a_block_device(t):
     """What the kernel can do with one is found out without a system call that the API's thread may not make."""
     device = loop_device(t, t.file("image", size=2 << 20))
-    vm = Served(t, "--id", "block")  # an id of its own: no jail has the device
+    vm = Served(t, devices=[device])
     configure(vm, t)
     vm.start()
     for path in (device, t.path("disk"), device):

@@ -18,7 +18,7 @@ class Monitor:
     """`mayfly` behind the jailer, with a client connected."""
 
     def __init__(self, t, *options):
-        self.jail = Jail(t, program=harness.MAYFLY)
+        self.jail = Jail(t, program=harness.PROGRAM)
         self.err = open(t.path("messages"), "w+")
         t.cleanups.append(self.err.close)
         self.process = subprocess.Popen(self.jail.command("--api-sock", "/run/api.sock", options=options),
@@ -69,7 +69,7 @@ def jailed_tap_by_descriptor(t):
 @test("native")
 def unjailed_tap_needs_no_policy(t):
     """Who starts a monitor without a jailer has chosen to do without policies."""
-    process = subprocess.Popen([harness.MAYFLY, "--api-sock", t.path("s")], stderr=subprocess.PIPE,
+    process = subprocess.Popen([harness.PROGRAM, "--api-sock", t.path("s")], stderr=subprocess.PIPE,
                                stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True)
     t.cleanups.append(lambda: (process.kill(), process.wait()))
     becomes("an API socket", lambda: os.path.exists(t.path("s")))

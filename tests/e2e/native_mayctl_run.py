@@ -7,7 +7,7 @@ import subprocess
 import termios
 
 from api import Served
-from harness import MAYFLY, artefact, becomes, contains, equal, holds, lacks, test
+from harness import PROGRAM, artefact, becomes, contains, equal, holds, lacks, test
 from jails import Jail
 from native_console import guest
 from native_payloads import need_kvm
@@ -269,7 +269,7 @@ def mayctl_run_tells_timings(t):
 def mayctl_of_jailed_microvms(t):
     """Two in their jails, filters and all: nothing that they use has a name there. ps finds both; run drives the other."""
     need_kvm()
-    jails = [Jail(t, MAYFLY) for _ in range(2)]
+    jails = [Jail(t, PROGRAM) for _ in range(2)]
     socks = []
     for jail in jails:
         jail.popen()

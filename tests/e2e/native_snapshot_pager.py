@@ -5,10 +5,10 @@ import shutil
 import subprocess
 
 from api import Served
-from harness import MAYFLY, Skip, contains, equal, holds, test
+from harness import BUILD, Skip, contains, equal, holds, test
 from native_snapshot import FLAG, load_body, release, save, start
 
-HANDLER = os.path.join(os.path.dirname(MAYFLY), "uffd-handler")
+HANDLER = os.path.join(BUILD, "uffd-handler")
 
 
 def saved(t, **machine):

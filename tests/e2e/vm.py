@@ -4,19 +4,16 @@ import fcntl
 import os
 import pty
 import select
-import shutil
 import signal
 import subprocess
-import tempfile
 import termios
 import time
 
 import harness
-from harness import MAYFLY, Failure, artefact, short
+from harness import JAIL, MAYFLY, Failure, artefact, short
 
 WAIT = {"native": 20, "lab": 240}  # seconds for anything that is to happen; set_place() chooses
 place = "native"
-JAILED = bool(os.environ.get("JAILED"))
 
 
 def set_place(name):
@@ -24,25 +21,21 @@ def set_place(name):
     place = name
 
 
-def can_be_jailed(first="", *rest):
-    """Is it a monitor, and not one that is told what a jailer tells it?"""
-    return (first == "run" or str(first).startswith("--") and first != "--help") and not any(
-        str(word).startswith("--id") for word in (first, *rest))
-
-
 class Vm:
     """`mayfly ARGS`. Its output is taken in while one waits for something, and only then: a test that
     waits for nothing is a slow reader."""
 
-    def __init__(self, t, *args, terminal=False, stdin="null", fds=(), before=(), binary=MAYFLY, jail=None):
-        """jail: options of the jailer that starts it; None: no jailer, but with JAILED in the environment."""
+    def __init__(self, t, *args, terminal=False, stdin="null", fds=(), before=(), binary=MAYFLY, jail=None, devices=()):
+        """jail: options of the jailer that starts it; None: no jailer, but where all tests are jailed. devices: block
+        devices of the host's that it uses."""
         self.t = t
         self.out = self.err = b""
         self.to_send = b""
         self.status = None
         self.master = self.slave = None
-        if jail is not None or JAILED and binary == MAYFLY and not fds and not before and can_be_jailed(*args):
-            before = [*before, *self.jailed(jail or "")]
+        given = [f"--device {device}:{device}" for device in devices]
+        environment = {**os.environ, "JAILED_OPTIONS": " ".join([jail or "", *given])}
+        binary = binary if jail is None else JAIL
         command = [*before, binary, *map(str, args)]
         t.log("$ " + " ".join(map(short, command)))
         streams = self.open_terminal() if terminal else {
@@ -50,24 +43,15 @@ class Vm:
             "stdout": subprocess.PIPE,
         }
         self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, pass_fds=fds, preexec_fn=self.in_child, cwd=harness.ROOT, **streams)
+            command, stderr=subprocess.PIPE, pass_fds=fds, preexec_fn=self.in_child, cwd=harness.ROOT, env=environment,
+            **streams)
+        self.jail_id = f"jailed-{self.process.pid}"  # if it is in one
         t.cleanups.append(self.end)
         self.read_from = {self.process.stderr.fileno(): "err"}
         self.read_from[self.master if terminal else self.process.stdout.fileno()] = "out"
         self.write_to = self.master if terminal else self.process.stdin and self.process.stdin.fileno()
         for fd in (*self.read_from, *([self.write_to] if self.write_to else [])):
             os.set_blocking(fd, False)
-
-    count = 0
-
-    def jailed(self, options):
-        """What to put before the monitor; as root, but of nothing outside."""
-        Vm.count += 1
-        base, self.jail_id = tempfile.mkdtemp(prefix="mayfly-jailed-"), f"jailed-{os.getpid()}-{Vm.count}"
-        cleanup = [os.path.join(os.path.dirname(MAYFLY), "mayfly-jailer"), "cleanup", "--id", self.jail_id,
-                   "--exec-file", os.path.basename(MAYFLY), "--chroot-base-dir", base]
-        self.t.cleanups.append(lambda: (subprocess.run(cleanup, check=True), shutil.rmtree(base)))
-        return [os.path.join(harness.ROOT, "tests/e2e/jailed"), base, self.jail_id, self.t.dir, harness.ROOT, options]
 
     def open_terminal(self):
         self.master, self.slave = pty.openpty()
