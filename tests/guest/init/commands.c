@@ -28,7 +28,8 @@ static int do_mem(int argc, char **argv)
 	unsigned long kb;
 
 	(void)argc, (void)argv;
-	if (!read_line("/proc/meminfo", line, sizeof(line)) || sscanf(line, "MemTotal: %lu", &kb) != 1)
+	if (!read_line("/proc/meminfo", line, sizeof(line)) ||
+	    sscanf(line, "MemTotal: %lu", &kb) != 1)
 		return fail("cannot read /proc/meminfo");
 	printf("mem: %lu kB\n", kb);
 	return 0;

@@ -21,11 +21,13 @@ static char buffer[65536];
 
 static int open_port(int type, int port)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_port = htons((unsigned short)port) };
 	int one = 1, s = socket(AF_INET, type | SOCK_CLOEXEC, 0);
 
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(s, (struct sockaddr *)&address, sizeof(address)) || (type == SOCK_STREAM && listen(s, 8)))
+	if (bind(s, (struct sockaddr *)&address, sizeof(address)) ||
+	    (type == SOCK_STREAM && listen(s, 8)))
 		return -1;
 	return s;
 }
@@ -110,12 +112,13 @@ int run_net_echo(int argc, char **argv)
 int run_net_send(int argc, char **argv)
 {
 	unsigned char frame[60] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
-	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1]) };
+	struct sockaddr_ll to = { .sll_family = AF_PACKET,
+				  .sll_ifindex = (int)if_nametoindex(argv[1]) };
 	int s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 
 	(void)argc;
-	if (sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &frame[6], &frame[7], &frame[8], &frame[9],
-		   &frame[10], &frame[11]) != 6)
+	if (sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &frame[6], &frame[7], &frame[8],
+		   &frame[9], &frame[10], &frame[11]) != 6)
 		return fail("%s: not a MAC", argv[2]);
 	frame[12] = 0x88;
 	frame[13] = 0xb5;
@@ -139,17 +142,22 @@ static _Bool read_all(int fd, void *to, size_t count)
 /* @net-frames IFACE FILE: what the file has, each as it is: a length of two bytes, the bytes; 0 ends it. */
 int run_net_frames(int argc, char **argv)
 {
-	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1]) };
-	int s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), file = open(argv[2], O_RDONLY | O_CLOEXEC);
+	struct sockaddr_ll to = { .sll_family = AF_PACKET,
+				  .sll_ifindex = (int)if_nametoindex(argv[1]) };
+	int s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0),
+	    file = open(argv[2], O_RDONLY | O_CLOEXEC);
 	unsigned char head[2];
 	int count = 0;
 
 	(void)argc;
-	for (size_t len; read_all(file, head, sizeof(head)) && (len = (size_t)(head[0] << 8 | head[1])); count++) {
+	for (size_t len;
+	     read_all(file, head, sizeof(head)) && (len = (size_t)(head[0] << 8 | head[1]));
+	     count++) {
 		if (!read_all(file, buffer, len))
 			return fail("%s: cannot read: %s", argv[2], strerror(errno));
 		if (sendto(s, buffer, len, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
-			return fail("%s: cannot send frame %d: %s", argv[1], count, strerror(errno));
+			return fail("%s: cannot send frame %d: %s", argv[1], count,
+				    strerror(errno));
 	}
 	close(file);
 	close(s);
