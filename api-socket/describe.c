@@ -155,6 +155,7 @@ static void print_field(void *opaque, const char *path, const struct field *fiel
 		[FIELD_OPTIONAL] = "",
 		[FIELD_DEFAULTED] = "",
 		[FIELD_REQUIRED] = "yes",
+		[FIELD_REQUIRED_OR_OURS] = "",
 	};
 	char type[400];
 

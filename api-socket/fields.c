@@ -254,6 +254,19 @@ static int refuse_unknown(struct decoder *decoder, const struct field_set *set, 
 	return refuse(decoder, PLACE_KEY, "unknown field `%.60s`, %s", key, wanted);
 }
 
+bool fields_refuse_name(const struct field_set *set, const char *name, size_t len,
+			struct field_error *error)
+{
+	struct decoder decoder = { .error = error };
+	char key[64];
+
+	snprintf(key, sizeof(key), "%.*s", (int)MIN(len, sizeof(key)), name);
+	if (set->whole || set->lenient || find_field(set, key))
+		return false;
+	refuse_unknown(&decoder, set, key);
+	return true;
+}
+
 static int decode_member(struct decoder *decoder, const struct field_set *set, const char *key,
 			 json_t *value, char *out)
 {
@@ -301,12 +314,29 @@ static void set_defaults(const struct field_set *set, char *out)
 		set_default(&set->fields[i], out + set->fields[i].offset);
 }
 
+static bool has_ours(const struct field_set *set, json_t *tree)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		json_t *value = json_object_get(tree, set->fields[i].name);
+
+		if (set->fields[i].ours && value && !json_is_null(value))
+			return true;
+	}
+	return false;
+}
+
+static bool is_required(const struct field_set *set, const struct field *field, json_t *tree)
+{
+	return field->need == FIELD_REQUIRED ||
+	       (field->need == FIELD_REQUIRED_OR_OURS && !has_ours(set, tree));
+}
+
 /* What has to be there, in the order of the table, as serde looks for it. */
 static int check_required(struct decoder *decoder, const struct field_set *set, json_t *tree)
 {
 	for (uint32_t i = 0; i < set->count; i++)
-		if (set->fields[i].need == FIELD_REQUIRED &&
-		    !json_object_get(tree, set->fields[i].name))
+		if (!json_object_get(tree, set->fields[i].name) &&
+		    is_required(set, &set->fields[i], tree))
 			return refuse(decoder, PLACE_END, "missing field `%s`",
 				      set->fields[i].name);
 	return 0;

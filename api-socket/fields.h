@@ -66,6 +66,7 @@ enum field_need {
 	FIELD_OPTIONAL,	 /* null is the same as not given */
 	FIELD_DEFAULTED, /* may be left out, but null is a mistake */
 	FIELD_REQUIRED,
+	FIELD_REQUIRED_OR_OURS, /* unless a field is there that is ours */
 };
 
 struct field {
@@ -78,7 +79,7 @@ struct field {
 	uint64_t fallback;	     /* a number's, choice's or bool's value when not given */
 	bool deprecated;	     /* its use is answered with a Deprecation header */
 	bool silent;		     /* left out of what is shown while it is not given */
-	bool ours; /* Firecracker has no such field: refusals do not name it. Last in its table, and silent */
+	bool ours; /* Firecracker has no such field: refusals do not name it. Last in its table, and silent if shown */
 	bool shown; /* shown with its fallback when not given, not as null */
 	/* A string's form: 0, or -EINVAL with why it has another. Pure. May be NULL. */
 	int (*check)(const char *text, char *why, size_t size);
@@ -143,6 +144,10 @@ struct field_fds {
  */
 must_check int fields_decode(const struct field_set *set, json_t *tree, const struct field_fds *fds,
 			     void *out, struct field_error *error);
+
+/* Is it a name that no field of the set has, and not to be ignored? Then *error says so. */
+bool fields_refuse_name(const struct field_set *set, const char *name, size_t len,
+			struct field_error *error);
 
 /* Frees lists; harmless on a zeroed struct. */
 void fields_free(const struct field_set *set, void *data);

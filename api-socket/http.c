@@ -102,6 +102,9 @@ static int on_headers_complete(http_parser *parser)
 		return -1;
 	if (http_verb(parser->method) < 0)
 		return http_refuse(http, "Invalid HTTP Method: Unsupported HTTP method.");
+	/* What http_parser takes a line without a version for. */
+	if (parser->http_major == 0)
+		return http_refuse(http, "Invalid request.");
 	if (parser->http_major != 1 || parser->http_minor > 1)
 		return http_refuse(http, "Invalid HTTP Version: Unsupported HTTP version.");
 	if (has_body && parser->content_length > max)
@@ -167,22 +170,53 @@ static const char *explain_line(const char *line, size_t len)
 	return "Invalid HTTP Method: Unsupported HTTP method.";
 }
 
-static void explain(struct http *http, const uint8_t *bytes, size_t count)
+/* The header in which http_parser has stopped at bytes[at]: from its beginning, if that is here, to its end or that of
+ * what has come. */
+struct header_line {
+	const char *text;
+	int len;
+	bool is_whole; /* what came before is none of it */
+};
+
+static struct header_line find_header(const uint8_t *bytes, size_t count, size_t at)
 {
+	size_t start = at, end = at;
+
+	while (start > 0 && bytes[start - 1] != '\n')
+		start--;
+	while (end < count && bytes[end] != '\r' && bytes[end] != '\n')
+		end++;
+	return (struct header_line){ (const char *)bytes + start, (int)(end - start), start > 0 };
+}
+
+static int refuse_length(struct http *http, struct header_line line)
+{
+	const char *colon = line.is_whole ? memchr(line.text, ':', (size_t)line.len) : NULL;
+	const int skip = colon ? (int)(colon + 1 - line.text) : 0;
+
+	return http_refuse(
+		http, "Invalid header. Reason: Invalid value. Key:Content-Length; Value:%s%s%.*s",
+		colon ? "" : " ", colon ? "" : http->value, line.len - skip, line.text + skip);
+}
+
+static void explain(struct http *http, const uint8_t *bytes, size_t count, size_t at)
+{
+	const struct header_line line = find_header(bytes, count, at);
 	const uint8_t *end = memchr(bytes, '\r', count);
 
 	if (http->refusal[0])
 		return;
 	switch (HTTP_PARSER_ERRNO(&http->parser)) {
 	case HPE_INVALID_CONTENT_LENGTH:
-		http_refuse(http,
-			    "Invalid header. Reason: Invalid value. Key:Content-Length; Value: %s",
-			    http->value);
+		refuse_length(http, line);
+		break;
+	case HPE_UNEXPECTED_CONTENT_LENGTH:
+		http_refuse(http, "Invalid header. Reason: It is there twice. Key:Content-Length");
 		break;
 	case HPE_INVALID_HEADER_TOKEN:
 		http_refuse(http,
-			    "Invalid header. Reason: Header is incorrectly formatted. Key: %s",
-			    http->name);
+			    "Invalid header. Reason: Header is incorrectly formatted. Key: %s%.*s",
+			    line.is_whole || http->in_value ? "" : http->name, line.len, line.text);
 		break;
 	default:
 		http_refuse(http, "%s",
@@ -266,7 +300,7 @@ static ssize_t consume(void *front, const uint8_t *bytes, size_t count)
 		return (ssize_t)taken;
 	}
 	if (http->refusal[0] || HTTP_PARSER_ERRNO(&http->parser) != HPE_OK) {
-		explain(http, bytes, count);
+		explain(http, bytes, count, taken);
 		http_send_refusal(http);
 		start_request(http);
 		return (ssize_t)count; /* what follows cannot be told apart from it */

@@ -165,10 +165,19 @@ static char *find_path(struct http *http)
 	return path;
 }
 
+/* By its first part; a PUT below /snapshot by the second, as Firecracker has it. */
 static void fault_no_method(struct http *http, enum api_verb verb, const char *path)
 {
-	fault(http, "Invalid request method and/or path: %s %.*s.", verb_name(verb),
-	      (int)strcspn(path, "/"), path);
+	const size_t len = strcspn(path, "/");
+	const bool is_snapshot = verb == API_PUT && len == strlen("snapshot") &&
+				 strncmp(path, "snapshot", len) == 0;
+	const char *part = is_snapshot ? path + len + (path[len] == '/') : path;
+
+	if (is_snapshot && !*part)
+		fault(http, "Missing snapshot operation type.");
+	else
+		fault(http, "Invalid request method and/or path: %s %s%.*s.", verb_name(verb),
+		      is_snapshot ? "/snapshot/" : "", (int)strcspn(part, "/"), part);
 }
 
 /* Cuts the id out of the path. */
@@ -215,6 +224,8 @@ static void call_with_body(struct http *http, const struct method *method, const
 				: json_text_read(http->body, http->body_len, &err);
 
 	if (!tree) {
+		if (method->fields)
+			json_text_refused_before(http->body, http->body_len, method->fields, &err);
 		fault(http, JSON_ERROR "%s.", err.text);
 		return;
 	}

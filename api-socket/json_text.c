@@ -225,14 +225,14 @@ static const char *token_start(const char *text, const char *end)
 {
 	const char *start = end > text ? end - 1 : text;
 
-	if (end > text && *start == '"')
-		while (start > text && start[-1] != '"')
-			start--;
-	else
-		while (start > text && isalnum((unsigned char)*start) &&
-		       isalnum((unsigned char)start[-1]))
-			start--;
-	return end > text && *start != '"' && start > text && start[-1] == '"' ? start - 1 : start;
+	if (*start == '"') {
+		while (start > text && *--start != '"')
+			;
+		return start;
+	}
+	while (start > text && isalnum((unsigned char)*start) && isalnum((unsigned char)start[-1]))
+		start--;
+	return start;
 }
 
 static bool follows_comma(const char *text, const char *at)
@@ -269,12 +269,43 @@ static const char *translate(const char *words, const char *text, const char *to
 	return "expected value";
 }
 
-static void explain_token(const char *text, const char *end, const char *words, struct error *err)
+/* serde goes by the letters of the word that the first one begins: the one that is another, or NULL. */
+static const char *misspelt(const char *token, const char *end)
+{
+	static const char *const words[] = { "true", "false", "null" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		const char *word = words[i];
+
+		for (const char *at = token; *word && *token == *words[i] && at < end; at++, word++)
+			if (*at != *word)
+				return at;
+	}
+	return NULL;
+}
+
+static void explain_token(const char *text, const char *text_end, const char *end,
+			  const char *words, struct error *err)
 {
 	const char *token = token_start(text, end);
 	const char *what = translate(words, text, token);
+	const char *place = token + 1;
 
-	set_at(err, what, text, starts_with(words, "invalid escape") ? end : token + 1);
+	if (starts_with(words, "invalid escape")) {
+		place = end;
+	} else if (starts_with(words, "unexpected newline") ||
+		   starts_with(words, "control character")) {
+		while (place < text_end && (unsigned char)place[-1] >= ' ')
+			place++;
+	} else if (strcmp(what, "invalid number") == 0 && *token == '0') {
+		place++; /* one digit too many */
+	} else if (strcmp(what, "expected value") == 0 && misspelt(token, text_end)) {
+		what = "expected ident";
+		place = misspelt(token, text_end) + 1;
+	} else if (*token == '-' && place == text_end) {
+		what = "EOF while parsing a value";
+	}
+	set_at(err, what, text, place);
 }
 
 static json_t *read_text(const char *text, size_t len, size_t flags, struct error *err)
@@ -307,7 +338,7 @@ static json_t *read_text(const char *text, size_t len, size_t flags, struct erro
 		set_at(err, "trailing characters", text, token_start(text, end) + 1);
 		break;
 	default:
-		explain_token(text, end, why.text, err);
+		explain_token(text, text + len, end, why.text, err);
 	}
 	return NULL;
 }
@@ -320,4 +351,79 @@ json_t *json_text_read(const char *text, size_t len, struct error *err)
 json_t *json_text_read_value(const char *text, size_t len, struct error *err)
 {
 	return read_text(text, len, 0, err);
+}
+
+/* Mistakes before that one -----------------------------------------------------------------------*/
+
+static bool refuses(const struct field_set *set, json_t *tree, struct field_error *why)
+{
+	void *data = calloc(1, set->size);
+	int ret = data ? fields_decode(set, tree, NULL, data, why) : -ENOMEM;
+
+	if (ret == 0)
+		fields_free(set, data);
+	free(data);
+	return ret == -EINVAL;
+}
+
+/* Places of unknown names are told once whatever ends the object has been looked for. */
+static const char *behind_key(struct cursor cursor)
+{
+	skip_mark(&cursor, '}');
+	return cursor.at;
+}
+
+/* The first name of an object that no field has; NULL when there is none before the end. */
+static const char *find_unknown(struct cursor cursor, const char *text_end,
+				const struct field_set *set, struct field_error *why)
+{
+	bool goes_on = skip_mark(&cursor, '{');
+
+	while (goes_on) {
+		const char *name;
+
+		skip_space(&cursor);
+		name = cursor.at + 1;
+		if (cursor.at == cursor.end || *cursor.at != '"')
+			break;
+		skip_string(&cursor);
+		if (cursor.at - 1 < name || cursor.at[-1] != '"' ||
+		    memchr(name, '\\', (size_t)(cursor.at - 1 - name)))
+			break;
+		if (fields_refuse_name(set, name, (size_t)(cursor.at - 1 - name), why))
+			return behind_key((struct cursor){ cursor.at, text_end });
+		if (!skip_mark(&cursor, ':'))
+			break;
+		skip_value(&cursor);
+		goes_on = skip_mark(&cursor, ',');
+	}
+	return NULL;
+}
+
+bool json_text_refused_before(const char *text, size_t len, const struct field_set *set,
+			      struct error *err)
+{
+	const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+	json_error_t refusal;
+	json_t *tree = json_loadb(text, len, flags | JSON_DISABLE_EOF_CHECK, &refusal);
+	struct field_error why = { 0 };
+	const char *place;
+	bool found;
+
+	if (tree) {
+		found = refuses(set, tree, &why);
+		text_mend(why.text);
+		if (found)
+			json_text_explain(text, len, &why, err);
+		json_decref(tree); /* the way to the mistake has its names */
+		return found;
+	}
+	if (refusal.position <= 0)
+		return false;
+	place = find_unknown((struct cursor){ text, text + MIN((size_t)refusal.position, len) },
+			     text + len, set, &why);
+	text_mend(why.text);
+	if (place)
+		set_at(err, why.text, text, place);
+	return place;
 }

@@ -15,3 +15,10 @@ json_t *json_text_read_value(const char *text, size_t len, struct error *err);
 /* The same for a tree that was read from this text and was then refused by fields_decode(). */
 void json_text_explain(const char *text, size_t len, const struct field_error *why,
 		       struct error *err);
+
+/*
+ * Of a text that json_text_read() has refused: what is not as `set` wants it comes before that mistake, as whoever decodes
+ * while reading finds it. True: *err is that. Names of fields are looked at, and all of a value that something follows.
+ */
+bool json_text_refused_before(const char *text, size_t len, const struct field_set *set,
+			      struct error *err);

@@ -32,10 +32,10 @@ static const struct field_set backend_fields = FIELD_SET("MemBackendConfig",
 
 static const struct field net_table[] = {
 	FIELD(struct net_override, iface_id, FIELD_ID, FIELD_REQUIRED, .help = "which interface"),
-	FIELD(struct net_override, host_dev_name, FIELD_FILE, FIELD_OPTIONAL,
+	FIELD(struct net_override, host_dev_name, FIELD_FILE, FIELD_REQUIRED_OR_OURS,
 	      .help = "its tap on this host; may be left out with guest_mac"),
 	FIELD(struct net_override, guest_mac, FIELD_STRING, FIELD_OPTIONAL, .check = check_mac,
-	      .help = "its MAC address; Firecracker has no such field"),
+	      .ours = true, .help = "its MAC address; Firecracker has no such field"),
 };
 
 static const struct field_set net_override_fields =
@@ -61,9 +61,9 @@ static const struct field_set pmem_override_fields = FIELD_SET("PmemOverride", s
 							       pmem_table);
 
 static const struct field vsock_table[] = {
-	FIELD(struct vsock_override, uds_path, FIELD_STRING, FIELD_OPTIONAL,
+	FIELD(struct vsock_override, uds_path, FIELD_STRING, FIELD_REQUIRED_OR_OURS,
 	      .help = "where its socket is on this host; may be left out with guest_cid"),
-	FIELD(struct vsock_override, guest_cid, FIELD_U32, FIELD_OPTIONAL,
+	FIELD(struct vsock_override, guest_cid, FIELD_U32, FIELD_OPTIONAL, .ours = true,
 	      .help = "the guest's context id, from 3 up; Firecracker has no such field"),
 };
 
@@ -96,21 +96,24 @@ static const struct field load_table[] = {
 	LOAD_FIELD(resume_vm, FIELD_BOOL, FIELD_DEFAULTED, .help = "let it run at once"),
 	LOAD_FIELD(network_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &net_override_fields,
 		   .help = "interfaces whose tap or MAC is another here"),
-	LOAD_FIELD(drive_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &drive_override_fields,
-		   .help = "drives whose image is another here; Firecracker has no such field"),
-	LOAD_FIELD(pmem_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &pmem_override_fields,
-		   .help = "persistent memory whose file is another here; Firecracker has no such "
-			   "field"),
 	LOAD_FIELD(vsock_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &vsock_override_fields,
 		   .help = "the vsock's socket is elsewhere here"),
-	LOAD_FIELD(serial_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &serial_override_fields,
-		   .help = "where the serial port's output goes; Firecracker has no such field"),
-	LOAD_FIELD(mmds, FIELD_ANY, FIELD_OPTIONAL,
-		   .help = "the metadata, as PUT /mmds has it; Firecracker has no such field"),
 	LOAD_FIELD(clock_realtime, FIELD_BOOL, FIELD_DEFAULTED,
 		   .help = "the guest's clock goes on as if it had run"),
 	LOAD_FIELD(huge_pages, FIELD_CHOICE, FIELD_DEFAULTED, .choices = huge_pages,
 		   .help = "what guest memory is made of"),
+	LOAD_FIELD(drive_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &drive_override_fields,
+		   .ours = true,
+		   .help = "drives whose image is another here; Firecracker has no such field"),
+	LOAD_FIELD(
+		pmem_overrides, FIELD_LIST, FIELD_DEFAULTED, .sub = &pmem_override_fields,
+		.ours = true,
+		.help = "persistent memory whose file is another here; Firecracker has no such field"),
+	LOAD_FIELD(serial_override, FIELD_STRUCT, FIELD_OPTIONAL, .sub = &serial_override_fields,
+		   .ours = true,
+		   .help = "where the serial port's output goes; Firecracker has no such field"),
+	LOAD_FIELD(mmds, FIELD_ANY, FIELD_OPTIONAL, .ours = true,
+		   .help = "the metadata, as PUT /mmds has it; Firecracker has no such field"),
 };
 
 static const struct field_set load_fields = FIELD_SET("LoadSnapshotConfig",
@@ -123,17 +126,10 @@ static bool is_given(const struct opt_file *file)
 
 #define DESERIALIZE "An error occurred when deserializing the json body of a request: "
 
-/* What may be left out when there is something else. */
 static int check_overrides(const struct snapshot_load_request *load, struct error *err)
 {
-	const struct net_override *nets = load->network_overrides.items;
 	const struct vsock_override *vsock = &load->vsock_override;
 
-	for (uint32_t i = 0; i < load->network_overrides.count; i++)
-		if (!is_given(&nets[i].host_dev_name) && !nets[i].guest_mac)
-			return error_set(err, EINVAL, DESERIALIZE "missing field `host_dev_name`.");
-	if (vsock->given && !vsock->uds_path && !vsock->guest_cid.given)
-		return error_set(err, EINVAL, DESERIALIZE "missing field `uds_path`.");
 	if (vsock->guest_cid.given && (vsock->guest_cid.value < VM_VSOCK_CID_MIN ||
 				       vsock->guest_cid.value > VM_VSOCK_CID_MAX))
 		return error_set(err, EINVAL,

@@ -51,7 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	tree = json_text_read(text, size - 1, &err);
 	if (tree)
 		decode(method->fields, tree, text, size - 1);
-	else if (!err.text[0])
+	else if (!err.text[0] ||
+		 (json_text_refused_before(text, size - 1, method->fields, &err) && !err.text[0]))
 		abort();
 	json_decref(tree);
 	free(text);

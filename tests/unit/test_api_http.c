@@ -77,6 +77,45 @@ Test(api_http, two_spaces_in_pieces, .timeout = 60)
 	cr_expect_not_null(strstr(ask(text, strlen(text)), "Empty URI not allowed"));
 }
 
+/* In pieces what came before the mistake may be another's to tell; whole, the words are Firecracker's. */
+Test(api_http, refused_headers_are_named, .timeout = 60)
+{
+	static const struct {
+		const char *text, *words;
+	} cases[] = {
+		{ "GET / HTTP/1.1\r\nA: b\r\nfoo\r\n\r\n", "incorrectly formatted. Key: foo\n" },
+		{ "GET / HTTP/1.1\r\nContent-Length: 1x\r\n\r\n",
+		  "Key:Content-Length; Value: 1x\n" },
+		{ "PUT /vsock HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+		  "twice" },
+		{ "GET /\r\n\r\n", "\"Invalid request.\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *text = cases[i].text;
+
+		for (size_t piece = 1; piece < strlen(text); piece++)
+			cr_expect_null(strstr(ask(text, piece), "HTTP/1.1 200"), "by %zu: %s",
+				       piece, answers);
+		cr_expect(strstr(ask(text, strlen(text)), cases[i].words), "%s: %s", text, answers);
+	}
+}
+
+/* Of two mistakes the one that comes first in the text. */
+Test(api_http, a_wrong_name_before_what_is_no_json, .timeout = 60)
+{
+	expect("PUT /vsock HTTP/1.1\r\nContent-Length: 16\r\n\r\n{\"guest_cid\":3x}", "400",
+	       "expected `,` or `}`");
+	expect("PUT /vsock HTTP/1.1\r\nContent-Length: 7\r\n\r\n{\"a\":x}", "400",
+	       "unknown field `a`, expected one of `vsock_id`, `guest_cid`, `uds_path` at line 1 column 4");
+	expect("PUT /vsock HTTP/1.1\r\nContent-Length: 8\r\n\r\n{x,\"a\":1", "400",
+	       "key must be a string");
+	expect("PUT /vsock HTTP/1.1\r\nContent-Length: 3\r\n\r\n{}}", "400",
+	       "missing field `guest_cid` at line 1 column 2");
+	expect("PUT /entropy HTTP/1.1\r\nContent-Length: 3\r\n\r\n{}}", "400",
+	       "trailing characters at line 1 column 3");
+}
+
 Test(api_http, headers_without_a_value, .timeout = 60)
 {
 	expect(PUT_MMDS "2\r\nX:\r\nExpect: 100-continue\r\n\r\n{}", "204", "HTTP/1.1 100");
