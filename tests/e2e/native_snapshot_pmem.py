@@ -90,7 +90,7 @@ def snapshot_pmem_override_refused(t, prepared):
             ([{"id": "one", "path_on_host": t.file("empty")}], "is empty"),
             ([{"id": "one", "path_on_host": t.path("nowhere")}], "nowhere: No such file"),
             ([one, one], "pmem one is named twice"),
-            ([one, {"id": "two", "path_on_host": "/dev/null"}], "is not a regular file"),
+            ([one, {"id": "two", "path_on_host": "/dev/urandom"}], "is not a regular file"),
             ([{"id": "three", "path_on_host": t.path("one")}], "Unknown pmem: three."))):
         if number and not prepared:
             clone = clone_of(t, prepared, f"{number}.sock")

@@ -132,9 +132,13 @@ static void bind(const char *folder)
 		fail("cannot bind", folder);
 }
 
+/* One that is not there is for the monitor to refuse. */
 static void bind_own(const char *folder)
 {
-	if (*folder == '/' && folder[1] && !is_below(folder, variable("JAILED_READ")) &&
+	struct stat info;
+
+	if (*folder == '/' && folder[1] && stat(folder, &info) == 0 && S_ISDIR(info.st_mode) &&
+	    !is_below(folder, variable("JAILED_READ")) &&
 	    !is_below(folder, variable("JAILED_WRITE")))
 		bind(folder);
 }
