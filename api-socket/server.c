@@ -152,36 +152,37 @@ static int bind_socket(struct api_server *server, const char *path, struct error
 	return 0;
 }
 
-int api_server_create(struct api_server **out, const struct api_server_params *params,
-		      struct error *err)
+int api_server_create(struct api_server **out, const char *path, struct error *err)
 {
 	struct api_server *server = calloc(1, sizeof(*server));
 	int ret;
 
 	if (!server)
 		return error_set(err, ENOMEM, "out of memory");
-	server->params = *params;
-	if (!params->patience_ns)
-		server->params.patience_ns = PATIENCE_DEFAULT_NS;
-	server->listener.fd = -1;
-	server->again.watch.fd = server->accept_again.watch.fd = -1;
-	ret = loop_timer_init(&server->again, params->loop, serve_again);
-	if (ret == 0)
-		ret = loop_timer_init(&server->accept_again, params->loop, on_accept_again);
-	if (ret < 0)
-		error_set_errno(err, ret, "cannot make a timer");
-	else
-		ret = bind_socket(server, params->path, err);
-	if (ret == 0) {
-		ret = event_loop_watch(params->loop, &server->listener);
-		if (ret < 0)
-			error_set_errno(err, ret, "cannot watch the API socket");
-	}
+	server->listener.fd = server->again.watch.fd = server->accept_again.watch.fd = -1;
+	ret = bind_socket(server, path, err);
 	if (ret < 0)
 		api_server_destroy(server);
 	else
 		*out = server;
 	return ret;
+}
+
+int api_server_serve(struct api_server *server, const struct api_server_params *params,
+		     struct error *err)
+{
+	int ret;
+
+	server->params = *params;
+	if (!params->patience_ns)
+		server->params.patience_ns = PATIENCE_DEFAULT_NS;
+	ret = loop_timer_init(&server->again, params->loop, serve_again);
+	if (ret == 0)
+		ret = loop_timer_init(&server->accept_again, params->loop, on_accept_again);
+	if (ret < 0)
+		return error_set_errno(err, ret, "cannot make a timer");
+	ret = event_loop_watch(params->loop, &server->listener);
+	return ret < 0 ? error_set_errno(err, ret, "cannot watch the API socket") : 0;
 }
 
 /* Those who have not taken all; at most `max`. */

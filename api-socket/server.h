@@ -14,7 +14,6 @@ struct controller;
 #define API_CONNECTIONS_MAX 64u	     /* of all kinds */
 
 struct api_server_params {
-	const char *path; /* where the socket is made; nothing may be there yet */
 	size_t payload_max;
 	struct event_loop *loop;
 	struct controller *controller; /* outlives the server */
@@ -26,9 +25,15 @@ struct api_server_params {
 	void *opaque;
 };
 
-/* Listens from now on. On failure nothing is left behind, in the file system neither. */
-must_check int api_server_create(struct api_server **out, const struct api_server_params *params,
-				 struct error *err);
+/*
+ * Makes the socket at `path`, where nothing may be yet, and listens: from now on clients connect and send, and wait. On
+ * failure nothing is left behind, in the file system neither.
+ */
+must_check int api_server_create(struct api_server **out, const char *path, struct error *err);
+
+/* From the loop's next turn on they are served. Once. -errno and *err: they are not. */
+must_check int api_server_serve(struct api_server *server, const struct api_server_params *params,
+				struct error *err);
 
 /* What waits to be sent goes out, as far as its clients take it within a second: before the process ends. No request is
  * served any more. */

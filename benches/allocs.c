@@ -66,8 +66,7 @@ static void *serve(void *opaque)
 {
 	struct server *server = opaque;
 	struct controller_params params = no_guest_params();
-	struct api_server_params serving = { .path = server->path,
-					     .payload_max = API_PAYLOAD_MAX_DEFAULT,
+	struct api_server_params serving = { .payload_max = API_PAYLOAD_MAX_DEFAULT,
 					     .end = nothing };
 	struct controller *controller;
 	struct api_server *api;
@@ -80,7 +79,8 @@ static void *serve(void *opaque)
 	if (controller_create(&controller, &params, &err) < 0)
 		exit(1);
 	serving.controller = controller;
-	if (api_server_create(&api, &serving, &err) < 0) {
+	if (api_server_create(&api, server->path, &err) < 0 ||
+	    api_server_serve(api, &serving, &err) < 0) {
 		fprintf(stderr, "bench-allocs: %s\n", err.text);
 		exit(1);
 	}

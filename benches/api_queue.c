@@ -130,7 +130,7 @@ static atomic_ulong calls;
 static void *control_thread(void *arg)
 {
 	struct controller_params params = no_guest_params();
-	struct api_server_params serving = { .path = path, .payload_max = API_PAYLOAD_MAX_DEFAULT };
+	struct api_server_params serving = { .payload_max = API_PAYLOAD_MAX_DEFAULT };
 	struct api_server *server;
 	struct event_loop *loop;
 	struct error error;
@@ -140,7 +140,8 @@ static void *control_thread(void *arg)
 		errx(1, "%s", error.text);
 	params.loop = serving.loop = loop;
 	if (controller_create(&serving.controller, &params, &error) < 0 ||
-	    api_server_create(&server, &serving, &error) < 0)
+	    api_server_create(&server, path, &error) < 0 ||
+	    api_server_serve(server, &serving, &error) < 0)
 		errx(1, "%s", error.text);
 	sem_post(arg);
 	event_loop_run(loop);

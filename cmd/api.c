@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "api-socket/config_file.h"
 #include "api-socket/controller.h"
@@ -95,7 +96,6 @@ static bool is_ending(void *opaque)
 static int start_serving(struct api *api, struct error *err)
 {
 	const struct api_server_params params = {
-		.path = api->options.api_sock,
 		.payload_max = api->options.payload_max,
 		.loop = api->run.control,
 		.controller = api->controller,
@@ -104,7 +104,7 @@ static int start_serving(struct api *api, struct error *err)
 		.opaque = api,
 	};
 
-	return api->options.no_api ? 0 : api_server_create(&api->server, &params, err);
+	return api->server ? api_server_serve(api->server, &params, err) : 0;
 }
 
 /* Options that are requests in another form. A request is JSON, which not every word of a command line can be. */
@@ -182,6 +182,16 @@ static const char *tap_policies(const struct api_options *options)
 	return taps;
 }
 
+/* Whoever waits for the socket connects and asks while all the rest is done; signals that end the process remove it. */
+static int listen_and_confine(struct api *api, struct error *err)
+{
+	const struct guard_options guard = { api->options.seccomp_filter, api->options.no_seccomp };
+	int ret = api->options.no_api ? 0
+				      : api_server_create(&api->server, api->options.api_sock, err);
+
+	return ret < 0 ? ret : guard_setup(&guard, err);
+}
+
 static int set_up(struct api *api, const struct controller_host *host, struct error *err)
 {
 	struct controller_params params = {
@@ -196,11 +206,13 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 
 	if (ret == 0)
 		ret = run_watch_signals(&api->run, err);
+	if (ret == 0)
+		ret = listen_and_confine(api, err);
 	params.loop = api->run.control;
 	measure_startup(&api->options, &params);
 	if (ret == 0)
 		ret = controller_create(&api->controller, &params, err);
-	/* The socket last: whoever finds it finds a microVM that is what the options say. */
+	/* Clients last: whoever asks finds a microVM that is what the options say. */
 	if (ret == 0)
 		ret = apply_options(api, err);
 	return ret < 0 ? ret : start_serving(api, err);
@@ -228,6 +240,15 @@ static int end_status(struct api *api)
 	return run_report_end(&api->run);
 }
 
+/* Against members made to collide; jansson would open and read /dev/urandom. Without it jansson does. */
+static void seed_json(void)
+{
+	size_t seed = 0;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
+		json_object_seed(seed);
+}
+
 /* As whoever sent it expects, and as Firecracker, which catches none of these: to a shell it is the same status, but
  * systemd takes only an end by SIGTERM for a clean one. The first process of a PID namespace survives it. */
 static void die_of(int signal)
@@ -244,13 +265,11 @@ static int serve(struct api *api)
 		.gone = on_gone,
 		.opaque = api,
 	};
-	const struct guard_options guard = { api->options.seccomp_filter, api->options.no_seccomp };
 	struct error err = { 0 };
 	int status;
 
 	crash_setup(run_file_at, run_repair_at);
-	if (guard_setup(&guard, &err) < 0)
-		return fail(EXIT_GENERIC, &err);
+	seed_json();
 	if (set_up(api, &host, &err) < 0) {
 		status = fail(api->bad_level ? EXIT_BAD_CONFIG : EXIT_GENERIC, &err);
 	} else {

@@ -47,12 +47,21 @@ static void on_signal(struct run *run, int signal)
 	}
 }
 
+/* What our parent has us ignore (nohup; a shell's background jobs) stays ignored: blocked, it comes all the same. */
+static bool is_ignored(int signal)
+{
+	struct sigaction action;
+
+	return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 void run_take_signals(struct run *run)
 {
 	struct signalfd_siginfo info;
 
 	while (read(run->signals.fd, &info, sizeof(info)) == sizeof(info))
-		on_signal(run, (int)info.ssi_signo);
+		if (!is_ignored((int)info.ssi_signo))
+			on_signal(run, (int)info.ssi_signo);
 }
 
 static void on_signals(struct loop_watch *watch)
@@ -73,19 +82,11 @@ static bool is_handled(int signal)
 	return signal > SIGRTMIN && signal <= SIGRTMAX; /* SIGRTMIN kicks vCPUs */
 }
 
-/* What our parent has us ignore (nohup; a shell's background jobs) stays ignored. */
-static bool is_ignored(int signal)
-{
-	struct sigaction action;
-
-	return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
-}
-
 static void handled_signals(sigset_t *set)
 {
 	sigemptyset(set);
 	for (int signal = 1; signal <= SIGRTMAX; signal++)
-		if (is_handled(signal) && !is_ignored(signal))
+		if (is_handled(signal))
 			sigaddset(set, signal);
 }
 

@@ -34,8 +34,7 @@ static bool is_ending(void *opaque)
 static void set_up(void)
 {
 	struct controller_params params = no_guest_params();
-	struct api_server_params serving = { .path = path,
-					     .payload_max = API_PAYLOAD_MAX_DEFAULT,
+	struct api_server_params serving = { .payload_max = API_PAYLOAD_MAX_DEFAULT,
 					     .patience_ns = PATIENCE_NS,
 					     .is_ending = is_ending };
 
@@ -45,7 +44,8 @@ static void set_up(void)
 	params.loop = serving.loop = loop;
 	cr_assert_eq(controller_create(&controller, &params, &err), 0);
 	serving.controller = controller;
-	cr_assert_eq(api_server_create(&server, &serving, &err), 0, "%s", err.text);
+	cr_assert_eq(api_server_create(&server, path, &err), 0, "%s", err.text);
+	cr_assert_eq(api_server_serve(server, &serving, &err), 0, "%s", err.text);
 }
 
 static void tear_down(void)
