@@ -7,12 +7,22 @@
 
 #include "jailer/jail_priv.h"
 
+/* A stream that is closed would be one of ours, which --daemonize covers and messages go to. It is closed again when
+ * the program is executed. */
+static int occupy_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH | O_CLOEXEC) != fd)
+			return -1;
+	return 0;
+}
+
 static int close_inherited(struct jail *jail, struct jail_step *step, struct error *err)
 {
 	(void)jail;
 	(void)step;
 	/* UNSHARE: whoever shares the table with us keeps theirs. Older than 5.9 is not supported. */
-	if (close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_UNSHARE) < 0)
+	if (close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_UNSHARE) < 0 || occupy_streams() < 0)
 		return error_set_errno(err, errno, "cannot close inherited descriptors");
 	return 0;
 }

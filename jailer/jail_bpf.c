@@ -1,5 +1,6 @@
 #include "jailer/jail_bpf.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -28,21 +29,48 @@ int jail_bpf_remove_pins(const char *path)
 	return ret;
 }
 
-int jail_bpf_detach_tap(const char *text)
+static uint32_t pinned_program(const char *id, const char *tap)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+	char path[512];
+	int fd cleanup_fd = -1;
+
+	snprintf(path, sizeof(path), JAIL_BPF_DIR "/%s/%s/program", id, tap);
+	fd = bpf_obj_get(path);
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 ? info.id : 0;
+}
+
+/* Another's on a tap of the same name, in another namespace say, is not ours to take off. */
+static int detach(const char *id, const char *tap)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, there, .handle = 1, .priority = 1);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
-	char name[IF_NAMESIZE], netns[256];
-	int fd cleanup_fd = -1;
 	int ret;
 
-	if (sscanf(text, "%15s %255s", name, netns) != 2)
+	hook.ifindex = (int)if_nametoindex(tap);
+	if (!hook.ifindex || bpf_tc_query(&hook, &there) < 0 || !there.prog_id ||
+	    there.prog_id != pinned_program(id, tap))
 		return 0;
-	fd = strcmp(netns, "-") == 0 ? -1 : open(netns, O_RDONLY | O_CLOEXEC);
-	if (strcmp(netns, "-") != 0 && (fd < 0 || setns(fd, CLONE_NEWNET) < 0))
-		return errno == ENOENT ? 0 : -errno;
-	jail_bpf_quiet();
-	hook.ifindex = (int)if_nametoindex(name);
-	ret = hook.ifindex ? bpf_tc_detach(&hook, &opts) : 0;
+	ret = bpf_tc_detach(&hook, &opts);
 	return ret == -ENOENT || ret == -EINVAL ? 0 : ret;
+}
+
+int jail_bpf_detach_tap(const char *id, const char *text)
+{
+	char name[IF_NAMESIZE];
+	const char *netns = strchr(text, ' ');
+	int fd cleanup_fd = -1;
+
+	if (!netns || (size_t)(netns - text) >= sizeof(name))
+		return 0;
+	snprintf(name, sizeof(name), "%.*s", (int)(netns - text), text);
+	if (strcmp(++netns, "-") != 0) {
+		fd = open(netns, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+			return errno == ENOENT ? 0 : -errno;
+	}
+	jail_bpf_quiet();
+	return detach(id, name);
 }

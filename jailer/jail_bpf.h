@@ -13,8 +13,9 @@ void jail_bpf_quiet(void);
 /* Removes an id's folder of pins with what is in it; the path is JAIL_BPF_DIR/ID. 0 also when there is none. */
 int jail_bpf_remove_pins(const char *path);
 
-/* A record's "NAME NETNS": takes our clsact program off the tap. 0 also when tap or namespace are gone. */
-int jail_bpf_detach_tap(const char *text);
+/* A record's "NAME NETNS": takes the id's clsact program, whose pin is there still, off the tap. 0 also when tap or
+ * namespace are gone. */
+int jail_bpf_detach_tap(const char *id, const char *text);
 
 /* A rule of where frames may go, as `policy` and the maps know it: PREFIX[,tcp|udp/PORT[-PORT]]. */
 struct jail_egress {

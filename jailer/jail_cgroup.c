@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "jailer/jail_priv.h"
@@ -100,16 +101,50 @@ static int prepare(const struct jail *jail, const struct jail_step *step, int pa
 	return jail->host->version == 2 && parent >= 0 ? pass_controllers_on(jail, parent, err) : 0;
 }
 
-/* The parent that the program's name gives is ours, and shared; one that was asked for is the user's. */
-static int record_cgroup(struct jail *jail, const struct jail_step *step, bool last)
-{
-	char path[512];
+/* An extended attribute of the groups that jailers have made. What has it not is somebody else's, and stays. */
+#define MADE_BY_A_JAILER "trusted.mayfly"
 
-	if (!last && jail->options->parent_cgroup)
+static bool is_marked(int dir)
+{
+	return fgetxattr(dir, MADE_BY_A_JAILER, NULL, 0) >= 0;
+}
+
+/* A parent is shared, and goes with the last instance in it. The path has the first len bytes of the step's. */
+static int record_cgroup(struct jail *jail, const struct jail_step *step, size_t len)
+{
+	char path[JAIL_PATH_MAX_ALL];
+
+	snprintf(path, sizeof(path), "%s/%.*s", step->object, (int)len, step->detail);
+	return jail_record_add(jail->record, step->detail[len] ? "cgroup-parent" : "cgroup", path);
+}
+
+/* Whoever is in there is another's. */
+static bool has_processes(const struct jail_step *step, int dir)
+{
+	char text[512] = "";
+
+	if (step->number == 1)
+		return read_file(dir, "tasks", text, sizeof(text)) == 0 && *text;
+	return read_file(dir, "cgroup.events", text, sizeof(text)) == 0 &&
+	       strcmp(text, "populated 1") == 0;
+}
+
+/* The instance's own group may be there before: the user's, or what an earlier instance has left with its programs. */
+static int check_own(const struct jail *jail, const struct jail_step *step, int at,
+		     const char *part, struct error *err)
+{
+	int dir cleanup_fd = openat(at, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (dir < 0)
 		return 0;
-	snprintf(path, sizeof(path), "%s/%s", step->object,
-		 last ? step->detail : jail->host->exec_name);
-	return jail_record_add(jail->record, last ? "cgroup" : "cgroup-parent", path);
+	if (has_processes(step, dir))
+		return error_set(err, EBUSY,
+				 "the cgroup %s/%s has processes in it: another instance has the "
+				 "id %s, with another --chroot-base-dir",
+				 step->object, step->detail, jail->options->id);
+	if (is_marked(dir))
+		unlinkat(at, part, AT_REMOVEDIR);
+	return 0;
 }
 
 /*
@@ -123,15 +158,17 @@ static void make_threaded(const struct jail *jail, const struct jail_step *step,
 		(void)write_file(dir, "cgroup.type", "threaded");
 }
 
-/* Makes and opens the next part of the path; only the last one is the instance's own. */
+/* Makes and opens the next part of the path, which ends after so many bytes of it. */
 static int descend(struct jail *jail, const struct jail_step *step, int at, const char *part,
-		   bool last, struct error *err)
+		   size_t len, struct error *err)
 {
-	bool made;
+	bool last = step->detail[len] == '\0', made;
 	int fd;
 
-	if ((!last || faccessat(at, part, F_OK, AT_SYMLINK_NOFOLLOW) < 0) &&
-	    record_cgroup(jail, step, last) < 0)
+	if (last && check_own(jail, step, at, part, err) < 0)
+		return err->code;
+	if (faccessat(at, part, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    record_cgroup(jail, step, len) < 0)
 		return error_set(err, EIO, "cannot record a cgroup");
 	made = mkdirat(at, part, 0755) == 0;
 	if (!made && errno != EEXIST)
@@ -141,6 +178,10 @@ static int descend(struct jail *jail, const struct jail_step *step, int at, cons
 	if (fd < 0)
 		return error_set_errno(err, errno, "cannot open the cgroup %s/%s", step->object,
 				       step->detail);
+	if (made)
+		(void)fsetxattr(fd, MADE_BY_A_JAILER, "", 0, 0);
+	else if (!last && is_marked(fd))
+		(void)!record_cgroup(jail, step, len);
 	make_threaded(jail, step, fd, made);
 	return fd;
 }
@@ -162,7 +203,8 @@ static int make_path(struct jail *jail, const struct jail_step *step, struct err
 			continue;
 		if (step->number == 2)
 			ret = prepare(jail, step, at, -1, err);
-		next = ret < 0 ? ret : descend(jail, step, at, part, !*path, err);
+		next = ret < 0 ? ret
+			       : descend(jail, step, at, part, (size_t)(path - step->detail), err);
 		if (next < 0)
 			return next;
 		if (step->number == 1)
@@ -189,10 +231,21 @@ static int make_cgroup(struct jail *jail, struct jail_step *step, struct error *
 /* A group with a process in it cannot be removed: this one leaves it first. */
 static void remove_cgroup(struct jail *jail, struct jail_step *step)
 {
+	char path[JAIL_PATH_MAX_ALL], *slash;
+
+	(void)jail;
 	(void)write_file(step->held, "cgroup.procs", "0");
-	unlinkat(step->held, step->detail, AT_REMOVEDIR);
-	if (!jail->options->parent_cgroup)
-		unlinkat(step->held, jail->host->exec_name, AT_REMOVEDIR);
+	snprintf(path, sizeof(path), "%s", step->detail);
+	do {
+		int dir cleanup_fd = openat(step->held, path,
+					    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (dir < 0 || !is_marked(dir) || unlinkat(step->held, path, AT_REMOVEDIR) < 0)
+			break;
+		slash = strrchr(path, '/');
+		if (slash)
+			*slash = '\0';
+	} while (slash);
 }
 
 const struct jail_step_ops jail_cgroup_step = { "cgroup", make_cgroup, remove_cgroup };

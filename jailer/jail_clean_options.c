@@ -56,5 +56,5 @@ int jail_clean_options_parse(struct jail_clean_options *options, int argc, char 
 	ret = jail_check_id("--id", options->id, err);
 	if (ret == 0)
 		ret = jail_check_name("--exec-file", options->exec_name, err);
-	return ret < 0 ? ret : jail_check_absolute("--chroot-base-dir", options->base, err);
+	return ret < 0 ? ret : jail_check_path("--chroot-base-dir", options->base, err);
 }

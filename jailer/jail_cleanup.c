@@ -57,7 +57,7 @@ static int remove_one(const char *kind, char *text, void *opaque)
 	else if (strcmp(kind, "pin") == 0)
 		ret = jail_bpf_remove_pins(text);
 	else if (strcmp(kind, "tap") == 0)
-		ret = jail_bpf_detach_tap(text);
+		ret = jail_bpf_detach_tap(cleanup->id, text);
 	else if (strcmp(kind, "made") == 0 && !cleanup->made_dir)
 		ret = jail_tree_remove(cleanup->dir, text);
 	if (ret < 0)

@@ -38,7 +38,7 @@ static int enter_network(struct jail *jail, struct jail_step *step, struct error
 		return unshare(CLONE_NEWNET) < 0
 			       ? error_set_errno(err, errno, "cannot make a network namespace")
 			       : 0;
-	fd = open(step->object, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	fd = open(step->object, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
 		return error_set_errno(err, errno, "--netns: cannot join %s", step->object);
 	return 0;

@@ -322,9 +322,9 @@ static int check(const struct jail_options *options, struct error *err)
 	int ret = jail_check_id("--id", options->id, err);
 
 	if (ret == 0)
-		ret = jail_check_absolute("--chroot-base-dir", options->chroot_base, err);
+		ret = jail_check_path("--chroot-base-dir", options->chroot_base, err);
 	if (ret == 0 && options->netns)
-		ret = jail_check_absolute("--netns", options->netns, err);
+		ret = jail_check_path("--netns", options->netns, err);
 	if (ret == 0 && options->parent_cgroup)
 		ret = jail_check_relative("--parent-cgroup", options->parent_cgroup, err);
 	if (ret == 0 && options->netns && options->new_net_ns)

@@ -7,7 +7,7 @@
  *   made PATH           a file or folder below it, when that was there before
  *   process PID START   PID with its start time in clock ticks since boot (proc(5), field 22)
  *   cgroup PATH
- *   cgroup-parent PATH  the folder of all cgroups of one program, which goes with the last of them
+ *   cgroup-parent PATH  a folder above it that a jailer made, for one instance or several: it goes with the last
  *   pin PATH            a folder of BPF pins
  *   tap NAME NETNS      a tap with a clsact program of ours; "-": in the host's network namespace
  */

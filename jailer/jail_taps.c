@@ -110,11 +110,14 @@ static int attach_clsact(struct jail *jail, const char *tap, int program, int if
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1, .prog_fd = program);
-	char text[300];
+	const char *netns = jail->options->netns ? jail->options->netns : "-";
+	char here[1024] = "", text[2048];
 	int ret;
 
-	snprintf(text, sizeof(text), "%s %s", tap,
-		 jail->options->netns ? jail->options->netns : "-");
+	/* As a cleanup will find it, wherever it is run. */
+	if (jail->options->netns && *netns != '/' && !getcwd(here, sizeof(here)))
+		return -errno;
+	snprintf(text, sizeof(text), "%s %s%s%s", tap, here, *here ? "/" : "", netns);
 	ret = jail_record_add(jail->record, "tap", text);
 	if (ret == 0)
 		ret = bpf_tc_hook_create(&hook);
@@ -165,7 +168,7 @@ static void remove_policy(struct jail *jail, struct jail_step *step)
 	char text[512];
 
 	snprintf(text, sizeof(text), "%s -", tap->name); /* its namespace is ours by now */
-	jail_bpf_detach_tap(text);
+	jail_bpf_detach_tap(jail->options->id, text);
 	snprintf(text, sizeof(text), JAIL_BPF_DIR "/%s", jail->options->id);
 	jail_bpf_remove_pins(text);
 }

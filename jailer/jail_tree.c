@@ -3,46 +3,88 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define DEPTH_MAX 64
+#define DEPTH_MAX 64 /* a descriptor each */
+#define NAME_TRIES 1000
 
-int jail_tree_open(int at, const char *path)
+static int open_folder(int at, const char *path, uint64_t resolve)
 {
 	const struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-				      .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+				      .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | resolve };
 	long fd = syscall(SYS_openat2, at, path, &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;
 }
 
-static int remove_at(int at, const char *name, dev_t device, unsigned int depth);
-
-static int remove_entries(int at, const char *name, dev_t device, unsigned int depth)
+int jail_tree_open(int at, const char *path)
 {
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	return open_folder(at, path, 0);
+}
+
+struct removal {
+	int top; /* the tree's own folder */
+	unsigned int pulled;
+};
+
+/* What lies too deep goes to the top of the tree, where it is found again. */
+static int pull_up(struct removal *removal, int at, const char *name)
+{
+	char to[32];
+
+	for (unsigned int tries = 0; tries < NAME_TRIES; tries++) {
+		snprintf(to, sizeof(to), ".deep-%u", removal->pulled++);
+		if (renameat2(at, name, removal->top, to, RENAME_NOREPLACE) == 0)
+			return 0;
+		if (errno != EEXIST)
+			break;
+	}
+	return -errno;
+}
+
+static int remove_at(struct removal *removal, int at, const char *name, unsigned int depth);
+
+static int remove_entries(struct removal *removal, int fd, unsigned int depth)
+{
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *entry;
-	struct stat info;
 	int ret = 0;
 
 	if (!dir) {
-		close_fd(&fd);
+		close_fd(&copy);
 		return -errno;
 	}
-	if (fstat(fd, &info) < 0 || info.st_dev != device)
-		ret = -EXDEV;
 	while (ret == 0 && (entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			ret = remove_at(fd, entry->d_name, device, depth + 1);
+			ret = remove_at(removal, fd, entry->d_name, depth + 1);
 	}
 	closedir(dir);
 	return ret;
 }
 
-static int remove_at(int at, const char *name, dev_t device, unsigned int depth)
+/* The folder of a mount is not entered: what is behind it is its owner's. */
+static int remove_folder(struct removal *removal, int at, const char *name, unsigned int depth)
+{
+	int fd cleanup_fd = open_folder(at, name, RESOLVE_NO_XDEV);
+	unsigned int pulled;
+	int ret;
+
+	if (fd < 0)
+		return fd;
+	if (depth == 0)
+		removal->top = fd;
+	do {
+		pulled = removal->pulled;
+		ret = remove_entries(removal, fd, depth);
+	} while (ret == 0 && depth == 0 && removal->pulled != pulled);
+	return ret;
+}
+
+static int remove_at(struct removal *removal, int at, const char *name, unsigned int depth)
 {
 	int ret;
 
@@ -51,8 +93,8 @@ static int remove_at(int at, const char *name, dev_t device, unsigned int depth)
 	if (errno != EISDIR && errno != EPERM)
 		return -errno;
 	if (depth == DEPTH_MAX)
-		return -ELOOP;
-	ret = remove_entries(at, name, device, depth);
+		return pull_up(removal, at, name);
+	ret = remove_folder(removal, at, name, depth);
 	if (ret < 0)
 		return ret;
 	return unlinkat(at, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -errno;
@@ -62,7 +104,7 @@ static int remove_at(int at, const char *name, dev_t device, unsigned int depth)
 int jail_tree_remove(int at, const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	struct stat info;
+	struct removal removal = { .top = -1 };
 	char folder[4096];
 	int fd cleanup_fd = -1;
 
@@ -75,7 +117,5 @@ int jail_tree_remove(int at, const char *path)
 	fd = jail_tree_open(at, slash ? folder : ".");
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
-	if (fstat(fd, &info) < 0)
-		return -errno;
-	return remove_at(fd, slash ? slash + 1 : path, info.st_dev, 0);
+	return remove_at(&removal, fd, slash ? slash + 1 : path, 0);
 }

@@ -12,6 +12,7 @@ import jails
 from harness import becomes, contains, equal, holds, test
 from jails import JAILER, Jail
 from native_api import loop_device
+from native_attacks import own_mounts
 from native_taps import Tap
 
 
@@ -83,6 +84,24 @@ def jail_leaves_its_parent(t, options):
     os.kill(pid, signal.SIGKILL)
     becomes("an end", lambda: not os.path.exists(f"/proc/{pid}/exe") or b"Z" in open(f"/proc/{pid}/stat", "rb").read())
     equal("status of the clean-up", jail.clean().returncode, 0)
+
+
+@test("native", "jail-without-streams", options=())
+@test("native", "jail-daemon-without-streams", options=("--daemonize",))
+def jail_without_streams(t, options):
+    """Of the jailer's own descriptors none takes the number of a closed stream."""
+    jail = Jail(t)
+    process = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh",
+                                *jail.command("none", "wait", 60, options=options)])
+    t.cleanups.append(lambda: (process.kill(), process.wait()))
+    number = f"{jail.root}/{jail.name}.pid"
+    becomes("a number in the file", lambda: os.path.exists(number) and os.path.getsize(number))
+    with open(number) as file:
+        pid = int(file.read())
+    t.cleanups.append(lambda: os.path.exists(f"/proc/{pid}/environ") and os.kill(pid, signal.SIGKILL))
+    becomes("the program", lambda: os.path.realpath(f"/proc/{pid}/exe") == os.path.realpath(jails.PRISONER))
+    equal("descriptors", {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")},
+          {"/null"} if options else set())  # as it is called in there
 
 
 @test("native", "jail-new-namespaces", options=("--new-net-ns", "--new-user-ns"), names=("net", "user"))
@@ -250,6 +269,69 @@ def jail_cgroup_value_that_is_refused(t):
     equal("cgroups", jail.cgroups(), [])
 
 
+@test("native")
+def jail_id_in_use_elsewhere(t):
+    """The same id below another base would share the first one's cgroup, and change its limits."""
+    one, other = Jail(t), Jail(t)
+    one.start("none", "wait", 60, options=["--cgroup", "pids.max=9"])
+    other.base, other.id = t.path("other"), one.id
+    for options in ["--cgroup", "pids.max=5"], []:
+        done = other.run("none", "nothing", options=options)
+        equal("status", done.returncode, 1)
+        contains("reason", done.stderr, "has processes in it", one.id, "--chroot-base-dir")
+        equal("files left", os.listdir(f"{other.base}/{one.name}"), [])
+    for group in one.cgroups():
+        if os.path.exists(f"{group}/pids.max"):
+            with open(f"{group}/pids.max") as file:
+                equal("the first one's limit", file.read(), "9\n")
+
+
+@test("native")
+def jail_again_after_files_were_removed(t):
+    """Who removes an instance's folder himself, as one does with Firecracker's, leaves its cgroup with its program; a
+    cgroup takes 64 of those."""
+    for _ in range(70):
+        jail = Jail(t)
+        jail.id = f"e2e-{os.getpid()}-again"
+        equal("output", jail.run("none", "nothing").stdout, "done\n")
+        shutil.rmtree(f"{jail.base}/{jail.name}/{jail.id}")
+
+
+@test("native")
+def jail_cgroups_above_go_with_the_last(t):
+    """Those that a jailer made for --parent-cgroup, once nobody is in them; none that was there before."""
+    there, made = f"there-{os.getpid()}", f"made-{os.getpid()}/x"
+    mine = [f"{mount}/{there}" for mount in (f"{jails.CGROUPS}/pids", jails.CGROUPS) if
+            os.path.exists(f"{mount}/cgroup.procs")] + [f"{jails.CGROUPS}/unified/{there}"]
+    mine = [path for path in mine if os.path.isdir(os.path.dirname(path))]
+    for path in mine:
+        os.mkdir(path)
+        t.cleanups.append(lambda path=path: os.rmdir(path))
+    boxes = [Jail(t), Jail(t)]
+    for box in boxes:
+        equal("output", box.run("none", "nothing", options=["--cgroup", "pids.max=9", "--parent-cgroup",
+                                                            f"{there}/{made}"]).stdout, "done\n")
+    for box in boxes:
+        holds("the groups above", all(os.path.isdir(f"{path}/{made}") for path in mine), mine)
+        equal("status of the clean-up", box.clean().returncode, 0)
+    equal("left in them", [name for path in mine for name in os.listdir(path) if os.path.isdir(f"{path}/{name}")], [])
+    done = boxes[0].run("none", "nothing", options=["--cgroup", "pids.max=many", "--parent-cgroup", f"{there}/{made}"])
+    equal("status", done.returncode, 1)
+    equal("left in them", [name for path in mine for name in os.listdir(path) if os.path.isdir(f"{path}/{name}")], [])
+
+
+@test("native")
+def jail_relative_paths(t):
+    jail = Jail(t)
+    jail.base, base = os.path.relpath(jail.base, os.getcwd()).lstrip("./"), jail.base
+    os.chdir("/")
+    jail.base = base.lstrip("/")
+    equal("output", jail.run("none", "nothing").stdout, "done\n")
+    holds("the jail", os.path.isdir(f"{base}/{jail.name}/{jail.id}/root"))
+    equal("status of the clean-up", jail.clean().returncode, 0)
+    holds("no folder", not os.path.exists(f"{base}/{jail.name}/{jail.id}"))
+
+
 # Planted links ---------------------------------------------------------------------------------------
 
 
@@ -283,6 +365,79 @@ def jail_planted_hard_link(t):
     contains("reason", done.stderr, f"cannot write /{jail.name}.pid")
     with open(victim, "rb") as file:
         equal("content", file.read(), b"precious")
+
+
+@test("native", "jail-planted-root-link", link="root")
+@test("native", "jail-planted-id-link", link="")
+def jail_planted_folder_link(t, link):
+    jail = Jail(t)
+    outside = t.path("outside")
+    os.mkdir(outside)
+    path = f"{jail.dir}/{link}".rstrip("/")
+    os.makedirs(os.path.dirname(path))
+    os.symlink(outside, path)
+    done = jail.run("none", "nothing")
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, f"cannot open the folder {link or jail.id}")
+    equal("made outside", os.listdir(outside), [])
+
+
+@test("native", "jail-planted-bind-target-link", kind="link")
+@test("native", "jail-planted-bind-target-pipe", kind="pipe")
+def jail_planted_bind_target(t, kind):
+    """It is covered, or refused where a kernel cannot cover a link; not followed, nor opened: to open a pipe's end waits."""
+    jail = Jail(t)
+    source, outside = t.file("source", b"x"), t.file("outside", b"precious")
+    os.chmod(source, 0o644)
+    os.makedirs(f"{jail.root}/in")
+    os.chown(f"{jail.root}/in", jail.uid, jail.uid)
+    os.symlink(outside, f"{jail.root}/in/file") if kind == "link" else os.mkfifo(f"{jail.root}/in/file")
+    done = jail.run("none", "open", "/in/file", options=["--bind-ro", f"{source}:/in/file"], limit=10)
+    holds("it covered or refused", done.stdout == "done\n" or kind == "link" and "cannot mount" in done.stderr, done)
+    with open(outside, "rb") as file:
+        equal("content", file.read(), b"precious")
+
+
+# What a clean-up leaves alone, and what not ---------------------------------------------------------
+
+
+@test("native")
+def jail_cleanup_and_a_users_mount(t):
+    """A folder that the user has bound into the jail since, of the same filesystem: its files are not the jailer's."""
+    own_mounts()
+    jail = Jail(t)
+    jail.run("none", "nothing")
+    images, target = t.path("images"), f"{jail.root}/images"
+    for folder in images, target:
+        os.mkdir(folder)
+    t.file("images/precious", b"x")
+    subprocess.run(["mount", "--bind", images, target], check=True)
+    done = jail.clean()
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, f"cleanup of {jail.id}: cannot remove its folder")
+    equal("the user's files", os.listdir(images), ["precious"])
+    subprocess.run(["umount", target], check=True)
+    equal("status once it is unmounted", jail.clean().returncode, 0)
+    holds("no folder", not os.path.exists(jail.dir))
+    equal("the user's files", os.listdir(images), ["precious"])
+
+
+@test("native")
+def jail_cleanup_of_deep_folders(t):
+    """However deep the jailed program has made them, and with names like the ones that a clean-up uses."""
+    jail = Jail(t)
+    jail.run("none", "nothing")
+    fds = [os.open(jail.root, os.O_RDONLY)]
+    for number in range(500):
+        name = ".deep-0" if number % 7 == 0 else "d"
+        os.mkdir(name, dir_fd=fds[-1])
+        os.symlink(t.dir, "link", dir_fd=fds[-1])
+        fds.append(os.open(name, os.O_RDONLY, dir_fd=fds[-1]))
+        os.close(fds.pop(0))
+    os.close(fds[0])
+    done = jail.clean()
+    equal("status and messages", (done.returncode, done.stderr), (0, ""))
+    holds("no folder", not os.path.exists(jail.dir))
 
 
 @test("native")
