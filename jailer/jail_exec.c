@@ -127,6 +127,16 @@ const struct jail_step_ops jail_privileges_step = { "privileges", drop_privilege
 
 /* The program -----------------------------------------------------------------------------------*/
 
+/* -1: none are given away. Else the last of them, kept for a message if there is no program. */
+static int give_streams_away(const struct jail *jail)
+{
+	int messages = jail->null < 0 ? -1 : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+
+	for (int fd = STDIN_FILENO; jail->null >= 0 && fd <= STDERR_FILENO; fd++)
+		dup2(jail->null, fd);
+	return messages;
+}
+
 /* Firecracker's order: when this program began, by the wall's clock and by its own CPU time, and how much CPU
  * time it took. The program that follows has a CPU clock that goes on only if it is the same process. */
 static int execute(struct jail *jail, struct jail_step *step, struct error *err)
@@ -140,6 +150,7 @@ static int execute(struct jail *jail, struct jail_step *step, struct error *err)
 	const char **argv cleanup_free = calloc(ARRAY_SIZE(fixed) + jail->options->arg_count + 1,
 						sizeof(*argv));
 	char taps[JAIL_TAPS_VARIABLE_MAX];
+	int messages;
 	char *const environment[] = { jail_taps_variable(jail->options, taps), NULL };
 
 	(void)step;
@@ -152,10 +163,14 @@ static int execute(struct jail *jail, struct jail_step *step, struct error *err)
 	memcpy(argv, fixed, sizeof(fixed));
 	for (unsigned int i = 0; i < jail->options->arg_count; i++)
 		argv[ARRAY_SIZE(fixed) + i] = jail->options->args[i];
+	messages = give_streams_away(jail);
+	jail_report(jail, true);
 	execveat(jail->program, "", (char *const *)(uintptr_t)argv, environment, AT_EMPTY_PATH);
-	return error_set_errno(err, errno, "cannot execute %s%s", host->exec_path,
-			       errno == ENOENT ? " (it needs an interpreter: link it statically)"
-					       : "");
+	error_set_errno(err, errno, "cannot execute %s%s", host->exec_path,
+			errno == ENOENT ? " (it needs an interpreter: link it statically)" : "");
+	if (messages >= 0)
+		dup2(messages, STDERR_FILENO);
+	return err->code;
 }
 
 const struct jail_step_ops jail_exec_step = { "exec", execute, NULL };

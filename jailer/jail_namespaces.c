@@ -3,6 +3,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -59,16 +61,41 @@ const struct jail_step_ops jail_cgroup_namespace_step = { "cgroup-ns", unshare_c
 
 /* Processes -------------------------------------------------------------------------------------*/
 
-static int open_null(struct error *err)
-{
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+#define WENT_WELL 'k' /* the last byte that a jail's processes write of how its building ended */
 
-	return fd < 0 ? error_set_errno(err, errno, "--daemonize: cannot open /dev/null") : fd;
+/* For whoever waits for the first process of several. All close it with the program's execution, or their own end. */
+static int open_report(struct jail *jail, struct error *err)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_set_errno(err, errno, "cannot make a pipe");
+	jail->report = ends[1];
+	return ends[0];
+}
+
+void jail_report(const struct jail *jail, bool well)
+{
+	const char byte = well ? WENT_WELL : 'x';
+
+	if (jail->report >= 0 && write(jail->report, &byte, 1) < 0)
+		return; /* nobody waits */
+}
+
+/* The end of a process that another goes on for: at once, or, of the first, with how all ended. */
+static noreturn void end_parent(struct jail *jail, int report)
+{
+	char byte, last = report < 0 ? WENT_WELL : 0;
+
+	close_fd(&jail->report);
+	while (report >= 0 && retry_eintr(read(report, &byte, 1)) == 1)
+		last = byte;
+	_exit(last == WENT_WELL ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
 /* Twice: the grandchild leads no session and so never gets a terminal. The record gets its number before
  * the parent, whose number it has, is gone. */
-static int fork_on(struct jail *jail, struct error *err)
+static int fork_on(struct jail *jail, int report, struct error *err)
 {
 	pid_t pid = fork();
 
@@ -77,25 +104,27 @@ static int fork_on(struct jail *jail, struct error *err)
 	if (pid > 0) {
 		if (jail_record_process(jail->record, jail->proc, pid) < 0)
 			kill(pid, SIGKILL);
-		_exit(0);
+		end_parent(jail, report);
 	}
 	return 0;
 }
 
+/* The streams go to /dev/null with the program's execution: until then there may be something to say. */
 static int daemonize(struct jail *jail, struct jail_step *step, struct error *err)
 {
-	int null cleanup_fd = open_null(err);
-	int ret = null < 0 ? null : fork_on(jail, err);
+	int report cleanup_fd = open_report(jail, err);
+	int ret = report < 0 ? report : 0;
 
 	(void)step;
+	jail->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (ret == 0 && jail->null < 0)
+		ret = error_set_errno(err, errno, "--daemonize: cannot open /dev/null");
+	if (ret == 0)
+		ret = fork_on(jail, report, err);
 	if (ret < 0)
 		return ret;
 	setsid();
-	ret = fork_on(jail, err);
-	for (int fd = STDIN_FILENO; ret == 0 && fd <= STDERR_FILENO; fd++)
-		if (dup2(null, fd) < 0)
-			ret = error_set_errno(err, errno, "cannot open the standard streams");
-	return ret;
+	return fork_on(jail, -1, err);
 }
 
 const struct jail_step_ops jail_daemon_step = { "daemon", daemonize, NULL };
@@ -135,10 +164,13 @@ static pid_t host_pid(const struct jail *jail)
  * as Firecracker's does: the file has the number. */
 static int enter_pid_namespace(struct jail *jail, struct jail_step *step, struct error *err)
 {
+	int report cleanup_fd = jail->report < 0 ? open_report(jail, err) : -1;
 	int ready[2];
 	char byte = 0;
 	pid_t pid;
 
+	if (jail->report < 0)
+		return err->code;
 	if (unshare(CLONE_NEWPID) < 0 || pipe2(ready, O_CLOEXEC) < 0)
 		return error_set_errno(err, errno, "--new-pid-ns: cannot make the namespace");
 	pid = fork();
@@ -159,7 +191,7 @@ static int enter_pid_namespace(struct jail *jail, struct jail_step *step, struct
 	}
 	if (write(ready[1], &byte, 1) != 1)
 		kill(pid, SIGKILL);
-	_exit(0);
+	end_parent(jail, report);
 }
 
 const struct jail_step_ops jail_pid_namespace_step = { "pid-ns", enter_pid_namespace, NULL };

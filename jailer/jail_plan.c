@@ -212,7 +212,9 @@ int jail_plan_make(struct jail_plan **out, const struct jail_options *options,
 				    .dir = -1,
 				    .root = -1,
 				    .record = -1,
-				    .proc = -1 };
+				    .proc = -1,
+				    .report = -1,
+				    .null = -1 };
 	add_process(plan);
 	add_root(plan);
 	add_files(plan);
@@ -246,6 +248,8 @@ void jail_plan_free(struct jail_plan *plan)
 	close_fd(&plan->jail.root);
 	close_fd(&plan->jail.record);
 	close_fd(&plan->jail.proc);
+	close_fd(&plan->jail.report);
+	close_fd(&plan->jail.null);
 	free(plan);
 }
 

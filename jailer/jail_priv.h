@@ -18,6 +18,8 @@ struct jail {
 	int record;	   /* open for adding; jail_record.h */
 	bool made_dir;	   /* else it was there and is the user's */
 	int proc;	   /* O_PATH of /proc, from before the root changed */
+	int report;	   /* to the process that was started, where others go on for it */
+	int null;	   /* /dev/null, where the program's streams go there */
 	bool unprivileged; /* nothing can be undone any more */
 };
 
@@ -56,6 +58,8 @@ extern const struct jail_step_ops jail_close_step, jail_environment_step, jail_p
 /* jail_namespaces.c */
 extern const struct jail_step_ops jail_namespaces_step, jail_network_step,
 	jail_cgroup_namespace_step, jail_daemon_step, jail_pid_namespace_step, jail_pid_file_step;
+/* Tells the first process, if others went on for it, how the building of the jail ended; the last time counts. */
+void jail_report(const struct jail *jail, bool well);
 #define JAIL_NETWORK_HOST 0
 #define JAIL_NETWORK_NEW 1
 #define JAIL_NETWORK_GIVEN 2

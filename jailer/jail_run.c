@@ -32,6 +32,7 @@ int jail_run(struct jail_plan *plan, struct error *err)
 			continue;
 		/* What a step made before it failed is its own to undo, or recorded like the rest. */
 		undo(plan, i + (step->held >= 0), err);
+		jail_report(&plan->jail, false);
 		return ret;
 	}
 	return error_set(err, EINVAL, "a plan without a program");

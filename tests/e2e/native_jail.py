@@ -86,6 +86,23 @@ def jail_leaves_its_parent(t, options):
     equal("status of the clean-up", jail.clean().returncode, 0)
 
 
+@test("native", "jail-daemon-that-fails", options=("--daemonize",))
+@test("native", "jail-pid-namespace-that-fails", options=("--new-pid-ns",))
+@test("native", "jail-daemon-with-pid-namespace-that-fails", options=("--daemonize", "--new-pid-ns"))
+def jail_that_fails_after_a_fork(t, options):
+    """The process that was started ends only then, and with its status; the reason is said, and nothing left."""
+    jail = Jail(t)
+    done = jail.run("none", "wait", 60, options=[*options, "--cgroup", "pids.max=many"])
+    equal("status", done.returncode, 1)
+    contains("reason", done.stderr, "cannot write 'many'")
+    holds("no folder", not os.path.exists(jail.dir))
+    equal("cgroups", jail.cgroups(), [])
+    jail = Jail(t, program=os.path.realpath("/bin/true"))
+    done = jail.run(options=options)
+    equal("status without a program", done.returncode, 1)
+    contains("reason", done.stderr, "link it statically")
+
+
 @test("native", "jail-without-streams", options=())
 @test("native", "jail-daemon-without-streams", options=("--daemonize",))
 def jail_without_streams(t, options):
