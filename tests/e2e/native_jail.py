@@ -1,6 +1,7 @@
 """The jail as who starts one sees it: the layout, what is refused, what is left behind."""
 
 import concurrent.futures
+import ctypes
 import json
 import os
 import shutil
@@ -536,20 +537,53 @@ def jail_hygiene(t):
     holds("the tap still there, and nothing on it", tap.arrives())
 
 
+TRACEME, SYSCALL, SETOPTIONS = 0, 24, 0x4200  # ptrace
+EXITKILL, TRACEEXEC = 1 << 20, 1 << 4
+EXECUTED = signal.SIGTRAP | 4 << 8
+
+
+def killed_before_call(command, number):
+    """Runs the command up to its system call of that number and kills it there. False: it was another program by then."""
+    libc = ctypes.CDLL(None)
+    pid = os.fork()
+    if pid == 0:
+        libc.ptrace(TRACEME, 0, 0, 0)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in range(3):
+            os.dup2(null, fd)
+        os.execv(command[0], command)
+    os.waitpid(pid, 0)
+    libc.ptrace(SETOPTIONS, pid, 0, EXITKILL | TRACEEXEC)
+    for _ in range(2 * number - 1):  # a stop before and one after each
+        libc.ptrace(SYSCALL, pid, 0, 0)
+        _, status = os.waitpid(pid, 0)
+        if status >> 8 == EXECUTED or not os.WIFSTOPPED(status):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return False
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return True
+
+
 @test("native", limit=300)
 def jail_killed_at_any_step(t):
-    """kill -9 of the jailer after so many microseconds, then a clean-up: whatever it had done, nothing stays."""
-    before = mounts()
-    for number in range(60):
+    """kill -9 of the jailer before each of its system calls, then a clean-up: whatever it had done, nothing stays."""
+    tap = Tap(t)
+    before, number, killed = mounts(), 0, True
+    while killed:
+        number += 1
         jail = Jail(t)
         t.cleanups.pop()
-        process = subprocess.Popen(jail.command("none", "wait", 60, options=["--cgroup", "pids.max=9"]),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(number * 0.0002)
-        process.kill()
-        process.wait()
+        killed = killed_before_call(jail.command("none", "nothing", options=[
+            "--cgroup", "pids.max=9", "--parent-cgroup", f"killed-{os.getpid()}/x", "--tmpfs", 1, "--bind-ro",
+            "/etc:/in/etc", "--tap", f"{tap.name},mac=02:00:00:00:00:01,ip=10.9.0.2"]), number)
         done = jail.clean()
         equal(f"status of clean-up {number}", (done.returncode, done.stderr), (0, ""))
-        holds("no folder", not os.path.exists(jail.dir), jail.dir)
-        equal("cgroups", jail.cgroups(), [])
+        holds("no folder", not os.path.exists(jail.dir), f"{number}: {jail.dir}")
+        equal("cgroups", [group for group in cgroup_folders() if f"killed-{os.getpid()}" in group], [])
+        holds("no pin", not os.path.exists("/sys/fs/bpf/mayfly"), number)
+    holds("more than a few system calls", number > 150, number)
     equal("mounts", mounts(), before)
+    tap.udp("10.9.0.3", "10.9.0.1", mac=b"\x02\0\0\0\0\x09")
+    holds("the tap still there, and nothing on it", tap.arrives())
