@@ -148,7 +148,7 @@ static void bind_all(char **words)
 	char *folders = strdup(variable("JAILED_WRITE")), *here = getcwd(NULL, 0);
 	char **sock = find_value(words, "--api-sock"), *folder = sock ? strdup(*sock) : NULL;
 
-	for (char *one = strtok(folders, ":"); one; one = strtok(NULL, ":"))
+	for (char *one; (one = strsep(&folders, ":"));)
 		bind(one);
 	if (folder && strrchr(folder, '/'))
 		*strrchr(folder, '/') = '\0';
@@ -175,10 +175,11 @@ static void add_options(const char *id)
 	add("--uid"), add("0"), add("--gid"), add("0"); /* root, but of nothing outside */
 	add("--chroot-base-dir"), add(base);
 	add("--resource-limit"), add(number);
-	for (char *one = strtok(folders, ":"); one; one = strtok(NULL, ":"))
+	for (char *one; (one = strsep(&folders, ":"));)
 		add("--bind-ro"), add(join(one, ":", one));
-	for (char *one = strtok(options, " "); one; one = strtok(NULL, " "))
-		add(one);
+	for (char *one; (one = strsep(&options, " "));)
+		if (*one)
+			add(one);
 	add("--");
 }
 
