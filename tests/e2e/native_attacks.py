@@ -165,6 +165,7 @@ def plant_node(jail):
     os.chmod(f"{jail.root}/null", 0o666)
 
 
+@test("lab", "version-2-keeps-devices-away")
 @test("native")
 def jailed_node_that_was_not_given(t):
     """A node that is in the jail, of the jailed user's even, opens only if the policy has it."""
@@ -224,6 +225,7 @@ def cgroup(one, two):
     return ["--cgroup", two if version2 else one]
 
 
+@test("lab", "version-2-limits-processes")
 @test("native")
 def jailed_processes_are_limited(t):
     done = Jail(t).run("none", "forks", 20, options=["--cgroup", "pids.max=8"])
@@ -232,6 +234,7 @@ def jailed_processes_are_limited(t):
     equal("with 64", done.stdout, "done\n")
 
 
+@test("lab", "version-2-limits-processor-time")
 @test("native")
 def jailed_processor_time_is_limited(t):
     """A twentieth of a processor: 100 ms of it take two seconds, on however idle a machine."""
@@ -258,6 +261,7 @@ def throttled(jail):
     raise Failure("a group with a limit of processor time", jail.cgroups())
 
 
+@test("lab", "version-2-limits-memory")
 @test("native")
 def jailed_memory_is_limited(t):
     def options(mib):

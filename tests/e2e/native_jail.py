@@ -213,6 +213,29 @@ def jail_limits(t):
     equal("core file", limits["Max core file size"], ["0", "0"])
 
 
+VALUES = ({"cpu.shares": "512", "cpuset.cpus": "0", "memory.limit_in_bytes": str(64 << 20), "pids.max": "9",
+           "blkio.throttle.read_bps_device": "{} 1000000"},
+          {"cpu.weight": "50", "cpuset.cpus": "0", "memory.max": str(64 << 20), "pids.max": "9", "io.max": "{} rbps=1000000"})
+
+
+@test("lab", "version-2-cgroup-of-every-controller")
+@test("native")
+def jail_cgroup_of_every_controller(t):
+    """Each value is in its file, and the process in each group."""
+    version2 = os.path.exists(f"{jails.CGROUPS}/cgroup.controllers")
+    disk = os.stat(loop_device(t, t.file("disk", size=1 << 20))).st_rdev
+    values = {name: value.format(f"{os.major(disk)}:{os.minor(disk)}") for name, value in VALUES[version2].items()}
+    jail = Jail(t)
+    process = jail.start("none", "wait", 60, options=[word for name, value in values.items()
+                                                      for word in ("--cgroup", f"{name}={value}")])
+    for name, value in values.items():
+        group = [group for group in jail.cgroups() if os.path.exists(f"{group}/{name}")][0]
+        with open(f"{group}/{name}") as file:
+            contains(name, file.read(), value)
+        with open(f"{group}/cgroup.procs") as file:
+            equal(f"who is in the group of {name}", file.read().split(), [str(process.pid)])
+
+
 # Refusals --------------------------------------------------------------------------------------------
 
 

@@ -290,6 +290,8 @@ static int many_processes(void)
 		if (pid < 0)
 			return -1;
 		if (pid == 0) {
+			close(STDOUT_FILENO); /* whoever reads it waits for nobody else */
+			close(STDERR_FILENO);
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			sleep(20);
 			_exit(0);
