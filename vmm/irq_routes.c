@@ -69,6 +69,7 @@ int irq_routes_line(struct irq_routes *routes, unsigned int gsi, struct irq_line
 	ret = kvm_irqfd(routes->kvm, line->fd, gsi);
 	if (ret < 0)
 		return error_set_errno(err, ret, "cannot bind interrupt %u (KVM_IRQFD)", gsi);
+	ioapic_connect(&routes->ioapic, gsi);
 	*out = &line->line;
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include "vmm/legacy/ioapic.h"
 
 #define MASKED 0x10000u
+#define SMI 0x200u
 
 static struct {
 	unsigned int count, pin;
@@ -47,9 +48,19 @@ Test(ioapic, has_48_masked_pins)
 {
 	cr_expect_eq(reg_read(1), 0x11 | 47u << 16);
 	for (uint32_t pin = 0; pin < 48; pin++)
-		cr_expect_eq(reg_read(0x10 + 2 * pin), MASKED);
+		cr_expect_eq(reg_read(0x10 + 2 * pin) & MASKED, MASKED);
 	cr_expect_eq(reg_read(0x10 + 2 * 48), 0);
 	cr_expect_eq(reg_read(0xff), 0);
+}
+
+/* As firmware's own, which Linux leaves alone. */
+Test(ioapic, a_pin_without_a_line_is_the_firmwares)
+{
+	ioapic_connect(&ioapic, 4);
+	for (uint32_t pin = 0; pin < 48; pin++)
+		cr_expect_eq(reg_read(0x10 + 2 * pin), pin == 4 ? MASKED : MASKED | SMI);
+	reg_write(0x10 + 2 * 5, 0x31 | MASKED);
+	cr_expect_eq(reg_read(0x10 + 2 * 5), 0x31 | MASKED, "all the same it can be used");
 }
 
 Test(ioapic, unmasking_routes_the_entry_as_a_message)

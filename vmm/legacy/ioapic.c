@@ -16,6 +16,7 @@
 
 #define ENTRY_VECTOR 0xffull
 #define ENTRY_DELIVERY_MODE (7ull << 8)
+#define ENTRY_DELIVERY_SMI (2ull << 8)
 #define ENTRY_DEST_LOGICAL (1ull << 11)
 #define ENTRY_DELIVERY_STATUS (1ull << 12)
 #define ENTRY_REMOTE_IRR (1ull << 14)
@@ -121,11 +122,20 @@ static void ioapic_write(void *dev, uint64_t offset, const void *data, unsigned 
 
 const struct bus_ops ioapic_ops = { ioapic_read, ioapic_write };
 
+/*
+ * A pin without a line looks as firmware leaves one that is its own (SMI). Linux clears all others twice, at
+ * its start and at its restart, by twelve accesses each, every one an exit: for 48 pins more than a thousand.
+ */
 void ioapic_init(struct ioapic *ioapic,
 		 void (*route)(struct ioapic *, unsigned int, const struct msi_message *))
 {
 	*ioapic = (struct ioapic){ .route = route };
 	pthread_mutex_init(&ioapic->lock, NULL);
 	for (unsigned int pin = 0; pin < LAYOUT_IOAPIC_PINS; pin++)
-		ioapic->entries[pin] = ENTRY_MASKED;
+		ioapic->entries[pin] = ENTRY_MASKED | ENTRY_DELIVERY_SMI;
+}
+
+void ioapic_connect(struct ioapic *ioapic, unsigned int pin)
+{
+	ioapic->entries[pin] = ENTRY_MASKED;
 }

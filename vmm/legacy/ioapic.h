@@ -35,3 +35,6 @@ extern const struct bus_ops ioapic_ops;
 
 void ioapic_init(struct ioapic *ioapic,
 		 void (*route)(struct ioapic *, unsigned int, const struct msi_message *));
+
+/* A line comes to this pin, which must be below LAYOUT_IOAPIC_PINS. Before the guest runs. */
+void ioapic_connect(struct ioapic *ioapic, unsigned int pin);
