@@ -73,6 +73,24 @@ static int check_host(struct kvm *kvm, struct error *err)
 	return 0;
 }
 
+static int enable_cap(const struct kvm *kvm, uint32_t cap, uint64_t arg)
+{
+	struct kvm_enable_cap enable = { .cap = cap, .args = { arg } };
+
+	return ioctl(kvm->vm, KVM_ENABLE_CAP, &enable) < 0 ? -errno : 0;
+}
+
+/* CPUID tells of none, but AMD's first four need no telling. EINVAL: this host has none to take away, or an
+ * older kernel, which cannot. */
+static int take_counters_away(const struct kvm *kvm, struct error *err)
+{
+	int ret = enable_cap(kvm, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
+
+	if (ret < 0 && ret != -EINVAL)
+		return error_set_errno(err, ret, "KVM_CAP_PMU_CAPABILITY");
+	return 0;
+}
+
 /* KVM_CREATE_VM is interruptible and says EINTR when a signal comes. */
 int kvm_create_vm(struct kvm *kvm, struct error *err)
 {
@@ -80,7 +98,7 @@ int kvm_create_vm(struct kvm *kvm, struct error *err)
 	if (kvm->vm < 0)
 		return error_set_errno(err, errno,
 				       "cannot create a virtual machine (KVM_CREATE_VM)");
-	return 0;
+	return take_counters_away(kvm, err);
 }
 
 int kvm_open(struct kvm *kvm, struct error *err)
@@ -187,13 +205,6 @@ static int set_real_mode_pages(struct kvm *kvm, struct error *err)
 	if (ioctl(kvm->vm, KVM_SET_TSS_ADDR, LAYOUT_TSS) < 0)
 		return error_set_errno(err, errno, "KVM_SET_TSS_ADDR");
 	return 0;
-}
-
-static int enable_cap(const struct kvm *kvm, uint32_t cap, uint64_t arg)
-{
-	struct kvm_enable_cap enable = { .cap = cap, .args = { arg } };
-
-	return ioctl(kvm->vm, KVM_ENABLE_CAP, &enable) < 0 ? -errno : 0;
 }
 
 int kvm_create_irqchip(struct kvm *kvm, unsigned int pins, struct error *err)

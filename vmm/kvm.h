@@ -18,7 +18,7 @@ struct kvm {
 /* Opens /dev/kvm, checks its version and the capabilities without which nothing works. */
 must_check int kvm_open(struct kvm *kvm, struct error *err);
 
-/* Makes the VM. */
+/* Makes the VM, with no performance counters for its guest. */
 must_check int kvm_create_vm(struct kvm *kvm, struct error *err);
 void kvm_close(struct kvm *kvm);
 
