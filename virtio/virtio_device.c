@@ -51,6 +51,7 @@ int virtio_device_init(struct virtio_device *dev, const struct virtio_device_par
 	dev->queue_size_max = params->queue_size_max;
 	dev->config = params->config;
 	dev->config_size = params->config_size;
+	dev->interrupt_status = &dev->own_interrupt_status;
 	pthread_mutex_init(&dev->lock, NULL);
 	pthread_cond_init(&dev->settled, NULL);
 	ret = init_queues(dev, err);
@@ -188,6 +189,7 @@ void virtio_device_resume(struct virtio_device *dev)
 {
 	virtio_device_lock(dev);
 	dev->paused = false;
+	virtio_device_refresh(dev); /* it may have been loaded meanwhile */
 	if (wants_to_run(dev))
 		transition(dev, start_on_loop);
 	virtio_device_unlock(dev);
@@ -215,7 +217,7 @@ static void reset(struct virtio_device *dev)
 		dev->layouts[i] = (struct virtqueue_layout){ 0 };
 		dev->queues[i].ring.state = (struct virtqueue_state){ 0 };
 	}
-	atomic_store(&dev->interrupt_status, 0);
+	atomic_store(dev->interrupt_status, 0);
 	if (dev->ops->reset)
 		dev->ops->reset(dev);
 }

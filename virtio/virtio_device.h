@@ -130,8 +130,14 @@ struct virtio_device {
 
 	_Atomic uint64_t *counters; /* [ops->counter_count], since creation; read by any thread */
 	_Atomic uint64_t breaks; /* virtio_device_break() was called so often; read by any thread */
-	atomic_uint interrupt_status; /* VIRTIO_MMIO_INT_* */
+	/* VIRTIO_MMIO_INT_*; in the page below, or the word here. */
+	_Atomic uint32_t *interrupt_status, own_interrupt_status;
 	struct log_limit warnings;
+
+	/* Where a driver reads the registers without us (virtio_mmio_show()); NULL: nowhere. What makes it true again
+	 * runs under the lock, by virtio_device_refresh(). */
+	uint8_t *page;
+	void (*refresh)(struct virtio_device *dev);
 
 	/* The loop's. */
 	struct virtio_queue *queues; /* [queue_count] */
@@ -192,6 +198,13 @@ bool virtio_device_has(const struct virtio_device *dev, unsigned int feature);
 void virtio_device_change_config(struct virtio_device *dev,
 				 void (*change)(struct virtio_device *dev, const void *arg),
 				 const void *arg);
+
+/* Under the lock: what a driver may read of it has changed. */
+static inline void virtio_device_refresh(struct virtio_device *dev)
+{
+	if (dev->page)
+		dev->refresh(dev);
+}
 
 /* Any thread: what is counted of the device has changed so that others want to know. */
 void virtio_device_tell(const struct virtio_device *dev);

@@ -46,7 +46,7 @@ void virtio_device_save(struct virtio_device *dev, struct virtio_device_state *s
 		.id = dev->ops->id,
 		.features = dev->features,
 		.regs = dev->regs,
-		.interrupt_status = atomic_load(&dev->interrupt_status),
+		.interrupt_status = atomic_load(dev->interrupt_status),
 		.queue_count = MIN(dev->queue_count, VIRTIO_STATE_QUEUES_MAX),
 	};
 	snprintf(state->name, sizeof(state->name), "%s", dev->name);
@@ -123,7 +123,7 @@ int virtio_device_load(struct virtio_device *dev, const struct virtio_device_sta
 	if (ret < 0)
 		return ret;
 	dev->regs = state->regs;
-	atomic_store(&dev->interrupt_status, state->interrupt_status);
+	atomic_store(dev->interrupt_status, state->interrupt_status);
 	for (unsigned int i = 0; i < dev->queue_count; i++) {
 		dev->layouts[i] = layout_of(&state->queues[i]);
 		dev->queues[i].ring.state = (struct virtqueue_state){

@@ -86,7 +86,7 @@ void virtio_mmio_read(struct virtio_device *dev, uint64_t offset, void *data, un
 		return;
 	if (offset == VIRTIO_MMIO_INTERRUPT_STATUS) {
 		/* Once per interrupt, so without the lock. */
-		value = atomic_load(&dev->interrupt_status);
+		value = atomic_load(dev->interrupt_status);
 	} else {
 		virtio_device_lock(dev);
 		value = read_register(dev, offset);
@@ -199,6 +199,7 @@ static void write_config(struct virtio_device *dev, uint64_t offset, const void 
 		return;
 	virtio_device_lock(dev);
 	dev->ops->write_config(dev, offset, data, len);
+	virtio_device_refresh(dev);
 	virtio_device_unlock(dev);
 }
 
@@ -219,10 +220,45 @@ void virtio_mmio_write(struct virtio_device *dev, uint64_t offset, const void *d
 	if (len != sizeof(value) || !is_aligned(offset, sizeof(value)))
 		return;
 	if (offset == VIRTIO_MMIO_INTERRUPT_ACK) {
-		atomic_fetch_and(&dev->interrupt_status, ~value);
+		atomic_fetch_and(dev->interrupt_status, ~value);
 		return;
 	}
 	virtio_device_lock(dev);
 	write_register(dev, offset, value);
+	virtio_device_refresh(dev);
+	virtio_device_unlock(dev);
+}
+
+/* Showing ----------------------------------------------------------------------------------------*/
+
+static void show(struct virtio_device *dev, uint64_t offset, uint32_t value)
+{
+	__atomic_store_n((uint32_t *)(void *)(dev->page + offset), value, __ATOMIC_RELAXED);
+}
+
+/* All of it: it is rare that anything changes while the guest runs. */
+static void refresh(struct virtio_device *dev)
+{
+	for (uint64_t offset = 0; offset < VIRTIO_MMIO_CONFIG; offset += sizeof(uint32_t))
+		if (offset != VIRTIO_MMIO_INTERRUPT_STATUS)
+			show(dev, offset, read_register(dev, offset));
+	for (uint64_t offset = 0; offset < dev->config_size; offset += sizeof(uint32_t)) {
+		uint32_t word = 0;
+
+		read_config(dev, offset, &word, sizeof(word));
+		show(dev, VIRTIO_MMIO_CONFIG + offset, word);
+	}
+}
+
+void virtio_mmio_show(struct virtio_device *dev, void *page)
+{
+	_Atomic uint32_t *status = (void *)((uint8_t *)page + VIRTIO_MMIO_INTERRUPT_STATUS);
+
+	virtio_device_lock(dev);
+	atomic_store(status, atomic_load(dev->interrupt_status));
+	dev->interrupt_status = status;
+	dev->page = page;
+	dev->refresh = refresh;
+	refresh(dev);
 	virtio_device_unlock(dev);
 }

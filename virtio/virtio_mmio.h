@@ -16,6 +16,17 @@
 /* Any offset, any length up to 8. What is not there, or not to be read like that, is zeroes. */
 void virtio_mmio_read(struct virtio_device *dev, uint64_t offset, void *data, unsigned int len);
 
+/*
+ * Where the hypervisor shows the guest a page that it may only read: a read of a register is then no exit, of which each
+ * interrupt costs one (what is it for?). The page (zeroes, PAGE_SIZE bytes, alive as long as the device) has from now on
+ * what virtio_mmio_read() would say of aligned words. Control thread, before the driver is there.
+ *
+ * It does not wait: a driver that looks while another vCPU's reset is under way sees the status of before, and one that
+ * reads the configuration while that changes may see half of it, with a generation that is another by the time that it
+ * has been told of the change.
+ */
+void virtio_mmio_show(struct virtio_device *dev, void *page);
+
 /* Writes to what is not there, or may not be changed now, are ignored. */
 void virtio_mmio_write(struct virtio_device *dev, uint64_t offset, const void *data,
 		       unsigned int len);

@@ -9,7 +9,7 @@
  * clears the bit, so the line is raised each time, whether the bit was set already or not. */
 static void interrupt(struct virtio_device *dev, unsigned int cause)
 {
-	atomic_fetch_or(&dev->interrupt_status, cause);
+	atomic_fetch_or(dev->interrupt_status, cause);
 	irq_line_raise(dev->irq);
 }
 
@@ -119,8 +119,12 @@ void virtio_device_change_config(struct virtio_device *dev,
 	bool live;
 
 	pthread_mutex_lock(&dev->lock);
+	/* Before and after: a driver that reads meanwhile (from the page) sees one of the two. */
+	dev->regs.config_generation++;
+	virtio_device_refresh(dev);
 	change(dev, arg);
 	dev->regs.config_generation++;
+	virtio_device_refresh(dev);
 	live = dev->regs.status & VIRTIO_CONFIG_S_DRIVER_OK;
 	pthread_mutex_unlock(&dev->lock);
 	if (live)
@@ -144,6 +148,7 @@ void virtio_device_break(struct virtio_device *dev, const char *why)
 	dev->broken = true;
 	pthread_mutex_lock(&dev->lock);
 	dev->regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	virtio_device_refresh(dev);
 	snprintf(dev->why_broken, sizeof(dev->why_broken), "%s", why ? why : "broken ring");
 	live = dev->regs.status & VIRTIO_CONFIG_S_DRIVER_OK;
 	pthread_mutex_unlock(&dev->lock);

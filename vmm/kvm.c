@@ -192,6 +192,14 @@ int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error
 	return ret;
 }
 
+int kvm_add_read_only(struct kvm *kvm, const struct guest_memory *mem,
+		      const struct guest_region *region, struct error *err)
+{
+	if (kvm_check_extension(kvm, KVM_CAP_READONLY_MEM) <= 0)
+		return error_set(err, EOPNOTSUPP, "this KVM has no read-only memory");
+	return add_slot(kvm, mem->count + mem->window_count, KVM_MEM_READONLY, region, err);
+}
+
 /* Intel hosts need three pages for a TSS and one for an identity map, to emulate real mode where
  * the processor cannot; they must be outside RAM and set before the first vCPU. */
 static int set_real_mode_pages(struct kvm *kvm, struct error *err)

@@ -28,6 +28,11 @@ void kvm_close(struct kvm *kvm);
  */
 must_check int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err);
 
+/* Shows the guest memory of ours that it may read and not write: what it writes there is an exit, as without it. The slot
+ * after those of `mem`, and like them before kvm_create_irqchip(). -EOPNOTSUPP where KVM has nothing of the kind. */
+must_check int kvm_add_read_only(struct kvm *kvm, const struct guest_memory *mem,
+				 const struct guest_region *region, struct error *err);
+
 /*
  * Has KVM note which pages of guest memory's regions (not the windows) it and the vCPUs write, if mem->dirty is there: before
  * kvm_add_memory(), which sees it. This one is for slots that are there already, and waits for grace periods.

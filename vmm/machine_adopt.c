@@ -297,7 +297,7 @@ static int load_parts(struct adoption *adoption, const struct adopt_options *opt
 static void raise_pending(struct machine *machine)
 {
 	for (unsigned int i = 0; i < machine->device_count; i++)
-		if (atomic_load(&machine->devices[i]->interrupt_status))
+		if (atomic_load(machine->devices[i]->interrupt_status))
 			irq_line_raise(machine->devices[i]->irq);
 }
 

@@ -55,6 +55,8 @@ static int create_vm(struct machine *machine, struct error *err)
 	/* Memory before the interrupt controllers: kvm_add_memory() says why. */
 	ret = kvm_add_memory(&machine->kvm, &machine->memory, err);
 	if (ret == 0)
+		ret = machine_show_registers(machine, err);
+	if (ret == 0)
 		ret = kvm_create_irqchip(&machine->kvm, LAYOUT_IOAPIC_PINS, err);
 	if (ret < 0)
 		return ret;

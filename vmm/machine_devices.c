@@ -1,4 +1,6 @@
 /* The machine's virtio devices: where each is and what it is bound to, in the order of their addresses. */
+#include <sys/mman.h>
+
 #include "virtio/virtio_mmio.h"
 #include "virtio/virtio_rng.h"
 #include "vmm/machine_priv.h"
@@ -50,6 +52,25 @@ static int bind_queues(struct machine *machine, struct virtio_device *dev, uint6
 	return 0;
 }
 
+#define REGISTERS_BYTES (LAYOUT_VIRTIO_DEVICES_MAX * LAYOUT_VIRTIO_MMIO_SIZE)
+
+int machine_show_registers(struct machine *machine, struct error *err)
+{
+	struct guest_region region = { .gpa = LAYOUT_VIRTIO_MMIO, .size = REGISTERS_BYTES };
+	int ret;
+
+	region.host = mmap(NULL, REGISTERS_BYTES, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (region.host == MAP_FAILED)
+		return error_set(err, ENOMEM, "out of memory");
+	ret = kvm_add_read_only(&machine->kvm, &machine->memory, &region, err);
+	if (ret == 0)
+		machine->registers = region.host;
+	else
+		munmap(region.host, REGISTERS_BYTES);
+	return ret == -EOPNOTSUPP ? 0 : ret; /* the guest has an exit for each, as without it */
+}
+
 int machine_attach(struct machine *machine, struct virtio_device *dev, const struct boot_device *at,
 		   struct error *err)
 {
@@ -58,6 +79,8 @@ int machine_attach(struct machine *machine, struct virtio_device *dev, const str
 	machine->addresses[machine->device_count++] = *at;
 	if (bus_add(&machine->mmio, at->gpa, at->size, &virtio_ops, dev) < 0)
 		return error_set(err, ENOSPC, "too many devices on the bus");
+	if (machine->registers)
+		virtio_mmio_show(dev, machine->registers + (at->gpa - LAYOUT_VIRTIO_MMIO));
 	return bind_queues(machine, dev, at->gpa, err);
 }
 
@@ -128,6 +151,9 @@ void machine_free_devices(struct machine *machine)
 	for (unsigned int i = 0; i < machine->device_count; i++)
 		virtio_device_destroy(machine->devices[i]);
 	machine->device_count = 0;
+	if (machine->registers)
+		munmap(machine->registers, REGISTERS_BYTES);
+	machine->registers = NULL;
 	if (machine->sink && console_sink_fini(machine->sink, CONSOLE_PATIENCE_MS))
 		free(machine->sink);
 }

@@ -59,6 +59,14 @@ static void chain(struct input *in)
 	fake_kick(&fake);
 }
 
+/* The page that a guest reads instead has the same. */
+static void check_page(const uint8_t *page)
+{
+	for (uint64_t offset = 0; offset <= VIRTIO_MMIO_CONFIG; offset += 4)
+		if (*(const uint32_t *)(const void *)(page + offset) != fake_read(&fake, offset))
+			abort();
+}
+
 /* However it was treated, a reset makes it work again. */
 static void must_recover(void)
 {
@@ -74,6 +82,7 @@ static void must_recover(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static uint8_t page[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 	struct input in = { data, size };
 
 	if (!fake.loop) {
@@ -82,6 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (virtio_rng_create(&fake.dev, "rng", NULL, &fake.mem, fake.loop, &fake.irq,
 				      NULL) < 0)
 			abort();
+		virtio_mmio_show(fake.dev, page);
 	}
 	start(&in);
 	for (int i = 0; i < STEPS; i++) {
@@ -108,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		}
 		event_loop_run_once(fake.loop, false);
+		check_page(page);
 	}
 	must_recover();
 	return 0;
