@@ -87,38 +87,42 @@ class Guest:
         return found
 
 
-class Syscalls:
-    """Counts system calls by the kernel's own tracepoint. To switch it on patches the kernel's text, which
-    an emulated host does not always survive: after everything else."""
+class Tracepoint:
+    """Counts by one of the kernel's own tracepoints. To switch it on patches the kernel's text, which an emulated host
+    does not always survive: once, and after everything else."""
 
-    EVENT = "/sys/kernel/tracing/events/raw_syscalls/sys_enter"
-    HISTOGRAM = "hist:keys=common_pid,id:size=4096"
-    NAMES = {426: "io_uring_enter", 16: "ioctl", 232: "epoll_wait", 281: "epoll_wait", 0: "read", 1: "write",
-             8: "lseek", 17: "pread64", 18: "pwrite64", 327: "preadv2", 328: "pwritev2"}
+    FOLDER = "/sys/kernel/tracing/events"
 
-    def __init__(self):
-        if not os.path.exists(self.EVENT):
+    def __init__(self, event, key, names):
+        if not os.path.exists(self.FOLDER):
             subprocess.run(["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"], check=True)
-        self.trigger(self.HISTOGRAM)
-
-    def trigger(self, text):
-        with open(f"{self.EVENT}/trigger", "w", encoding="utf-8") as file:
-            file.write(text)
-
-    def clear(self):
-        self.trigger("!" + self.HISTOGRAM)
-        self.trigger(self.HISTOGRAM)
+        self.event, self.key, self.names = os.path.join(self.FOLDER, event), key, names
+        with open(f"{self.event}/trigger", "w", encoding="utf-8") as file:
+            file.write(f"hist:keys=common_pid,{key}:size=8192")
 
     def of(self, pid):
-        """{name or number: calls} of all its threads."""
+        """{name or number: hits} of all its threads, since it was switched on."""
         tasks, found = set(os.listdir(f"/proc/{pid}/task")), {}
-        with open(f"{self.EVENT}/hist", encoding="utf-8") as file:
+        with open(f"{self.event}/hist", encoding="utf-8") as file:
             for line in re.findall(r"^\{(.*)\} hitcount: *(\d+)", file.read(), re.M):
-                keys = dict(re.findall(r"(\w+): *(\d+)", line[0]))
+                keys = dict(re.findall(r"(\w+): *(\w+)", line[0]))
                 if keys["common_pid"] in tasks:
-                    name = self.NAMES.get(int(keys["id"]), keys["id"])
+                    number = int(keys[self.key], 0)
+                    name = self.names.get(number, str(number))
                     found[name] = found.get(name, 0) + int(line[1])
         return found
+
+
+def syscalls():
+    return Tracepoint("raw_syscalls/sys_enter", "id", {
+        426: "io_uring_enter", 16: "ioctl", 232: "epoll_wait", 281: "epoll_wait", 0: "read", 1: "write", 8: "lseek",
+        17: "pread64", 18: "pwrite64", 327: "preadv2", 328: "pwritev2"})
+
+
+def exits():
+    """Why vCPUs left their guests, in AMD's numbers: the lab's processor is one."""
+    return Tracepoint("kvm/kvm_exit", "exit_reason", {
+        0x60: "host irq", 0x64: "irq window", 0x78: "halt", 0x7b: "port", 0x7c: "MSR", 0x400: "MMIO or memory"})
 
 
 def firecracker(binary, machine, config_path, engine):
