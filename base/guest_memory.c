@@ -228,10 +228,13 @@ int guest_memory_map_image(struct guest_memory *mem, int fd)
 	return map_all(mem, MAP_NORESERVE, fd);
 }
 
-int guest_memory_map_huge_image(struct guest_memory *mem, int fd)
+int guest_memory_map_huge_image(struct guest_memory *mem, int fd, struct error *err)
 {
+	int ret;
+
 	mem->pages = GUEST_PAGES_2M;
-	return map_all(mem, 0, fd);
+	ret = map_all(mem, 0, fd);
+	return ret < 0 ? refuse_huge(-ret, guest_memory_size(mem), err) : 0;
 }
 
 int guest_memory_map_zeroes(struct guest_memory *mem, struct error *err)

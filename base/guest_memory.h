@@ -75,8 +75,9 @@ must_check int guest_memory_reserve(struct guest_memory *mem, uint64_t gpa, uint
  */
 must_check int guest_memory_map_image(struct guest_memory *mem, int fd);
 
-/* The same of a file on hugetlbfs, whose pages are of 2 MiB: memory is GUEST_PAGES_2M from then on. */
-must_check int guest_memory_map_huge_image(struct guest_memory *mem, int fd);
+/* The same of a file on hugetlbfs, whose pages are of 2 MiB: memory is GUEST_PAGES_2M from then on. The error says what
+ * the host lacks. */
+must_check int guest_memory_map_huge_image(struct guest_memory *mem, int fd, struct error *err);
 
 /* The same without contents, of the pages that memory is to have. The error says what the host lacks. */
 must_check int guest_memory_map_zeroes(struct guest_memory *mem, struct error *err);

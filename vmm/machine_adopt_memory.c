@@ -69,14 +69,14 @@ int machine_map_image(struct machine *machine, const struct machine_snapshot *sn
 	machine->memory.pages = pages;
 	if (snapshot->has_pager)
 		return map_pager(machine, snapshot, err);
-	if (is_huge(snapshot->memory))
-		ret = guest_memory_map_huge_image(&machine->memory, snapshot->memory);
-	else if (machine->memory.pages == GUEST_PAGES_2M)
+	if (!is_huge(snapshot->memory) && pages == GUEST_PAGES_2M)
 		return copy_memory(machine, snapshot, err);
-	else
-		ret = guest_memory_map_image(&machine->memory, snapshot->memory);
+	if (is_huge(snapshot->memory))
+		ret = guest_memory_map_huge_image(&machine->memory, snapshot->memory, err);
+	else if ((ret = guest_memory_map_image(&machine->memory, snapshot->memory)) < 0)
+		ret = error_set_errno(err, ret, "cannot map %s", snapshot->memory_name);
 	if (ret < 0)
-		return error_set_errno(err, ret, "cannot map %s", snapshot->memory_name);
+		return ret;
 	for (unsigned int i = 0; i < machine->memory.count && ret == 0; i++) {
 		const struct guest_region *region = &machine->memory.regions[i];
 

@@ -54,5 +54,7 @@ import lab_snapshot  # noqa: F401
 import lab_snapshot_devices  # noqa: F401
 import lab_snapshot_huge  # noqa: F401
 import lab_snapshot_identity  # noqa: F401
+import lab_snapshot_pager  # noqa: F401
 import lab_snapshot_processor  # noqa: F401
+import lab_snapshot_vmclock  # noqa: F401
 import lab_vsock  # noqa: F401

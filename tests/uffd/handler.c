@@ -17,6 +17,7 @@
 #include <jansson.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,7 +124,8 @@ static struct region *region_at(uint64_t address)
 	exit(1);
 }
 
-static void fill_in(int uffd, uint64_t address)
+/* False: a removal is on its way (EAGAIN), which the kernel wants out of the way first. Nobody asks again for the page. */
+static bool fill_in(int uffd, uint64_t address)
 {
 	const struct region *region = region_at(address);
 	uint64_t at = (address - region->start) / region->page * region->page;
@@ -139,11 +141,36 @@ static void fill_in(int uffd, uint64_t address)
 	}
 	ret = region->removed[at / region->page] ? ioctl(uffd, UFFDIO_ZEROPAGE, &zero)
 						 : ioctl(uffd, UFFDIO_COPY, &copy);
-	/* EEXIST: somebody else has asked for the same; EAGAIN: a removal is on its way first. */
-	if (ret < 0 && errno == EAGAIN && pages_left >= 0)
-		pages_left++;
-	if (ret < 0 && errno != EEXIST && errno != EAGAIN)
+	if (ret < 0 && errno == EAGAIN) {
+		pages_left += pages_left >= 0;
+		return false;
+	}
+	if (ret < 0 && errno != EEXIST) /* somebody else has asked for the same */
 		fail("a page");
+	return true;
+}
+
+/* Faults that are still to be answered: at most one of each thread of the monitor. */
+static uint64_t waiting[512];
+static size_t waiting_count;
+
+static void fill_in_waiting(int uffd)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < waiting_count; i++)
+		if (!fill_in(uffd, waiting[i]))
+			waiting[left++] = waiting[i];
+	waiting_count = left;
+}
+
+static void fault(int uffd, uint64_t address)
+{
+	if (fill_in(uffd, address))
+		return;
+	if (waiting_count == sizeof(waiting) / sizeof(waiting[0]))
+		fail("more threads than there are");
+	waiting[waiting_count++] = address;
 }
 
 static void remove_pages(uint64_t start, uint64_t end)
@@ -162,7 +189,7 @@ static void serve(int uffd)
 
 	while (read(uffd, &event, sizeof(event)) == sizeof(event)) {
 		if (event.event == UFFD_EVENT_PAGEFAULT)
-			fill_in(uffd, event.arg.pagefault.address);
+			fault(uffd, event.arg.pagefault.address);
 		else if (event.event == UFFD_EVENT_REMOVE)
 			remove_pages(event.arg.remove.start, event.arg.remove.end);
 	}
@@ -183,12 +210,14 @@ int main(int argc, char **argv)
 		pages_left = strtol(argv[3], NULL, 0);
 	fds[0].fd = accept_monitor(argv[1]);
 	fds[1].fd = take_over(fds[0].fd);
-	/* Its events are looked at one after the other, and the monitor's end only when there are none. */
-	while (poll(fds, 2, -1) > 0 || errno == EINTR) {
+	/* Its events are looked at one after the other, and the monitor's end only when there are none. The end of a
+	 * removal is no event: what waits for it is tried again. */
+	while (poll(fds, 2, waiting_count > 0 ? 1 : -1) >= 0 || errno == EINTR) {
 		if (fds[1].revents)
 			serve(fds[1].fd);
 		else if (fds[0].revents)
 			return 0;
+		fill_in_waiting(fds[1].fd);
 	}
 	return 1;
 }
