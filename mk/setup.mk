@@ -17,7 +17,7 @@ demo: packages
 	$(Q)MAYFLY=$B/mayfly tests/demo
 
 test: packages
-	$(Q)$(MAKE) --no-print-directory all $B/unit-tests $B/live $B/prisoner $(STAND_INS) $B/witness $B/uffd-handler $(COMPAT_TOOLS) guests
+	$(Q)$(MAKE) --no-print-directory all $B/unit-tests $B/live $B/prisoner $B/compromised $(STAND_INS) $B/witness $B/uffd-handler $(COMPAT_TOOLS) guests
 	$(Q)tests/run $B
 
 # Written anew when the method table has changed; a unit test compares.

@@ -66,9 +66,15 @@ $B/uffd-handler: tests/uffd/handler.c
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -ljansson -o $@.tmp && mv $@.tmp $@
 
 # The attacker of the end-to-end tests of the jail, static as what is jailed must be.
-$B/prisoner: $B/tests/jail/prisoner.o $B/libmayfly.a
+$B/prisoner: $B/tests/jail/prisoner.o $B/tests/jail/attempts.o $B/libmayfly.a
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
+
+# The monitor with a hole, through which those tests come in.
+HOLES := -Wl,--wrap=crash_setup,--wrap=event_loop_start
+$B/compromised: $B/cmd/mayfly.o $B/tests/jail/compromised.o $B/tests/jail/attempts.o $B/libmayfly.a
+	@$(if $(V),,echo '  LINK    $@')
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(HOLES) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
 
 # Stands where end-to-end tests expect the monitor, and becomes it in a jail. mayctl looks for the monitor beside itself.
 STAND_INS := $B/jailed/mayfly $B/jailed/mayctl

@@ -7,6 +7,7 @@ import native_exits  # noqa: F401
 import native_jail  # noqa: F401
 import native_jailed  # noqa: F401
 import native_landlock  # noqa: F401
+import native_compromised  # noqa: F401
 import native_clients  # noqa: F401
 import native_compat  # noqa: F401
 import native_payloads  # noqa: F401
