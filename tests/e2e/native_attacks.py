@@ -1,12 +1,15 @@
 """Attacks from inside. Each shows the wall that it met, and that the attempt works where there is no wall."""
 
+import concurrent.futures
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 
+import harness
 import jails
 from harness import Failure, Skip, becomes, contains, equal, holds, test
 from jails import Jail, unjailed
@@ -58,6 +61,64 @@ add_calls()
 def seccomp_lets_the_rest_through(t):
     for kind in KINDS:
         equal("output", unjailed(t, kind, "nothing").stdout, "done\n")
+
+
+X32 = 0x40000000
+
+
+@test("native", "seccomp-blocked-in-control", kind="control")
+@test("native", "seccomp-blocked-in-io", kind="io")
+@test("native", "seccomp-blocked-in-vcpu", kind="vcpu")
+def seccomp_without_its_handler(t, kind):
+    """Where SIGSYS cannot be handled the kernel ends the process; so it does for calls of another ABI."""
+    equal("status", unjailed(t, kind, "blocked").returncode, -signal.SIGSYS)
+    for number in (0, 39, 101):
+        equal("output", unjailed(t, kind, "call", X32 | number).stdout, "")
+
+
+def allowed_with_ones(kind):
+    """The names of the system calls that the policy lets a thread of this kind make with all bits of all arguments set."""
+    names, section = set(), None
+    with open(os.path.join(harness.ROOT, "jailer/policy/mayfly.policy"), encoding="utf-8") as file:
+        for line in file:
+            words = [word for word in line.split("#")[0].split() if word != "rare"]
+            if words and words[0].startswith("["):
+                section = words[0].strip("[]")
+            elif words and section in ("all", kind):
+                has_bits = len(words) == 6 and words[2] == "&" and words[3] == words[5]
+                if len(words) == 1 or words[1] == "errno" or has_bits:
+                    names.add(words[0])
+    return names
+
+
+LAST_CALL = 470
+TRAMPOLINES = (335, 336)  # uretprobe, uprobe: the kernel lets its own past every filter
+
+
+@test("native", "seccomp-every-call-in-control", kind="control", limit=300)
+@test("native", "seccomp-every-call-in-io", kind="io", limit=300)
+@test("native", "seccomp-every-call-in-vcpu", kind="vcpu", limit=300)
+def seccomp_every_call(t, kind):
+    """Each system call that there is, with arguments that no condition allows: what is not in the policy ends the process
+    with 148 and is named, and nothing in it does."""
+    jails.need_root()
+
+    def attack(number):
+        done = subprocess.run([jails.PRISONER, kind, "call", str(number)], capture_output=True, text=True, timeout=30,
+                              stdin=subprocess.DEVNULL, check=False)
+        named = re.search(r"the system call (\w+) \((\d+)\) is forbidden here", done.stderr)
+        return number, done.returncode, named and (named[1], int(named[2]))
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        came = list(pool.map(attack, range(LAST_CALL)))
+    let_through = {number for number, status, _ in came if status != 148} - set(TRAMPOLINES)
+    for number, status, named in came:
+        if status == 148:
+            holds(f"call {number} named", named and named[1] == number, named)
+    forbidden = {named[0] for _, status, named in came if status == 148}
+    allowed = allowed_with_ones(kind)
+    equal("calls of the policy that ended the process", sorted(allowed & forbidden), [])
+    equal("calls let through", len(let_through), len(allowed))
 
 
 @test("native")

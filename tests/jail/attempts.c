@@ -333,6 +333,23 @@ static int wait_long(void)
 	return nanosleep(&time, NULL);
 }
 
+/* Where no handler can run. */
+static int with_handler_blocked(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGSYS);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+
+/* The system call with this number, of another ABI say, with arguments that no rule has. */
+static int any_call(void)
+{
+	return (int)syscall(number(), -1L, -1L, -1L, -1L, -1L, -1L);
+}
+
 static int load_bpf(void)
 {
 	char attr[128] = { 0 };
@@ -380,6 +397,8 @@ static const struct {
 	{ "dumpable", dump_core },
 	{ "wait", wait_long },
 	{ "bpf", load_bpf },
+	{ "blocked", with_handler_blocked },
+	{ "call", any_call },
 };
 
 attempt_function *attempt_find(const char *name)
