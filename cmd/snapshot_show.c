@@ -6,6 +6,7 @@
 
 #include "cmd/snapshot.h"
 #include "virtio/virtio_device_state.h"
+#include "vmm/snapshot_needs.h"
 
 /* A name in the file may hold anything: what is not text becomes question marks. */
 static json_t *text(const char *from)
@@ -128,9 +129,23 @@ static json_t *processor_tree(const struct cpuid *cpuid)
 			 "features", features);
 }
 
+static json_t *capabilities_tree(const struct snapshot_info *info)
+{
+	json_t *capabilities = json_array();
+
+	for (uint32_t i = 0; i < info->capability_count; i++) {
+		char number[CAPABILITY_TEXT];
+
+		json_array_append_new(capabilities,
+				      text(capability_name(info->capabilities[i], number)));
+	}
+	return capabilities;
+}
+
 static json_t *needs_tree(const struct snapshot_view *view)
 {
-	return json_pack("{s:o, s:I, s:I, s:I, s:b}", "processor", processor_tree(&view->cpuid),
+	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:b}", "capabilities",
+			 capabilities_tree(&view->info), "processor", processor_tree(&view->cpuid),
 			 "tsc_khz", (json_int_t)view->vcpu.tsc_khz, "xsave_bytes",
 			 (json_int_t)view->vcpu.xsave_size, "msrs",
 			 (json_int_t)view->vcpu.msr_count, "tsc_offset", view->vcpu.has_tsc_offset);
@@ -235,10 +250,13 @@ static void print_needs(const json_t *needs)
 {
 	const json_t *processor = json_object_get(needs, "processor");
 	const json_t *features = json_object_get(processor, "features");
+	const json_t *capabilities = json_object_get(needs, "capabilities");
 
 	printf("needs\n  processor  %s %s\n", word(processor, "vendor"), word(processor, "model"));
 	for (size_t i = 0; i < json_array_size(features); i++)
 		print_feature(json_array_get(features, i));
+	for (size_t i = 0; i < json_array_size(capabilities); i++)
+		printf("  KVM        %s\n", json_string_value(json_array_get(capabilities, i)));
 	printf("  TSC        %lld kHz%s\n", number(needs, "tsc_khz"),
 	       json_is_true(json_object_get(needs, "tsc_offset")) ? ", by its offset" : "");
 	printf("  state      %lld bytes of XSAVE, %lld model-specific registers\n",

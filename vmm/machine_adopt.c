@@ -1,4 +1,5 @@
 /* A snapshot, taken up by a machine that was prepared for it. */
+#include <stdio.h>
 #include <string.h>
 
 #include "virtio/virtio_device_state.h"
@@ -7,6 +8,7 @@
 #include "vmm/legacy/legacy_state.h"
 #include "vmm/machine_identity.h"
 #include "vmm/machine_snapshot_priv.h"
+#include "vmm/snapshot_needs.h"
 #include "vmm/vcpu_state.h"
 
 struct vcpu_adoption {
@@ -66,6 +68,27 @@ static void add_missing(void *opaque, uint32_t function, uint32_t index, const c
 
 	snprintf(missing->text + used, sizeof(missing->text) - used, "%s%#x.%u.%s %#x",
 		 used ? ", " : "", function, index, reg, bits);
+}
+
+static void add_capability(void *opaque, const char *name)
+{
+	struct missing_text *missing = opaque;
+	size_t used = strlen(missing->text);
+
+	snprintf(missing->text + used, sizeof(missing->text) - used, "%s%s", used ? ", " : "",
+		 name);
+}
+
+static int check_capabilities(const struct adoption *adoption, struct error *err)
+{
+	struct missing_text missing = { "" };
+
+	if (snapshot_missing_capabilities(&adoption->snapshot->info, &adoption->machine->kvm,
+					  add_capability, &missing) == 0)
+		return 0;
+	return error_set(err, ENOTSUP,
+			 "snapshot %s: this host's KVM lacks what its state needs: %s",
+			 adoption->snapshot->state.name, missing.text);
 }
 
 static int check_cpu(struct adoption *adoption, struct error *err)
@@ -381,7 +404,8 @@ static int check(struct adoption *adoption, struct error *err)
 {
 	int ret;
 
-	if ((ret = check_shape(adoption, err)) < 0 || (ret = check_cpu(adoption, err)) < 0)
+	if ((ret = check_shape(adoption, err)) < 0 || (ret = check_cpu(adoption, err)) < 0 ||
+	    (ret = check_capabilities(adoption, err)) < 0)
 		return ret;
 	return read_vcpus(adoption, err);
 }

@@ -13,6 +13,7 @@
 #include "vmm/irq_state.h"
 #include "vmm/legacy/legacy_state.h"
 #include "vmm/machine_save_priv.h"
+#include "vmm/snapshot_needs.h"
 #include "vmm/vcpu_state.h"
 
 /* Sections ----------------------------------------------------------------------------------------*/
@@ -35,6 +36,7 @@ static int save_vcpus(struct save *save, struct error *err)
 			*err = errors[i];
 			ret = err->code;
 		}
+		snapshot_need_vcpu(&save->info, &states[i]);
 		state_writer_add(&save->writer, &vcpu_state_desc, i, &states[i]);
 	}
 	return ret;
@@ -288,6 +290,7 @@ static void describe(struct save *save)
 		.memory = guest_memory_size(&save->machine->memory),
 		.created = clock_now_ns(CLOCK_REALTIME),
 	};
+	snapshot_need_basics(&save->info);
 	if (uname(&host) == 0)
 		snprintf(save->info.host_kernel, sizeof(save->info.host_kernel), "%.64s",
 			 host.release);

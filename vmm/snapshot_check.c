@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "vmm/kvm.h"
+#include "vmm/snapshot_needs.h"
 #include "vmm/snapshot_view.h"
 
 struct check {
@@ -36,6 +37,11 @@ static void lack_feature(void *opaque, uint32_t function, uint32_t index, const 
 {
 	lack(opaque, "the processor lacks features that the guest was shown: CPUID %#x.%u.%s %#x",
 	     function, index, reg, bits);
+}
+
+static void lack_capability(void *opaque, const char *name)
+{
+	lack(opaque, "its KVM lacks %s, which the state needs", name);
 }
 
 static void check_cpuid(struct check *check)
@@ -95,10 +101,10 @@ static void check_xsave(struct check *check)
 		     "its processor has %d bytes of extended state, more than the %zu that "
 		     "are handled",
 		     size, sizeof(check->view->vcpu.xsave));
-	if (check->view->vcpu.has_tsc_offset &&
+	/* A version that did not list capabilities wrote it. */
+	if (check->view->info.capability_count == 0 && check->view->vcpu.has_tsc_offset &&
 	    !kvm_check_extension(&check->kvm, KVM_CAP_VCPU_ATTRIBUTES))
-		lack(check, "its KVM cannot set the offset of a time-stamp counter "
-			    "(KVM_CAP_VCPU_ATTRIBUTES)");
+		lack_capability(check, "KVM_CAP_VCPU_ATTRIBUTES");
 }
 
 static void check_tsc(struct check *check)
@@ -168,6 +174,7 @@ unsigned int snapshot_check(const struct snapshot_view *view,
 	if (kvm_open(&check.kvm, &err) < 0) {
 		lack(&check, "%s", err.text);
 	} else {
+		snapshot_missing_capabilities(&view->info, &check.kvm, lack_capability, &check);
 		check_cpuid(&check);
 		check_msrs(&check);
 		check_xsave(&check);

@@ -15,9 +15,18 @@ static const struct state_field info_fields[] = {
 	INFO(written_pages, STATE_U64),
 	INFO(created, STATE_U64),
 	INFO(host_kernel, STATE_STRING),
+	{
+		.name = "capabilities",
+		.type = STATE_U32,
+		.offset = (uint32_t)offsetof(struct snapshot_info, capabilities),
+		.size = STATE_SIZEOF(struct snapshot_info, capabilities[0]),
+		.max = SNAPSHOT_CAPABILITIES_MAX,
+		.count_offset = (uint32_t)offsetof(struct snapshot_info, capability_count),
+		.since = 2,
+	},
 };
 
-const struct state_desc snapshot_info_desc = STATE_DESC("snapshot", struct snapshot_info, 1,
+const struct state_desc snapshot_info_desc = STATE_DESC("snapshot", struct snapshot_info, 2,
 							info_fields);
 
 void snapshot_id_text(const uint8_t id[static SNAPSHOT_ID_SIZE], char out[static SNAPSHOT_ID_TEXT])

@@ -7,6 +7,7 @@
 #include "vmm/cpuid.h"
 
 #define SNAPSHOT_ID_SIZE 16u
+#define SNAPSHOT_CAPABILITIES_MAX 32u
 
 /* Section "snapshot". */
 struct snapshot_info {
@@ -20,6 +21,8 @@ struct snapshot_info {
 	uint64_t written_pages;
 	uint64_t created;     /* CLOCK_REALTIME, nanoseconds */
 	char host_kernel[65]; /* uname's release */
+	uint32_t capability_count;
+	uint32_t capabilities[SNAPSHOT_CAPABILITIES_MAX]; /* of KVM: vmm/snapshot_needs.h */
 };
 
 extern const struct state_desc snapshot_info_desc;

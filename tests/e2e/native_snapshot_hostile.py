@@ -182,6 +182,30 @@ def snapshot_of_another_processor(t):
     contains("what is missing", done.stdout + done.stderr, f"0x7.0.ecx {lacking:#x}")
 
 
+@test("native")
+def snapshot_of_another_kvm(t):
+    """The capabilities that the state needs are listed; one that this host's KVM lacks is named by load and check."""
+    vm = start(t)
+    save(t, vm)
+    vm.end()
+    told = json.loads(subprocess.run([MAYFLY, "snapshot", "show", t.path("state"), "--json"], capture_output=True, timeout=20,
+                                     check=True).stdout)
+    for name in ("KVM_CAP_SPLIT_IRQCHIP", "KVM_CAP_IMMEDIATE_EXIT", "KVM_CAP_XSAVE"):
+        holds(f"it needs {name}", name in told["needs"]["capabilities"], told["needs"]["capabilities"])
+    bodies = read_state(t)
+    next(fields for name, _, _, fields in bodies if name == "snapshot")["capabilities"].append(99999)
+    write_state(t, bodies)
+    done = subprocess.run([MAYFLY, "snapshot", "check", t.path("state")], capture_output=True, text=True, timeout=20,
+                          check=False)
+    equal("the check", (done.returncode, done.stdout), (1, "missing: its KVM lacks capability 99999, which the state needs\n"))
+    for prepared in (False, True):
+        clone = Served(t, name=f"{prepared}.sock")
+        if prepared:
+            clone.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.path("disk")})
+            clone.put("/snapshot/prepare", {})
+        clone.refused("PUT", "/snapshot/load", load_body(t), "this host's KVM lacks what its state needs: capability 99999")
+
+
 # Clients --------------------------------------------------------------------------------------------
 
 
