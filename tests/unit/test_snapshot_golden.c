@@ -6,18 +6,22 @@
 
 #include "snapshot/state_file.h"
 #include "virtio/virtio_device_state.h"
+#include "virtio/virtio_net_priv.h"
 #include "vmm/clock_state.h"
 #include "vmm/config_state.h"
 #include "vmm/irq_state.h"
 #include "vmm/legacy/legacy_state.h"
+#include "vmm/mmds/mmds.h"
 #include "vmm/snapshot_info.h"
 #include "vmm/vcpu_state.h"
+#include "vmm/vmclock.h"
+#include "vmm/vmgenid.h"
 
 static struct state_file file;
 
-static void init(void)
+static void read_golden(const char *path)
 {
-	cleanup_fd int fd = open("tests/unit/golden/snapshot-1.state", O_RDONLY | O_CLOEXEC);
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct error err = { 0 };
 
 	cr_assert_geq(fd, 0, "run the tests from the top of the tree");
@@ -29,19 +33,24 @@ static void fini(void)
 	state_file_fini(&file);
 }
 
-TestSuite(snapshot_golden, .init = init, .fini = fini);
+TestSuite(snapshot_golden, .fini = fini);
 
-static void *get(const struct state_desc *table)
+static void *get_at(const struct state_desc *table, uint32_t index)
 {
 	void *state = malloc(table->size);
 	struct error err = { 0 };
 
 	cr_assert_not_null(state);
-	cr_assert_eq(state_file_get(&file, table, 0, state, &err), 0, "%s", err.text);
+	cr_assert_eq(state_file_get(&file, table, index, state, &err), 0, "%s", err.text);
 	return state;
 }
 
-Test(snapshot_golden, version_1)
+static void *get(const struct state_desc *table)
+{
+	return get_at(table, 0);
+}
+
+static void version_1(void)
 {
 	struct saved_config *config cleanup_free = get(&saved_config_desc);
 	struct snapshot_info *info cleanup_free = get(&snapshot_info_desc);
@@ -67,4 +76,45 @@ Test(snapshot_golden, version_1)
 	cr_expect_eq(drive->queue_count, 1);
 	cr_expect_eq(irq->entries[4], 1u << 16);
 	cr_expect_gt(cpuid->entry_count, 5);
+	cr_expect_eq(info->capability_count, 0);
+	cr_expect_eq(config->pages, GUEST_PAGES_4K);
+}
+
+Test(snapshot_golden, version_1)
+{
+	read_golden("tests/unit/golden/snapshot-1.state");
+	version_1();
+}
+
+/* What it has beside what version 1 had: a device of each kind, of which the second is the interface. */
+static void version_2(void)
+{
+	struct saved_config *config cleanup_free = get(&saved_config_desc);
+	struct snapshot_info *info cleanup_free = get(&snapshot_info_desc);
+	struct vmgenid_state *generation cleanup_free = get(&vmgenid_state_desc);
+	struct vmclock *clock cleanup_free = get(&vmclock_state_desc);
+	struct mmds_config *mmds cleanup_free = get(&mmds_config_desc);
+	struct net_state *net cleanup_free = get_at(&net_state_desc, 1);
+	struct vcpu_state *second cleanup_free = get_at(&vcpu_state_desc, 1);
+
+	cr_expect_eq(config->pages, GUEST_PAGES_TRANSPARENT);
+	cr_expect_eq(config->drives[0].queue_size, 128);
+	cr_expect_eq(config->drives[0].rate.ops.one_time_burst, 5);
+	cr_expect_eq(config->nets[0].mtu, 1400);
+	cr_expect(config->nets[0].mmds && config->nets[0].antispoof);
+	cr_expect_str_eq(config->pmems[0].path, "/golden/pmem");
+	cr_expect_eq(config->vsock.cid, 33);
+	cr_expect(config->has_balloon && config->balloon.free_page_hinting && config->has_rng);
+	cr_expect_geq(info->capability_count, 10);
+	cr_expect_eq(generation->gpa, 0xe0030);
+	cr_expect_eq(clock->gpa, 0xef000);
+	cr_expect(mmds->v2 && mmds->imds_compat && mmds->ipv4[3] == 9);
+	cr_expect_eq(net->mtu, 1400);
+	cr_expect_eq(second->mp_state, KVM_MP_STATE_UNINITIALIZED);
+}
+
+Test(snapshot_golden, version_2)
+{
+	read_golden("tests/unit/golden/snapshot-2.state");
+	version_2();
 }
