@@ -12,12 +12,36 @@ static void make_printable(char *text)
 			*c = '?';
 }
 
-__attribute__((format(printf, 3, 0))) static void format_text(struct error *err, int code,
-							      const char *fmt, va_list args)
+#define LONGEST \
+	4608 /* a path and a sentence; on the stack, as not every thread may ask for memory */
+
+/* What is too long loses its middle: what the object is stands first, and why it failed last. */
+static void set_text(struct error *err, const char *text)
 {
-	err->code = -abs(code);
-	vsnprintf(err->text, sizeof(err->text), fmt, args);
+	static const char cut[] = " ... ";
+	const size_t size = sizeof(err->text), len = strlen(text);
+	const size_t head = (size - sizeof(cut)) / 2, tail = size - sizeof(cut) - head;
+
+	if (len < size)
+		memcpy(err->text, text, len + 1);
+	else
+		snprintf(err->text, size, "%.*s%s%s", (int)head, text, cut, text + len - tail);
 	make_printable(err->text);
+}
+
+/* `after`, if there is any, follows a colon; it is shorter than an error's text. */
+__attribute__((format(printf, 4, 0))) static void format_text(struct error *err, int code,
+							      const char *after, const char *fmt,
+							      va_list args)
+{
+	char text[LONGEST + sizeof(err->text)];
+	size_t used;
+
+	err->code = -abs(code);
+	vsnprintf(text, LONGEST, fmt, args);
+	used = strlen(text);
+	snprintf(text + used, sizeof(text) - used, "%s%s", *after ? ": " : "", after);
+	set_text(err, text);
 }
 
 int error_set(struct error *err, int code, const char *fmt, ...)
@@ -27,7 +51,7 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 	if (!err)
 		return -abs(code);
 	va_start(args, fmt);
-	format_text(err, code, fmt, args);
+	format_text(err, code, "", fmt, args);
 	va_end(args);
 	return err->code;
 }
@@ -35,15 +59,12 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 int error_set_errno(struct error *err, int code, const char *fmt, ...)
 {
 	va_list args;
-	size_t used;
 
 	if (!err)
 		return -abs(code);
 	va_start(args, fmt);
-	format_text(err, code, fmt, args);
+	format_text(err, code, strerrordesc_np(abs(code)), fmt, args);
 	va_end(args);
-	used = strlen(err->text);
-	snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerrordesc_np(abs(code)));
 	return err->code;
 }
 
@@ -51,15 +72,12 @@ int error_prefix(struct error *err, const char *fmt, ...)
 {
 	char old[sizeof(err->text)];
 	va_list args;
-	size_t used;
 
 	if (!err)
 		return 0;
 	memcpy(old, err->text, sizeof(old));
 	va_start(args, fmt);
-	format_text(err, err->code, fmt, args);
+	format_text(err, err->code, old, fmt, args);
 	va_end(args);
-	used = strlen(err->text);
-	snprintf(err->text + used, sizeof(err->text) - used, ": %s", old);
 	return err->code;
 }

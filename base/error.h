@@ -2,7 +2,8 @@
  * Errors for people. A function that can say why it failed takes a `struct error *` as its last
  * argument, returns a negative errno, and fills in one sentence that names the object:
  * "drive vda: cannot open /x: No such file or directory". Success leaves it alone. The sentence is
- * what the user sees, on the command line and from the API, word for word.
+ * what the user sees, on the command line and from the API, word for word; one that is too long loses
+ * its middle.
  *
  * Any thread; a struct error belongs to its caller.
  */
