@@ -29,6 +29,8 @@ static void give_up(struct run *run, const char *why)
 
 int run_open_console(const char *path, int *fd, struct error *err)
 {
+	if (!*path)
+		return error_set(err, EINVAL, "--console: the path is empty");
 	/* Not to wait for the reader of a FIFO; after that it is an ordinary descriptor. */
 	*fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 	if (*fd < 0 && errno == ENXIO)

@@ -265,6 +265,22 @@ def usage(t, args, words):
     refused(t, args, BAD_ARGUMENTS, *words)
 
 
+@test("native", "kernel-of-no-path", args=["--kernel", ""], what="kernel")
+@test("native", "initrd-of-no-path", args=["--kernel", "k", "--initrd", ""], what="initrd")
+@test("native", "console-of-no-path", args=["--kernel", "k", "--console", ""], what="--console")
+def empty_path(t, args, what):
+    args = [artefact("payload/byte.elf") if word == "k" else word for word in args]
+    refused(t, ["run", *args], BAD_CONFIG, f"{what}: the path is empty")
+
+
+@test("native", "long-path-of-a-drive", option="--drive", what="drive vda: ")
+@test("native", "long-path-of-a-console", option="--console", what="--console: ")
+def long_path(t, option, what):
+    """Between the object and the reason something may be missing, neither of them."""
+    refused(t, run(option, t.path("x" * 200 + "/" + "y" * 200 + "/" + "z" * 200)), BAD_CONFIG, what,
+            "z: No such file or directory")
+
+
 @test("native")
 def console_is_a_pipe_that_nobody_reads(t):
     os.mkfifo(t.path("pipe"))

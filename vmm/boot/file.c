@@ -6,11 +6,14 @@
 
 int boot_open(const char *what, const char *path, struct error *err)
 {
-	/* NONBLOCK: opening a FIFO must not wait for a writer. It means nothing to regular files. */
-	int fd = retry_eintr(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+	int fd;
 
+	if (!*path)
+		return error_set(err, ENOENT, "%s: the path is empty", what);
+	/* NONBLOCK: opening a FIFO must not wait for a writer. It means nothing to regular files. */
+	fd = retry_eintr(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
 	if (fd < 0)
-		return error_set_errno(err, errno, "%s: cannot open %.300s", what, path);
+		return error_set_errno(err, errno, "%s: cannot open %s", what, path);
 	return fd;
 }
 
