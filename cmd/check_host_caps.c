@@ -4,11 +4,6 @@
 
 #include "cmd/check_host_priv.h"
 
-/* Newer than Debian 12's headers. */
-#ifndef KVM_CAP_PRE_FAULT_MEMORY
-#define KVM_CAP_PRE_FAULT_MEMORY 236
-#endif
-
 static void run_cap(const struct host *host, const struct host_check *check,
 		    struct check_result *result)
 {
@@ -63,17 +58,13 @@ static const struct host_check checks[] = {
 	  .lack = CHECK_MISSING,
 	  .cost = "guests can have only as many vCPUs",
 	  .advice = NEWER_KERNEL },
+	CAP("pmu_capability", KVM_CAP_PMU_CAPABILITY, CHECK_MISSING,
+	    "if the processor has performance counters, guests on AMD can use them",
+	    "use Linux 5.18 or later"),
 	WANTED("set_tss_addr", KVM_CAP_SET_TSS_ADDR,
 	       "guests fail on Intel processors of 2006-2009"),
 	FASTER("tsc_deadline_timer", KVM_CAP_TSC_DEADLINE_TIMER,
 	       "each guest timer costs two exits"),
-	FASTER("ioeventfd_no_length", KVM_CAP_IOEVENTFD_NO_LENGTH,
-	       "notifications are looked up in the slower way"),
-	FASTER("ioeventfd_any_length", KVM_CAP_IOEVENTFD_ANY_LENGTH,
-	       "notifications are looked up in the slower way"),
-	CAP("x86_disable_exits", KVM_CAP_X86_DISABLE_EXITS, CHECK_SLOW,
-	    "a guest that has its core to itself still exits on hlt", NEWER_KERNEL),
-	WANTED("signal_msi", KVM_CAP_SIGNAL_MSI, "an interrupt without a route cannot be sent"),
 	WANTED("kvmclock_ctrl", KVM_CAP_KVMCLOCK_CTRL,
 	       "a guest that was paused complains of soft lockups"),
 	WANTED("adjust_clock", KVM_CAP_ADJUST_CLOCK, "restored guests' clocks jump"),
@@ -81,20 +72,17 @@ static const struct host_check checks[] = {
 	CAP("tsc_control", KVM_CAP_TSC_CONTROL, CHECK_MISSING,
 	    "snapshots move only between hosts of the same TSC frequency",
 	    "restore on like hosts, or use processors with TSC scaling"),
+	WANTED("vcpu_attributes", KVM_CAP_VCPU_ATTRIBUTES,
+	       "snapshots that have the offset of a time-stamp counter are refused"),
 	WANTED("mp_state", KVM_CAP_MP_STATE, "no snapshots"),
+	WANTED("sregs2", KVM_CAP_SREGS2,
+	       "snapshots of 32-bit guests that page with PAE lose their page directory"),
 	WANTED("vcpu_events", KVM_CAP_VCPU_EVENTS, "no snapshots"),
 	WANTED("debugregs", KVM_CAP_DEBUGREGS, "snapshots lose debug registers"),
 	WANTED("xsave", KVM_CAP_XSAVE, "no snapshots of vector registers"),
 	WANTED("xsave2", KVM_CAP_XSAVE2, "no snapshots of AMX registers"),
 	WANTED("xcrs", KVM_CAP_XCRS, "no snapshots of vector registers"),
 	WANTED("readonly_mem", KVM_CAP_READONLY_MEM, "no read-only memory devices"),
-	FASTER("manual_dirty_log", KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
-	       "reading the dirty log stops the guest for longer"),
-	FASTER("dirty_log_ring", KVM_CAP_DIRTY_LOG_RING,
-	       "incremental snapshots scan all of guest memory's dirty bits"),
-	CAP("pre_fault_memory", KVM_CAP_PRE_FAULT_MEMORY, CHECK_SLOW,
-	    "pages of a clone are faulted in one by one",
-	    "use Linux 6.11 or later on a processor with nested paging"),
 };
 
 const struct check_group check_capabilities = { "KVM capabilities", checks, ARRAY_SIZE(checks) };

@@ -11,7 +11,7 @@ import time
 
 import files
 from files import elf, segment
-from harness import MAYFLY, Failure, Skip, artefact, becomes, contains, equal, holds, lacks, test
+from harness import MAYFLY, ROOT, Failure, Skip, artefact, becomes, contains, equal, holds, lacks, test
 from vm import Vm, payload
 
 SPIN = b"\x66\xba\xf8\x03\xb0S\xee\xf3\x90\xeb\xfc"  # mov $0x3f8,%dx; mov $'S',%al; out; 1: pause; jmp 1b
@@ -391,6 +391,23 @@ def check_host_says_what_kvm_can(t):
     status = vm.wait(20)
     report = json.loads(vm.text())
     equal("can_run_guests and the status agree:", report["can_run_guests"], status == 0)
+
+
+@test("native")
+def check_host_looks_at_each_capability(t):
+    """Those of KVM's capabilities that the machine names, and none that it has no use for."""
+    used, looked_at = set(), set()
+    for folder, names in (("vmm", used), ("cmd", looked_at)):
+        for name in os.listdir(os.path.join(ROOT, folder)):
+            if name.endswith(".c") and (folder == "vmm" or name == "check_host_caps.c"):
+                with open(os.path.join(ROOT, folder, name), encoding="utf-8") as file:
+                    names.update(re.findall(r"KVM_CAP_[A-Z0-9_]+", file.read()))
+    equal("not looked at:", used - looked_at, set())
+    report = Vm(t, "check-host", "--json")
+    report.wait(20)
+    rows = [check["id"] for check in json.loads(report.text())["checks"]]
+    for unused in ("dirty_log_ring", "manual_dirty_log", "pre_fault_memory", "x86_disable_exits", "signal_msi"):
+        equal(f"rows about {unused}:", rows.count(f"kvm_cap_{unused}"), 0)
 
 
 @test("native")
