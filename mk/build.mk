@@ -15,8 +15,8 @@ $(shell mkdir -p $B; echo '$(flags_now)' | cmp -s - $(stamp) || echo '$(flags_no
 $B/%.o: %.c $(stamp)
 	$(Q)mkdir -p $(@D)
 	@$(if $(V),,echo '  CC      $<')
-	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c $< -o $@.tmp -MF $(@:.o=.d) -MT $@
-	$(Q)mv $@.tmp $@
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c $< -o $@.tmp -MF $(@:.o=.d).tmp -MT $@
+	$(Q)mv $(@:.o=.d).tmp $(@:.o=.d) && mv $@.tmp $@
 
 # BPF programs: clang makes the object, bpftool a header with it and what loads it. The same for every MODE.
 BPF_SRCS := $(wildcard jailer/bpf/*.bpf.c)
