@@ -74,8 +74,9 @@ def print_medium(bench, results, medium, rows):
 
 
 def interrupts(name, mmio_exits):
-    """mayfly's guests read InterruptStatus from memory; for others' that is an exit, beside the one of InterruptACK."""
-    return mmio_exits / (1 if name in ("mayfly", "other") else 2)
+    """mayfly's guests read InterruptStatus from memory; for others' (an older mayfly's, too) that is an exit, beside the
+    one of InterruptACK."""
+    return mmio_exits / (1 if name == "mayfly" else 2)
 
 
 def print_counters(results, medium, rows):
@@ -125,10 +126,11 @@ UNIT_NOTES = """\
   The better and the lesser are those of Firecracker's two engines.
 """
 COUNTER_NOTES = """\
-  interrupts = half of the exits to MMIO: each one makes the guest read InterruptStatus and write InterruptACK, which
-  virtio-mmio has no way around; notifications end in the kernel (ioeventfd) and count among the exits only.
+  interrupts: at each the guest reads InterruptStatus and writes InterruptACK. mayfly's guests read it from memory, so one is
+  one exit to MMIO (the write, which virtio-mmio has no way around); the others' are half of theirs. Notifications end in
+  the kernel (ioeventfd) and count among the exits only.
   Why not fewer: fio keeps 32 requests in flight, so a guest that takes n completions per interrupt has 1000 / n of
-  them, and n is at most 32: 31 interrupts, 63 exits to MMIO per 1,000. But a guest that is told of all 32 at once
+  them, and n is at most 32: 31 interrupts, 31 exits to MMIO per 1,000. But a guest that is told of all 32 at once
   has nothing in flight while it sends the next 32, and the monitor nothing to do. mayfly gathers up to 16 requests of
   4 KiB, so that one half is served while the guest sends the other: at most 1000 / 16 = 62 interrupts. Requests of
   128 KiB are served as they come: moving one takes longer than an interrupt.
