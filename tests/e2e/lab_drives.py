@@ -1,5 +1,6 @@
 """Drives: what the guest writes, the host has, byte for byte, and the other way round."""
 
+import hashlib
 import os
 import signal
 import time
@@ -117,6 +118,23 @@ def sixteen_drives(t):
         equal(f"what the guest wrote to vd{letter}", files.read_at(images[index], 1536, 7), f"guest-{letter}".encode())
     lines = {line.split(":")[0].strip() for line in vm.text().split("\n") if "IO-APIC" in line and "virtio" in line}
     equal("interrupt lines of virtio devices:", len(lines), 17)
+
+
+@test("lab")
+def drives_on_threads_of_their_own(t):
+    """Two that are written to at once, each by the I/O thread that it asks for."""
+    images = [t.file(name, size=8 << 20) for name in ("first", "second")]
+    script = "for d in a b; do dd if=/dev/urandom of=/dev/vd$d bs=64k count=64 conv=fsync 2>/dev/null & done; wait; " \
+        "md5sum /dev/vda /dev/vdb; echo written; read line"
+    vm = small(t, "sh", "-c", script, stdin=-1, options=["--drive", images[0] + ",loop=1", "--drive", images[1] + ",loop=2"])
+    vm.wait_for("written")
+    names = vm.thread_names()
+    holds("their threads", {"io1", "io2"} <= set(names), names)
+    vm.send(b"end\n")
+    vm.ends(0)
+    for image in images:
+        with open(image, "rb") as file:
+            contains("output", vm.text(), hashlib.md5(file.read()).hexdigest())
 
 
 @test("lab", "ended-by-SIGTERM-while-it-writes", number=signal.SIGTERM, status=143)
