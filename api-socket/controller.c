@@ -102,6 +102,11 @@ void controller_destroy(struct controller *controller)
 	free(controller);
 }
 
+void controller_note_signal(struct controller *controller, int signal)
+{
+	controller->ended_by = signal;
+}
+
 const char *controller_state(const struct controller *controller)
 {
 	switch (controller->phase) {

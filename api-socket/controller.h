@@ -43,5 +43,9 @@ void controller_destroy(struct controller *controller);
 /* The machine has ended by itself: tells everybody who listens how. */
 void controller_tell_end(struct controller *controller);
 
+/* This signal ends the process: in order, or (async-signal-safe, any thread) where it stands. The metrics say so. */
+void controller_note_signal(struct controller *controller, int signal);
+void controller_tell_crash(const struct controller *controller, int signal);
+
 /* Is it the name of a level for /logger? Pure. */
 bool controller_knows_level(const char *name);

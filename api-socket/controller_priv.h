@@ -52,6 +52,7 @@ struct controller {
 	uint64_t deprecated_calls;
 	struct log_limit deprecations;
 	bool boot_timer;
+	int ended_by;			     /* the signal that ends the process; 0: none so far */
 	uint64_t startup_us, startup_cpu_us; /* of this process, for the metrics */
 	struct {
 		uint64_t pause_us, resume_us, full_create_us, diff_create_us, load_us;

@@ -12,13 +12,21 @@
 
 struct controller;
 
+enum metric_kind {
+	METRIC_COUNT, /* since the start of the process or of the microVM */
+	METRIC_LEVEL, /* a state, shown as it is */
+	METRIC_LEAST, /* likewise; of several devices the least, 0 being none */
+	METRIC_MOST,  /* likewise; of several devices the most */
+};
+
 /* One number. */
 struct metric {
 	const char *family;   /* "block", "put_api_requests" */
 	const char *instance; /* of a family with several: the device's name; else NULL */
-	const char *name;     /* "read_bytes" */
-	uint64_t value;	      /* since the start of the process or of the microVM */
-	bool is_level;	      /* a state, not a count: shown as it is */
+	const char *group; /* of several numbers about one thing: its name, "read_agg"; else NULL */
+	const char *name;  /* "read_bytes" */
+	uint64_t value;
+	enum metric_kind kind;
 };
 
 /* Calls visit() for each, always in the same order of families. */
@@ -44,6 +52,7 @@ struct metrics_sink {
 	char *rest;	    /* of a line that has gone in part; NULL: none */
 	size_t rest_len;
 	uint64_t missed; /* lines that found no room */
+	uint64_t fails;	 /* lines that could not be written for another reason */
 };
 
 /* Opens the file or pipe, and writes a line each minute from now on. -errno: as if not called. */
@@ -52,6 +61,14 @@ must_check int metrics_open(struct controller *controller, const struct opt_file
 
 /* Writes a line now. Without a file it does nothing. */
 void metrics_flush(struct controller *controller);
+
+/* The signals that are told of, by Firecracker's names; ends with one that has none. */
+struct metrics_signal {
+	const char *name;
+	int number;
+};
+
+extern const struct metrics_signal metrics_signals[];
 
 /* A last line, and the end of it. Harmless when there is none. */
 void metrics_close(struct controller *controller);

@@ -17,43 +17,73 @@ struct lines {
 	const json_t *before; /* the totals of the last time; NULL: there was none */
 };
 
-static void add_number(json_t *tree, const char *group, const char *name, uint64_t value)
+/* The object of this name in another one, made if need be. */
+static json_t *object_in(json_t *tree, const char *name)
 {
-	json_t *object = json_object_get(tree, group);
-	json_t *old;
+	json_t *object = json_object_get(tree, name);
 
-	if (!object) {
-		object = json_object();
-		json_object_set_new(tree, group, object);
-	}
-	old = json_object_get(object, name);
-	json_object_set_new(object, name,
-			    json_integer((json_int_t)value + json_integer_value(old)));
+	if (object)
+		return object;
+	object = json_object();
+	json_object_set_new(tree, name, object);
+	return object;
 }
 
-static void add_metric(struct lines *lines, const char *group, const struct metric *metric)
+static uint64_t combine(enum metric_kind kind, uint64_t one, uint64_t other)
 {
-	const json_t *before = json_object_get(json_object_get(lines->before, group), metric->name);
-	uint64_t old = metric->is_level ? 0 : (uint64_t)json_integer_value(before);
+	switch (kind) {
+	case METRIC_LEAST:
+		return one && other ? MIN(one, other) : one + other;
+	case METRIC_MOST:
+		return one > other ? one : other;
+	default:
+		return one + other;
+	}
+}
+
+static void add_number(json_t *tree, const char *family, const struct metric *metric,
+		       uint64_t value)
+{
+	json_t *object = object_in(tree, family);
+	uint64_t old;
+
+	if (metric->group)
+		object = object_in(object, metric->group);
+	old = (uint64_t)json_integer_value(json_object_get(object, metric->name));
+	json_object_set_new(object, metric->name,
+			    json_integer((json_int_t)combine(metric->kind, old, value)));
+}
+
+static uint64_t number_in(const json_t *tree, const char *family, const struct metric *metric)
+{
+	const json_t *object = json_object_get(tree, family);
+
+	if (metric->group)
+		object = json_object_get(object, metric->group);
+	return (uint64_t)json_integer_value(json_object_get(object, metric->name));
+}
+
+/* What there is to tell of it. */
+static uint64_t add_metric(struct lines *lines, const char *family, const struct metric *metric)
+{
+	uint64_t old = metric->kind == METRIC_COUNT ? number_in(lines->before, family, metric) : 0;
 	/* A device of a new machine begins at 0 again. */
 	uint64_t more = metric->value >= old ? metric->value - old : metric->value;
 
-	add_number(lines->told, group, metric->name, more);
-	add_number(lines->totals, group, metric->name, metric->value);
+	add_number(lines->told, family, metric, more);
+	add_number(lines->totals, family, metric, metric->value);
+	return more;
 }
 
 /* A device is told of by its name, and with all of its kind together. */
 static void visit(void *opaque, const struct metric *metric)
 {
 	struct lines *lines = opaque;
-	char group[100];
+	char family[100];
 
 	if (metric->instance) {
-		snprintf(group, sizeof(group), "%s_%.64s", metric->family, metric->instance);
-		add_metric(lines, group, metric);
-		add_number(lines->told, metric->family, metric->name,
-			   (uint64_t)json_integer_value(json_object_get(
-				   json_object_get(lines->told, group), metric->name)));
+		snprintf(family, sizeof(family), "%s_%.64s", metric->family, metric->instance);
+		add_number(lines->told, metric->family, metric, add_metric(lines, family, metric));
 	} else {
 		add_metric(lines, metric->family, metric);
 	}
@@ -97,11 +127,14 @@ static bool write_line(struct metrics_sink *sink, const json_t *tree)
 	size_t len = text ? strlen(text) : 0;
 	ssize_t done;
 
-	if (!text)
+	if (!text) {
+		sink->fails += !sink->rest;
 		return false;
+	}
 	text[len] = '\n'; /* in place of the end: write() wants none */
 	done = retry_eintr(write(sink->fd, text, len + 1));
 	if (done <= 0) {
+		sink->fails += done < 0 && errno != EAGAIN;
 		free(text);
 		return false;
 	}

@@ -41,9 +41,10 @@ static int length_without_us(const char *name)
 
 static void name_family(struct sample *sample, const struct metric *metric)
 {
-	snprintf(sample->family, sizeof(sample->family), "mayfly_%.*s_%.*s%s",
-		 length_without_us(metric->family), metric->family, length_without_us(metric->name),
-		 metric->name, sample->is_time ? "_seconds" : "");
+	snprintf(sample->family, sizeof(sample->family), "mayfly_%.*s_%s%s%.*s%s",
+		 length_without_us(metric->family), metric->family,
+		 metric->group ? metric->group : "", metric->group ? "_" : "",
+		 length_without_us(metric->name), metric->name, sample->is_time ? "_seconds" : "");
 }
 
 static void visit(void *opaque, const struct metric *metric)
@@ -63,7 +64,7 @@ static void visit(void *opaque, const struct metric *metric)
 	}
 	sample = &samples->at[samples->count];
 	*sample = (struct sample){ .value = metric->value,
-				   .is_level = metric->is_level,
+				   .is_level = metric->kind != METRIC_COUNT,
 				   .is_time = says_us(metric),
 				   .order = samples->count++ };
 	name_family(sample, metric);

@@ -91,6 +91,13 @@ static bool is_ending(void *opaque)
 	return run->ended_by != 0;
 }
 
+static struct controller *crash_controller; /* for the crash handler alone */
+
+static void tell_crash(int signal)
+{
+	controller_tell_crash(crash_controller, signal);
+}
+
 /* The process ------------------------------------------------------------------------------------*/
 
 static int start_serving(struct api *api, struct error *err)
@@ -212,6 +219,10 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 	measure_startup(&api->options, &params);
 	if (ret == 0)
 		ret = controller_create(&api->controller, &params, err);
+	if (ret == 0) {
+		crash_controller = api->controller;
+		crash_tell(tell_crash);
+	}
 	/* Clients last: whoever asks finds a microVM that is what the options say. */
 	if (ret == 0)
 		ret = apply_options(api, err);
@@ -221,6 +232,9 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 static void clean_up(struct api *api)
 {
 	api_server_destroy(api->server);
+	crash_tell(NULL);
+	if (api->controller)
+		controller_note_signal(api->controller, api->run.ended_by);
 	controller_destroy(api->controller);
 	if (api->run.control)
 		run_unwatch(&api->run);

@@ -30,6 +30,7 @@ static const struct {
 
 static const char *(*file_namer)(const void *addr, const char **what);
 static bool (*repairer)(const void *addr);
+static void (*teller)(int signal);
 static int status_of_all; /* 0: each has its own */
 
 static noreturn void leave(int exit_code)
@@ -71,6 +72,8 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 	if (signal == SIGBUS && repairer && repairer(info->si_addr))
 		return;
 	terminal_restore();
+	if (teller)
+		teller(signal);
 	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++) {
 		if (crashes[i].signal != signal)
 			continue;
@@ -96,6 +99,11 @@ void crash_setup(const char *(*name_file)(const void *addr, const char **what),
 	repairer = repair;
 	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
 		sigaction(crashes[i].signal, &action, NULL);
+}
+
+void crash_tell(void (*tell)(int signal))
+{
+	teller = tell;
 }
 
 void crash_exit_with(int status)

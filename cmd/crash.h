@@ -13,5 +13,8 @@
 void crash_setup(const char *(*name_file)(const void *addr, const char **what),
 		 bool (*repair)(const void *addr));
 
+/* To be told of the signal before the end; async-signal-safe. NULL: nobody is. */
+void crash_tell(void (*tell)(int signal));
+
 /* From now on they all end with this status, for who promised it for every failure of ours. Once, before threads. */
 void crash_exit_with(int status);

@@ -2,6 +2,7 @@
 #include <linux/virtio_ids.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "virtio/iov.h"
 #include "virtio/virtio_blk_priv.h"
 
@@ -67,6 +68,33 @@ static void report(struct virtio_blk *blk, const struct blk_io *io, int ret)
 		    verbs[io->kind], io->offset, strerrordesc_np(-ret));
 }
 
+void blk_take_times(struct loop_defer *defer)
+{
+	struct virtio_blk *blk = container_of(defer, struct virtio_blk, take_times);
+	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
+
+	for (unsigned int i = 0; i < BLK_LATENCIES; i++) {
+		struct blk_answered *answered = &blk->answered[i];
+
+		if (answered->count)
+			latency_add(&blk->dev.latencies[i], now - answered->last,
+				    now - answered->first, answered->count * now - answered->sum);
+		*answered = (struct blk_answered){ 0 };
+	}
+}
+
+static void note_answer(struct virtio_blk *blk, enum blk_latency kind, uint64_t start)
+{
+	struct blk_answered *answered = &blk->answered[kind];
+
+	if (answered->count++ == 0)
+		answered->first = answered->last = start;
+	answered->first = MIN(answered->first, start);
+	answered->last = start > answered->last ? start : answered->last;
+	answered->sum += start;
+	event_loop_defer(blk->dev.loop, &blk->take_times);
+}
+
 static void count(const struct blk_request *request)
 {
 	struct virtio_device *dev = request->queue->dev;
@@ -75,10 +103,12 @@ static void count(const struct blk_request *request)
 	case VIRTIO_BLK_T_IN:
 		virtio_count(dev, BLK_READ_COUNT, 1);
 		virtio_count(dev, BLK_READ_BYTES, request->bytes);
+		note_answer(blk_of(dev), BLK_READ_TIMES, request->start);
 		break;
 	case VIRTIO_BLK_T_OUT:
 		virtio_count(dev, BLK_WRITE_COUNT, 1);
 		virtio_count(dev, BLK_WRITE_BYTES, request->bytes);
+		note_answer(blk_of(dev), BLK_WRITE_TIMES, request->start);
 		break;
 	case VIRTIO_BLK_T_FLUSH:
 		virtio_count(dev, BLK_FLUSH_COUNT, 1);
@@ -263,6 +293,7 @@ static int serve(struct virtio_queue *queue)
 	}
 	if (request->bytes > LARGE_BYTES)
 		virtio_queue_is_large(queue);
+	request->start = blk->turn_start;
 	request->queue = queue;
 	request->head = chain.head;
 	request->written = 1;
@@ -277,7 +308,10 @@ static int serve(struct virtio_queue *queue)
 
 static void blk_serve(struct virtio_queue *queue)
 {
-	blk_of(queue->dev)->turn_bytes = 0;
+	struct virtio_blk *blk = blk_of(queue->dev);
+
+	blk->turn_bytes = 0;
+	blk->turn_start = clock_now_ns(CLOCK_MONOTONIC);
 	virtio_queue_serve(queue, serve, BUDGET);
 }
 
@@ -312,10 +346,8 @@ static int blk_start(struct virtio_device *dev)
 
 	if (ret == 0)
 		ret = blk_backend_start(blk->backend);
-	if (ret < 0) {
-		virtio_count(dev, BLK_ACTIVATE_FAILS, 1);
+	if (ret < 0)
 		return ret;
-	}
 	if (blk->tell_config)
 		virtio_device_change_config(dev, blk_set_capacity,
 					    &(uint64_t){ blk->file->size / BLK_SECTOR });
@@ -331,12 +363,15 @@ static void blk_stop(struct virtio_device *dev)
 	rate_limiter_stop(&blk->limiter);
 	while (blk->in_flight > 0)
 		event_loop_run_once(dev->loop, true);
+	if (blk->take_times.queued) {
+		event_loop_undefer(dev->loop, &blk->take_times);
+		blk_take_times(&blk->take_times);
+	}
 	blk_backend_stop(blk->backend);
 	blk_before_stop(blk);
 }
 
 static const char *const blk_counter_names[BLK_COUNTERS] = {
-	[BLK_ACTIVATE_FAILS] = "activate_fails",
 	[BLK_NO_AVAIL_BUFFER] = "no_avail_buffer",
 	[BLK_EXECUTE_FAILS] = "execute_fails",
 	[BLK_INVALID_REQS] = "invalid_reqs_count",
@@ -366,4 +401,5 @@ const struct virtio_ops blk_ops = {
 	.load = blk_load,
 	.counter_names = blk_counter_names,
 	.counter_count = BLK_COUNTERS,
+	.latency_names = { "read_agg", "write_agg" },
 };

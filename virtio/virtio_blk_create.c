@@ -90,6 +90,7 @@ int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_params
 	blk->unsafe = params->unsafe;
 	memcpy(blk->serial, serial, strnlen(serial, sizeof(blk->serial)));
 	rate_limiter_init(&blk->limiter, &params->rate, blk_resume);
+	blk->take_times.run = blk_take_times;
 	ret = blk_open_backing(&file, loop, blk->file, &blk->backend, err);
 	if (ret == 0)
 		ret = init_device(blk, params, core, err);

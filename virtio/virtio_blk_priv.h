@@ -27,6 +27,7 @@ struct blk_request {
 	uint8_t *status;   /* in guest memory */
 	uint64_t zero_at;  /* zeroes that are written as data: from here ... */
 	uint64_t zero_end; /* ... to here, bytes */
+	uint64_t start;	   /* ns: of the turn that it was taken in */
 	uint64_t sector;
 	uint32_t type;	  /* VIRTIO_BLK_T_* */
 	uint32_t bytes;	  /* of data, for reads and writes; else 0 */
@@ -49,6 +50,20 @@ struct blk_before {
 	struct blk_request *held; /* flushes */
 	struct loop_defer let_go; /* of the file, once it is safe */
 	int error; /* that the next flush has yet to be told, of this file or an earlier one; 0 */
+};
+
+/* Of virtio_ops.latency_names. */
+enum blk_latency {
+	BLK_READ_TIMES,
+	BLK_WRITE_TIMES,
+	BLK_LATENCIES,
+};
+
+/* Requests of a kind that were answered in this turn, by when they were begun, ns. */
+struct blk_answered {
+	uint64_t count;
+	uint64_t first, last;
+	uint64_t sum; /* modulo 2^64 */
 };
 
 struct virtio_blk {
@@ -76,6 +91,11 @@ struct virtio_blk {
 	unsigned int fresh; /* requests[fresh...] were never used */
 	unsigned int in_flight;
 	uint64_t turn_bytes; /* of the queue that is just being served, in this turn */
+	uint64_t turn_start; /* ns */
+
+	/* One look at the clock for all that a turn takes, and one for all that it answers. */
+	struct blk_answered answered[BLK_LATENCIES];
+	struct loop_defer take_times;
 
 	struct rate_limiter limiter; /* of all its queues together */
 	unsigned int turn;	     /* which queue goes on first after a wait */
@@ -83,7 +103,6 @@ struct virtio_blk {
 
 /* Of virtio_ops.counter_names. */
 enum blk_counter {
-	BLK_ACTIVATE_FAILS,
 	BLK_NO_AVAIL_BUFFER,	 /* notified for nothing */
 	BLK_EXECUTE_FAILS,	 /* the host's file failed a request */
 	BLK_INVALID_REQS,	 /* asked for what cannot be */
@@ -134,6 +153,9 @@ uint64_t blk_describe(struct virtio_blk *blk, unsigned int num_queues, unsigned 
 
 /* virtio_blk_update.c: under the lock; *sectors is the new capacity, a uint64_t. */
 void blk_set_capacity(struct virtio_device *dev, const void *sectors);
+
+/* virtio_blk.c: the end of a turn in which something was answered. */
+void blk_take_times(struct loop_defer *defer);
 
 /* virtio_blk.c: tokens came in. */
 void blk_resume(struct rate_limiter *limiter);

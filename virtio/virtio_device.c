@@ -154,8 +154,10 @@ static int start_on_loop(void *arg)
 		ret = open_queue(dev, i);
 	if (ret >= 0 && dev->ops->start)
 		ret = dev->ops->start(dev);
-	if (ret < 0)
+	if (ret < 0) {
+		atomic_fetch_add_explicit(&dev->activate_fails, 1, memory_order_relaxed);
 		virtio_device_break(dev, "cannot start");
+	}
 	for (unsigned int i = 0; i < dev->queue_count && !dev->broken; i++)
 		dev->ops->notify(&dev->queues[i]);
 	return 0;

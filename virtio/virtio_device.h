@@ -20,6 +20,7 @@
 
 #include "base/event_loop.h"
 #include "base/irq_line.h"
+#include "base/latency.h"
 #include "base/log.h"
 #include "snapshot/state_desc.h"
 #include "virtio/virtqueue.h"
@@ -49,6 +50,8 @@ struct virtio_queue {
 	struct loop_defer publish; /* shows a batch of pushed chains at the end of the turn */
 	struct virtio_gather gather;
 };
+
+#define VIRTIO_LATENCIES 2u
 
 struct virtio_ops {
 	uint32_t id; /* VIRTIO_ID_* */
@@ -92,6 +95,9 @@ struct virtio_ops {
 	 * into this. May be none. */
 	const char *const *counter_names;
 	unsigned int counter_count;
+
+	/* What it times, likewise; NULL: nothing (more). */
+	const char *latency_names[VIRTIO_LATENCIES];
 };
 
 /* The register file, and what a saved device consists of beside its queues. */
@@ -128,8 +134,13 @@ struct virtio_device {
 	struct virtqueue_layout *layouts; /* [queue_count] */
 	char why_broken[96];		  /* when it last needed a reset */
 
-	_Atomic uint64_t *counters; /* [ops->counter_count], since creation; read by any thread */
-	_Atomic uint64_t breaks; /* virtio_device_break() was called so often; read by any thread */
+	/* Since creation; read by any thread. */
+	_Atomic uint64_t *counters;	 /* [ops->counter_count] */
+	_Atomic uint64_t breaks;	 /* virtio_device_break() was called so often */
+	_Atomic uint64_t activate_fails; /* the driver was ready and the device could not start */
+	_Atomic uint64_t config_fails;	 /* of what the driver asked by its configuration */
+	struct latency latencies[VIRTIO_LATENCIES]; /* by ops->latency_names; the loop's */
+
 	/* VIRTIO_MMIO_INT_*; in the page below, or the word here. */
 	_Atomic uint32_t *interrupt_status, own_interrupt_status;
 	struct log_limit warnings;
@@ -185,6 +196,12 @@ void virtio_device_fini(struct virtio_device *dev);
 static inline void virtio_count(struct virtio_device *dev, unsigned int counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(&dev->counters[counter], n, memory_order_relaxed);
+}
+
+/* The driver has asked for what its configuration does not have. Any thread. */
+static inline void virtio_config_failed(struct virtio_device *dev)
+{
+	atomic_fetch_add_explicit(&dev->config_fails, 1, memory_order_relaxed);
 }
 
 /* Has a driver taken it, whether or not it is paused? Any thread. */

@@ -76,6 +76,8 @@ void virtio_mmio_read(struct virtio_device *dev, uint64_t offset, void *data, un
 
 	memset(data, 0, len);
 	if (offset >= VIRTIO_MMIO_CONFIG) {
+		if (offset - VIRTIO_MMIO_CONFIG + len > dev->config_size)
+			virtio_config_failed(dev);
 		virtio_device_lock(dev);
 		read_config(dev, offset - VIRTIO_MMIO_CONFIG, data, len);
 		virtio_device_unlock(dev);
@@ -195,8 +197,10 @@ static void write_notify(const struct virtio_device *dev, uint32_t queue)
 static void write_config(struct virtio_device *dev, uint64_t offset, const void *data,
 			 unsigned int len)
 {
-	if (!dev->ops->write_config)
+	if (!dev->ops->write_config) {
+		virtio_config_failed(dev);
 		return;
+	}
 	virtio_device_lock(dev);
 	dev->ops->write_config(dev, offset, data, len);
 	virtio_device_refresh(dev);

@@ -15,6 +15,17 @@ static unsigned int pairs_of_driver(const struct virtio_net *net)
 	return virtio_device_has(&net->dev, VIRTIO_NET_F_MQ) ? net->pair_count : 1;
 }
 
+static void notify_transmit(struct net_pair *pair)
+{
+	const struct virtqueue *ring = &net_tx_queue(pair)->ring;
+	const uint16_t before = ring->state.next_avail;
+
+	net_count(pair->net, NET_TX_QUEUE_EVENTS, 1);
+	net_transmit(pair);
+	if (!pair->tx_waits && ring->state.next_avail == before && !virtqueue_has_more(ring))
+		net_count(pair->net, NET_NO_TX_AVAIL_BUFFER, 1);
+}
+
 static void net_notify(struct virtio_queue *queue)
 {
 	struct virtio_net *net = net_of(queue->dev);
@@ -25,8 +36,7 @@ static void net_notify(struct virtio_queue *queue)
 	if (queue->index == control) {
 		net_control(queue);
 	} else if (queue->index & 1) {
-		net_count(net, NET_TX_QUEUE_EVENTS, 1);
-		net_transmit(&net->pairs[queue->index / 2]);
+		notify_transmit(&net->pairs[queue->index / 2]);
 	} else {
 		net_count(net, NET_RX_QUEUE_EVENTS, 1);
 		net_receive(&net->pairs[queue->index / 2]);
@@ -74,10 +84,8 @@ static int net_start(struct virtio_device *dev)
 	if (ret == 0 && net->revives && !net->gone)
 		ret = virtio_net_set_link(dev, true);
 	net->revives = false;
-	if (ret < 0) {
-		net_count(net, NET_ACTIVATE_FAILS, 1);
+	if (ret < 0)
 		log_warn("net %s: cannot set up its tap: %s", dev->name, strerrordesc_np(-ret));
-	}
 	return ret;
 }
 
@@ -120,10 +128,9 @@ static void net_free(struct virtio_device *dev)
 }
 
 static const char *const counter_names[NET_COUNTERS] = {
-	[NET_ACTIVATE_FAILS] = "activate_fails",
-	[NET_CFG_FAILS] = "cfg_fails",
 	[NET_EVENT_FAILS] = "event_fails",
 	[NET_NO_RX_AVAIL_BUFFER] = "no_rx_avail_buffer",
+	[NET_NO_TX_AVAIL_BUFFER] = "no_tx_avail_buffer",
 	[NET_RX_QUEUE_EVENTS] = "rx_queue_event_count",
 	[NET_RX_TAP_EVENTS] = "rx_tap_event_count",
 	[NET_RX_LIMITER_EVENTS] = "rx_event_rate_limiter_count",
@@ -143,6 +150,7 @@ static const char *const counter_names[NET_COUNTERS] = {
 	[NET_TX_SPOOFED] = "tx_spoofed_mac_count",
 	[NET_TX_LIMITER_EVENTS] = "tx_rate_limiter_event_count",
 	[NET_TX_THROTTLED] = "tx_rate_limiter_throttled",
+	[NET_TX_REMAINING] = "tx_remaining_reqs_count",
 };
 
 static const struct virtio_ops net_ops = {
@@ -157,6 +165,7 @@ static const struct virtio_ops net_ops = {
 	.load = net_load,
 	.counter_names = counter_names,
 	.counter_count = NET_COUNTERS,
+	.latency_names = { "tap_write_agg" },
 };
 
 static int make_pairs(struct virtio_net *net)

@@ -81,7 +81,7 @@ static int serve(struct virtio_queue *queue)
 	}
 	answer = execute(net, chain.iov, chain.readable);
 	if (answer != VIRTIO_NET_OK)
-		net_count(net, NET_CFG_FAILS, 1);
+		virtio_config_failed(&net->dev);
 	/* execute() moves inside of readable entries only. */
 	iov_write(chain.iov + chain.readable, chain.writable, &answer, sizeof(answer));
 	virtio_queue_push(queue, chain.head, sizeof(answer));

@@ -26,10 +26,9 @@
 
 /* In the order of their names in virtio_net.c. */
 enum net_counter {
-	NET_ACTIVATE_FAILS,
-	NET_CFG_FAILS,
 	NET_EVENT_FAILS,
 	NET_NO_RX_AVAIL_BUFFER,
+	NET_NO_TX_AVAIL_BUFFER,
 	NET_RX_QUEUE_EVENTS,
 	NET_RX_TAP_EVENTS,
 	NET_RX_LIMITER_EVENTS,
@@ -49,6 +48,7 @@ enum net_counter {
 	NET_TX_SPOOFED,
 	NET_TX_LIMITER_EVENTS,
 	NET_TX_THROTTLED,
+	NET_TX_REMAINING,
 	NET_COUNTERS,
 };
 
@@ -70,6 +70,7 @@ struct net_pair {
 	unsigned int index;
 	struct loop_watch watch; /* of the backend's descriptor */
 	bool tx_waits;		 /* the backend had no room */
+	unsigned int tx_sent;	 /* frames, in this turn */
 	bool rx_starved;	 /* the driver's buffers were too few; its notification goes on */
 
 	struct net_held held[NET_RX_IOVS]; /* a ring: chains popped and not pushed */

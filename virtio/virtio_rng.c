@@ -20,7 +20,6 @@ struct virtio_rng {
 };
 
 enum rng_counter {
-	RNG_ACTIVATE_FAILS,
 	RNG_EVENT_COUNT, /* buffers served */
 	RNG_EVENT_FAILS, /* buffers that got nothing */
 	RNG_BYTES,
@@ -31,7 +30,6 @@ enum rng_counter {
 };
 
 static const char *const counter_names[RNG_COUNTERS] = {
-	[RNG_ACTIVATE_FAILS] = "activate_fails",
 	[RNG_EVENT_COUNT] = "entropy_event_count",
 	[RNG_EVENT_FAILS] = "entropy_event_fails",
 	[RNG_BYTES] = "entropy_bytes",
@@ -113,11 +111,7 @@ static void resume(struct rate_limiter *limiter)
 
 static int rng_start(struct virtio_device *dev)
 {
-	const int ret = rate_limiter_start(&rng_of(dev)->limiter, dev->loop);
-
-	if (ret < 0)
-		virtio_count(dev, RNG_ACTIVATE_FAILS, 1);
-	return ret;
+	return rate_limiter_start(&rng_of(dev)->limiter, dev->loop);
 }
 
 static void rng_stop(struct virtio_device *dev)

@@ -28,11 +28,14 @@ static const char *const counter_names[VSOCK_COUNTERS] = {
 	[VSOCK_READ_FAILS] = "rx_read_fails",
 	[VSOCK_CONN_EVENT_FAILS] = "conn_event_fails",
 	[VSOCK_MUXER_EVENT_FAILS] = "muxer_event_fails",
+	[VSOCK_RX_EVENT_FAILS] = "rx_queue_event_fails",
+	[VSOCK_TX_EVENT_FAILS] = "tx_queue_event_fails",
+	[VSOCK_EV_EVENT_FAILS] = "ev_queue_event_fails",
 };
 
 /* Queues -----------------------------------------------------------------------------------------*/
 
-static void vsock_notify(struct virtio_queue *queue)
+static void serve(struct virtio_queue *queue)
 {
 	switch (queue->index) {
 	case VSOCK_RX:
@@ -46,6 +49,13 @@ static void vsock_notify(struct virtio_queue *queue)
 	default:
 		virtio_queue_serve(queue, vsock_serve_event, 1);
 	}
+}
+
+static void vsock_notify(struct virtio_queue *queue)
+{
+	serve(queue);
+	if (queue->dev->broken)
+		virtio_count(queue->dev, VSOCK_RX_EVENT_FAILS + queue->index, 1);
 }
 
 static void pump(struct loop_defer *defer)

@@ -39,6 +39,9 @@ enum vsock_counter {
 	VSOCK_READ_FAILS,
 	VSOCK_CONN_EVENT_FAILS,
 	VSOCK_MUXER_EVENT_FAILS,
+	VSOCK_RX_EVENT_FAILS, /* these: the queue was broken; in the order of the queues */
+	VSOCK_TX_EVENT_FAILS,
+	VSOCK_EV_EVENT_FAILS,
 	VSOCK_COUNTERS,
 };
 

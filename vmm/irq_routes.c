@@ -7,9 +7,10 @@
 
 static void raise_irqfd(struct irq_line *line)
 {
-	const struct irqfd_line *irqfd = container_of(line, struct irqfd_line, line);
+	struct irqfd_line *irqfd = container_of(line, struct irqfd_line, line);
 	const uint64_t one = 1;
 
+	atomic_fetch_add_explicit(&irqfd->raised, 1, memory_order_relaxed);
 	/* Fails only when 2^64 - 1 signals are waiting; KVM consumes each as it comes. */
 	if (write(irqfd->fd, &one, sizeof(one)) < 0)
 		log_debug("an interrupt could not be signalled");
@@ -37,6 +38,7 @@ static void route_pin(struct ioapic *ioapic, unsigned int pin, const struct msi_
 	entry->u.msi.address_lo = (uint32_t)msg->address;
 	entry->u.msi.address_hi = (uint32_t)(msg->address >> 32);
 	entry->u.msi.data = msg->data;
+	atomic_fetch_add_explicit(&routes->updates, 1, memory_order_relaxed);
 	if (ioctl(routes->kvm->vm, KVM_SET_GSI_ROUTING, &routes->table) < 0)
 		log_limited(&limit, LOG_WARN, "ioapic: pin %u: the guest's route was refused: %s",
 			    pin, strerrordesc_np(errno));

@@ -14,6 +14,7 @@
 struct irqfd_line {
 	struct irq_line line;
 	int fd;
+	_Atomic uint64_t raised; /* so often; read by any thread */
 };
 
 /* Laid out as struct kvm_irq_routing, whose entries have no number. */
@@ -28,7 +29,8 @@ struct irq_routes {
 	struct ioapic ioapic;
 	struct irqfd_line lines[LAYOUT_IOAPIC_PINS];
 
-	struct irq_table table; /* KVM takes all of it at each change. Under the IOAPIC's lock */
+	_Atomic uint64_t updates; /* of routes; read by any thread */
+	struct irq_table table;	  /* KVM takes all of it at each change. Under the IOAPIC's lock */
 };
 
 /* No system call: kvm is used from the first line or route on, after kvm_create_irqchip(). */

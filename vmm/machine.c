@@ -263,13 +263,3 @@ void machine_tap_serial(struct machine *machine, struct console_tap *tap)
 	tap->room = serial_output_room;
 	tap->opaque = &machine->serial;
 }
-
-void machine_count(struct machine *machine, struct machine_counts *out)
-{
-	*out = (struct machine_counts){ .serial_written = machine->serial.written,
-					.serial_held_back = machine->serial.held_back,
-					.serial_read = machine->serial.read };
-	for (unsigned int i = 0; i < machine->vcpu_count; i++)
-		for (unsigned int exit = 0; exit < VCPU_EXITS; exit++)
-			out->vcpu_exits[exit] += machine->vcpus[i].exits[exit];
-}

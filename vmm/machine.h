@@ -78,8 +78,18 @@ struct virtio_device *machine_device(struct machine *machine, uint32_t virtio_id
 
 /* Everything that it counts beside its virtio devices, since its start. Any thread. */
 struct machine_counts {
-	uint64_t vcpu_exits[VCPU_EXITS]; /* of all vCPUs */
-	uint64_t serial_written, serial_held_back, serial_read;
+	/* Of all vCPUs. */
+	uint64_t vcpu_exits[VCPU_EXITS], vcpu_failures, pauses_untold;
+	struct latency vcpu_exit_times[VCPU_EXITS];
+	struct {
+		uint64_t written, held_back, read, missed_reads, missed_writes;
+		uint64_t lost,
+			flushes; /* bytes that found no room; writes to where its output goes */
+	} serial;
+	struct {
+		uint64_t reads, writes, missed_reads, missed_writes, resets, errors;
+	} i8042;
+	uint64_t interrupts, route_updates;
 };
 
 void machine_count(struct machine *machine, struct machine_counts *out);

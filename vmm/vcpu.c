@@ -101,10 +101,10 @@ static bool is_to_stop(struct vcpu *vcpu)
 
 /* A guest that was away must not take the gap for a lockup of its own. Guests without kvmclock, and
  * kernels without the call, have nothing to be told. */
-static void tell_of_pause(const struct vcpu *vcpu)
+static void tell_of_pause(struct vcpu *vcpu)
 {
 	if (vcpu->has_run && ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0) < 0)
-		return;
+		vcpu_count(&vcpu->pauses_untold);
 }
 
 /* Parked until it may run; false: it is to end. */
@@ -142,6 +142,8 @@ static enum machine_end enter(struct vcpu *vcpu, char *text, size_t size)
 {
 	const enum machine_end end = vcpu_enter(vcpu, text, size);
 
+	if (end == MACHINE_MEMORY_LOST || end == MACHINE_KVM_ERROR)
+		vcpu_count(&vcpu->failures);
 	if ((end == MACHINE_MEMORY_LOST || end == MACHINE_KVM_ERROR) &&
 	    vcpu->host->repair(vcpu->host->opaque, &vcpu->repairs_seen))
 		return MACHINE_RUNNING;

@@ -11,6 +11,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+#include "base/latency.h"
 #include "vmm/boot/cpu_state.h"
 #include "vmm/bus.h"
 #include "vmm/cpuid.h"
@@ -57,9 +58,12 @@ enum vcpu_exit {
 };
 
 struct vcpu {
-	unsigned int index;		    /* the APIC id too */
-	_Atomic uint64_t exits[VCPU_EXITS]; /* since it was made; the thread's, read by anyone */
-	_Atomic uint64_t other_exits;	    /* the same for every other reason */
+	unsigned int index;		       /* the APIC id too */
+	_Atomic uint64_t exits[VCPU_EXITS];    /* since it was made; the thread's, read by anyone */
+	struct latency exit_times[VCPU_EXITS]; /* how long the guest waited for us; likewise */
+	_Atomic uint64_t failures;	/* KVM could not go on, or memory was lost; likewise */
+	_Atomic uint64_t pauses_untold; /* the guest's clock could not be told of one; likewise */
+	_Atomic uint64_t other_exits;	/* the same for every other reason */
 	const struct vcpu_host *host;
 	pthread_t thread;
 	bool has_thread, has_answered;

@@ -2,44 +2,44 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
+#include "base/clock.h"
 #include "vmm/vcpu_priv.h"
 
-/* Only this thread writes it: an addition that need not be one operation. */
-static void add_one(_Atomic uint64_t *count)
+/* An access that began at `start` is served. */
+static void count_exit(struct vcpu *vcpu, enum vcpu_exit exit, uint64_t start)
 {
-	uint64_t old = atomic_load_explicit(count, memory_order_relaxed);
+	const uint64_t took = clock_now_ns(CLOCK_MONOTONIC) - start;
 
-	atomic_store_explicit(count, old + 1, memory_order_relaxed);
-}
-
-static void count_exit(struct vcpu *vcpu, enum vcpu_exit exit)
-{
-	add_one(&vcpu->exits[exit]);
+	vcpu_count(&vcpu->exits[exit]);
+	latency_add(&vcpu->exit_times[exit], took, took, took);
 }
 
 static void handle_pio(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
+	const uint64_t start = clock_now_ns(CLOCK_MONOTONIC);
 	uint8_t *data = (uint8_t *)vcpu->run + run->io.data_offset;
 
-	count_exit(vcpu, run->io.direction == KVM_EXIT_IO_IN ? VCPU_EXIT_IO_IN : VCPU_EXIT_IO_OUT);
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
 		if (run->io.direction == KVM_EXIT_IO_IN)
 			bus_read(vcpu->host->pio, run->io.port, data, run->io.size);
 		else
 			bus_write(vcpu->host->pio, run->io.port, data, run->io.size);
 	}
+	count_exit(vcpu, run->io.direction == KVM_EXIT_IO_IN ? VCPU_EXIT_IO_IN : VCPU_EXIT_IO_OUT,
+		   start);
 }
 
 static void handle_mmio(struct vcpu *vcpu)
 {
+	const uint64_t start = clock_now_ns(CLOCK_MONOTONIC);
 	struct kvm_run *run = vcpu->run;
 
-	count_exit(vcpu, run->mmio.is_write ? VCPU_EXIT_MMIO_WRITE : VCPU_EXIT_MMIO_READ);
 	if (run->mmio.is_write)
 		bus_write(vcpu->host->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 	else
 		bus_read(vcpu->host->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+	count_exit(vcpu, run->mmio.is_write ? VCPU_EXIT_MMIO_WRITE : VCPU_EXIT_MMIO_READ, start);
 }
 
 static size_t format_registers(const struct vcpu *vcpu, char *text, size_t size)
@@ -121,7 +121,7 @@ static enum machine_end handle_exit(struct vcpu *vcpu, char *text, size_t size)
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 	case KVM_EXIT_IOAPIC_EOI: /* only for level-triggered routes, of which we make none */
-		add_one(&vcpu->other_exits);
+		vcpu_count(&vcpu->other_exits);
 		return MACHINE_RUNNING;
 	default:
 		return end_by_exit(vcpu, text, size);
@@ -153,7 +153,7 @@ enum machine_end vcpu_enter(struct vcpu *vcpu, char *text, size_t size)
 	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
 		int code = errno;
 
-		add_one(&vcpu->other_exits);
+		vcpu_count(&vcpu->other_exits);
 		return handle_failure(vcpu, code, text, size);
 	}
 	return handle_exit(vcpu, text, size);

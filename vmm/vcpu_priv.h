@@ -3,6 +3,14 @@
 
 #include "vmm/vcpu.h"
 
+/* Only this thread writes it: an addition that need not be one operation. */
+static inline void vcpu_count(_Atomic uint64_t *count)
+{
+	uint64_t old = atomic_load_explicit(count, memory_order_relaxed);
+
+	atomic_store_explicit(count, old + 1, memory_order_relaxed);
+}
+
 /* vmm/vcpu_setup.c: makes the vCPU, gives it its CPUID and the MSRs that firmware would set. */
 must_check int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err);
 

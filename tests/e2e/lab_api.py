@@ -167,6 +167,10 @@ def counts(vm, path):
     with open(path, encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
     total = {key: sum(line["block_disk"][key] for line in lines) for key in ("write_bytes", "read_bytes", "update_count")}
+    for kind in ("read", "write"):
+        times = [line["block_disk"][f"{kind}_agg"] for line in lines]
+        holds(f"times of a {kind}", all(one["min_us"] <= one["max_us"] for one in times), times)
+        total[f"{kind}_us"] = sum(one["sum_us"] for one in times)
     return total, prometheus(vm)
 
 
@@ -174,6 +178,7 @@ def counted(vm, before, after, written):
     (one, first), (two, second) = before, after
     holds("bytes written to the drive in the file", two["write_bytes"] - one["write_bytes"] == written, (one, two))
     holds("bytes read in the file", two["read_bytes"] - one["read_bytes"] >= 18 * MIB, (one, two))
+    holds("the time of reads and writes", all(two[key] > one[key] for key in ("read_us", "write_us")), (one, two))
     equal("updates in the file", two["update_count"] - one["update_count"], 5)
     name = next((name for name in second if "write_bytes" in name and "disk" in name), None)
     holds("bytes written in the text", name and second[name] - first[name] == written, name)

@@ -10,7 +10,7 @@ import struct
 import subprocess
 
 from api import Client, Served
-from harness import MAYFLY, Skip, artefact, becomes, contains, equal, holds, lacks, test
+from harness import MAYFLY, ROOT, Skip, artefact, becomes, contains, equal, holds, lacks, test
 from vm import Vm
 
 
@@ -307,6 +307,48 @@ def api_log_and_metrics(t):
     equal("drives put", [line["put_api_requests"]["drive_count"] for line in lines], [1, 0])
     equal("versions asked for", [line["get_api_requests"]["vmm_version_count"] for line in lines], [0, 1])
     equal("groups", [name in lines[0] for name in ("block", "block_rootfs", "vcpu", "uart", "events")], [True] * 5)
+
+
+@test("native", "api-metrics-of-a-crash", number=signal.SIGSEGV, name="sigsegv", status=150, id_wanted="vm8")
+@test("native", "api-metrics-of-a-hangup", number=signal.SIGHUP, name="sighup", status=156, id_wanted="vm8")
+@test("native", "api-metrics-of-a-crash-without-id", number=signal.SIGILL, name="sigill", status=157, id_wanted=None)
+def api_metrics_of_a_signal(t, number, name, status, id_wanted):
+    """The last line says what ended the process, whether that could be done in order or not."""
+    vm = Served(t, "--id", "vm8")
+    vm.put("/metrics", {"metrics_path": t.path("metrics"), "emit_id": id_wanted is not None})
+    configure(vm, t)
+    vm.start()
+    vm.signal(number)
+    vm.ends(status)
+    with open(t.path("metrics")) as file:
+        last = json.loads(file.read().splitlines()[-1])
+    equal("signals", {key for key, value in last["signals"].items() if value}, {name})
+    equal("the other counts", (last["seccomp"], last["vmm"], last.get("id")), ({"num_faults": 0}, {"panic_count": 0}, id_wanted))
+
+
+@test("native")
+def api_metrics_of_a_forbidden_call(t):
+    """The byte that the guest writes takes a call that its thread may not make."""
+    policy = os.path.join(ROOT, "jailer/policy/mayfly.policy")
+    with open(policy) as file:
+        lines = [line for line in file if not line.startswith("pwritev2")]
+    vm = Vm(t, "--no-api", "--config-file", config(t), "--metrics-path", t.path("metrics"),
+            "--seccomp-filter", t.file("policy", "".join(lines).encode())).ends(148)
+    contains("messages", vm.errors(), "the system call pwritev2")
+    with open(t.path("metrics")) as file:
+        equal("faults", json.loads(file.read().splitlines()[-1])["seccomp"], {"num_faults": 1})
+
+
+@test("native")
+def api_metrics_of_exits(t):
+    """One byte to the serial port, and the reset."""
+    Vm(t, "--no-api", "--config-file", config(t), "--metrics-path", t.path("metrics")).ends(0)
+    with open(t.path("metrics")) as file:
+        vcpu = json.loads(file.read().splitlines()[-1])["vcpu"]
+    times = vcpu["exit_io_out_agg"]
+    equal("exits", (vcpu["exit_io_out"], vcpu["exit_io_in"], vcpu["failures"]), (2, 0, 0))
+    holds("times of exits", times["min_us"] <= times["max_us"] <= times["sum_us"] <= 2 * times["max_us"] + 1 and times["sum_us"], times)
+    equal("times of what was not", vcpu["exit_mmio_read_agg"], {"min_us": 0, "max_us": 0, "sum_us": 0})
 
 
 @test("native")

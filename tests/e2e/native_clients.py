@@ -46,6 +46,7 @@ def api_out_of_descriptors(t):
     """A client that comes when there is no descriptor for it is served when there is one, and nobody need come after
     it."""
     vm = Served(t)
+    vm.get("/")  # all that it opens at its start is open
     usual = resource.prlimit(vm.process.pid, resource.RLIMIT_NOFILE)
     used = len(os.listdir(f"/proc/{vm.process.pid}/fd"))
     resource.prlimit(vm.process.pid, resource.RLIMIT_NOFILE, (used, usual[1]))

@@ -52,6 +52,41 @@ def compat_answers_to_curl(t):
     equal("exit status of the comparison", (run.returncode, run.stdout[-600:] if run.returncode else ""), (0, ""))
 
 
+METRICS = os.path.join(ROOT, "tests/compat/metrics")
+
+# Of what is not here: memory that is plugged in, and a queue of connections to be ended.
+NO_METRICS = ("memory_hotplug.", "vsock.killq_resync")
+
+
+def metric_fields(t, binary):
+    artefact("payload/spin.elf")
+    run = subprocess.run(["unshare", "-rn", METRICS, binary], capture_output=True, text=True, check=False)
+    t.log(run.stdout + run.stderr)
+    if "unshare" in run.stderr:
+        raise Skip("no namespaces for an unprivileged user: " + run.stderr.strip())
+    return run.stdout.splitlines()
+
+
+def recorded_fields():
+    with open(METRICS + ".txt", encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+@test("native")
+def metrics_have_the_fields_recorded(t):
+    """Every field that Firecracker's metrics have, of all that there is here."""
+    mine = metric_fields(t, MAYFLY)
+    equal("fields that lack", [line for line in recorded_fields() if line not in mine and not line.startswith(NO_METRICS)], [])
+    equal("fields that are there after all", [line for line in mine if line.startswith(NO_METRICS)], [])
+
+
+@test("native")
+def metrics_record_is_true(t):
+    if not os.path.exists(PEER):
+        raise Skip("no Firecracker here: name one in PEER_FIRECRACKER=")
+    equal("fields of Firecracker's", metric_fields(t, PEER), recorded_fields())
+
+
 # What others have written --------------------------------------------------------------------------------
 
 SDK_TESTS = os.path.join(ROOT, "build/go-sdk-tests")

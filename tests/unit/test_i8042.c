@@ -87,3 +87,21 @@ Test(i8042, a_guest_that_never_reads_loses_bytes_and_nothing_else)
 	cr_expect_not(in(COMMAND)&1);
 	cr_expect_eq(resets, 0);
 }
+
+Test(i8042, counts_what_it_is_asked)
+{
+	uint16_t word = 0;
+
+	in(COMMAND);
+	out(COMMAND, 0xfe);
+	i8042_ops.read(&i8042, COMMAND, &word, 2);
+	i8042_ops.write(&i8042, 2, &word, 1);
+	cr_expect_eq(i8042.reads, 2);
+	cr_expect_eq(i8042.writes, 2);
+	cr_expect_eq(i8042.missed_reads, 1);
+	cr_expect_eq(i8042.missed_writes, 1);
+	cr_expect_eq(i8042.resets, 1);
+	for (unsigned int i = 0; i < sizeof(i8042.output) + 3; i++)
+		out(COMMAND, 0x20);
+	cr_expect_eq(i8042.errors, 3);
+}

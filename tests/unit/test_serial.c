@@ -162,3 +162,18 @@ Test(serial, a_reader_that_is_gone_costs_the_guest_nothing)
 	cr_expect(console_sink_fini(&sink, 1000));
 	cr_expect(in(UART_LSR)&UART_LSR_THRE);
 }
+
+Test(serial, counts_accesses_and_writes)
+{
+	uint16_t word = 0;
+
+	out(UART_TX, 'a');
+	out(UART_TX, 'b');
+	in(UART_LSR);
+	cr_expect_eq(serial.missed_reads + serial.missed_writes, 0);
+	serial_ops.read(&serial, UART_LSR, &word, 2);
+	serial_ops.write(&serial, UART_SCR, &word, 2);
+	cr_expect_eq(serial.missed_reads, 1);
+	cr_expect_eq(serial.missed_writes, 1);
+	cr_expect_eq(sink.writes, 2);
+}

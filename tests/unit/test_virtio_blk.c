@@ -36,6 +36,26 @@ BOTH(writes_what_the_guest_wrote)
 	cr_expect_eq(request(VIRTIO_BLK_T_FLUSH, 0, 0, 0, NULL), VIRTIO_BLK_S_OK);
 }
 
+/* Reads and writes, each from when it was taken to the end of the turn that answers it; nothing else. */
+BOTH(times_what_it_does)
+{
+	const struct latency *reads = &fake.dev->latencies[BLK_READ_TIMES];
+	const struct latency *writes = &fake.dev->latencies[BLK_WRITE_TIMES];
+
+	cr_expect_eq(request(VIRTIO_BLK_T_GET_ID, 0, DATA, 20, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, SECTORS, DATA, 512, NULL), VIRTIO_BLK_S_IOERR);
+	cr_expect_eq(reads->sum + writes->sum, 0);
+	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_gt(reads->min, 0);
+	cr_expect(reads->min == reads->max && reads->max == reads->sum);
+	cr_expect_eq(writes->sum, 0);
+	cr_expect_eq(request(VIRTIO_BLK_T_OUT, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_eq(request(VIRTIO_BLK_T_OUT, 0, DATA, 512, NULL), VIRTIO_BLK_S_OK);
+	cr_expect_leq(writes->min, writes->max);
+	cr_expect_eq(writes->sum, writes->min + writes->max);
+	cr_expect_lt(writes->sum, 10000000000u);
+}
+
 BOTH(tells_its_serial)
 {
 	cr_expect_eq(request(VIRTIO_BLK_T_GET_ID, 0, DATA, 20, NULL), VIRTIO_BLK_S_OK);
@@ -110,6 +130,10 @@ BOTH(a_full_ring_of_requests_in_one_notification)
 		cr_assert(fake_wait_used(&fake, &elem));
 	for (unsigned int i = 0; i < n; i++)
 		cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA + i * 512, 8), i * 8);
+	cr_expect_geq(fake.dev->latencies[BLK_READ_TIMES].sum,
+		      n * fake.dev->latencies[BLK_READ_TIMES].min);
+	cr_expect_leq(fake.dev->latencies[BLK_READ_TIMES].sum,
+		      n * fake.dev->latencies[BLK_READ_TIMES].max);
 	cr_expect_eq(device_status(), 15);
 }
 
@@ -123,8 +147,12 @@ BOTH(configuration_space)
 	cr_expect_eq(
 		fake_read(&fake, VIRTIO_MMIO_CONFIG + offsetof(struct virtio_blk_config, seg_max)),
 		126);
+	cr_expect_eq(fake.dev->config_fails, 0);
 	fake_write(&fake, VIRTIO_MMIO_CONFIG, 0xffffffff);
 	cr_expect_eq(fake_read(&fake, VIRTIO_MMIO_CONFIG), SECTORS);
+	cr_expect_eq(fake.dev->config_fails, 1);
+	virtio_mmio_read(fake.dev, VIRTIO_MMIO_CONFIG + sizeof(config) - 4, &config, 8);
+	cr_expect_eq(fake.dev->config_fails, 2);
 }
 
 Test(virtio_blk, read_only_drive_refuses_writes)

@@ -97,6 +97,16 @@ Test(virtio_mmio, lie_reads_of_any_width_and_offset)
 
 /* Negotiation ------------------------------------------------------------------------------------*/
 
+Test(virtio_mmio, lie_configuration_that_is_not_there)
+{
+	uint32_t word;
+
+	virtio_mmio_read(fake.dev, VIRTIO_MMIO_CONFIG, &word, 4);
+	cr_expect_eq(fake.dev->config_fails, 1);
+	virtio_mmio_write(fake.dev, VIRTIO_MMIO_CONFIG + 8, &word, 4);
+	cr_expect_eq(fake.dev->config_fails, 2);
+}
+
 Test(virtio_mmio, what_was_offered_is_accepted)
 {
 	cr_expect(fake_negotiate(&fake, VERSION_1));

@@ -180,6 +180,13 @@ BOTH(a_frame_in_any_pieces_reaches_the_network, USUAL)
 	}
 	cr_expect_eq(counted(NET_TX_PACKETS), 39);
 	cr_expect_eq(counted(NET_TX_BYTES), 39000);
+	cr_expect_gt(fake.dev->latencies[0].min, 0);
+	cr_expect_geq(fake.dev->latencies[0].sum,
+		      fake.dev->latencies[0].max + 38 * fake.dev->latencies[0].min);
+	cr_expect_eq(counted(NET_NO_TX_AVAIL_BUFFER), 1, "at the start");
+	fake_kick(&tx);
+	fake_settle(&fake);
+	cr_expect_eq(counted(NET_NO_TX_AVAIL_BUFFER), 2);
 }
 
 BOTH(a_full_network_makes_frames_wait, USUAL)

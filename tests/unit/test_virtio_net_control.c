@@ -33,7 +33,7 @@ Test(virtio_net_control, macs_that_cannot_be)
 	cr_expect_eq(set_mac(other_mac, 5), VIRTIO_NET_ERR);
 	cr_expect_eq(set_mac(zero, 7), VIRTIO_NET_ERR);
 	expect_mac(own_mac);
-	cr_expect_eq(counted(NET_CFG_FAILS), 4);
+	cr_expect_eq(fake.dev->config_fails, 4);
 }
 
 Test(virtio_net_control, commands_that_are_none)

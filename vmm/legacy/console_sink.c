@@ -48,6 +48,7 @@ static void write_some(struct console_sink *sink)
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		written = 0;
 	}
+	sink->writes++;
 	pthread_mutex_lock(&sink->lock);
 	if (written < 0) {
 		log_error("console: cannot write the guest's output: %s", strerrordesc_np(errno));
@@ -101,8 +102,10 @@ static bool put_directly(struct console_sink *sink, uint8_t byte)
 
 	if (!sink->direct || used(sink))
 		return false;
-	if (pwritev2(sink->fd, &iov, 1, -1, RWF_NOWAIT) == 1)
+	if (pwritev2(sink->fd, &iov, 1, -1, RWF_NOWAIT) == 1) {
+		sink->writes++;
 		return true;
+	}
 	if (errno != EAGAIN)
 		sink->direct = false;
 	return false;

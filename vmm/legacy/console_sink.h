@@ -23,8 +23,9 @@ struct console_sink {
 	pthread_cond_t changed; /* bytes were put, taken, or the end has come */
 	pthread_t writer;
 	bool has_writer, ending, broken;
-	uint64_t dropped;    /* bytes put while the buffer was full */
-	uint32_t head, tail; /* bytes written out, bytes put; free-running */
+	_Atomic uint64_t dropped; /* bytes put while the buffer was full */
+	_Atomic uint64_t writes;  /* to the descriptor */
+	uint32_t head, tail;	  /* bytes written out, bytes put; free-running */
 	uint8_t buffer[CONSOLE_SINK_SIZE];
 
 	/* Called on the writer's thread after it made room in a full buffer. */

@@ -42,8 +42,10 @@
 
 static void put(struct i8042 *i8042, uint8_t byte)
 {
-	if (i8042->output_len == sizeof(i8042->output))
+	if (i8042->output_len == sizeof(i8042->output)) {
+		i8042->errors++;
 		return; /* as the chip: a guest that does not read loses what comes next */
+	}
 	i8042->output[i8042->output_len++] = byte;
 }
 
@@ -148,11 +150,18 @@ static bool command_write(struct i8042 *i8042, uint8_t command)
 	return false;
 }
 
+static bool is_missed(uint64_t offset, unsigned int len)
+{
+	return len != 1 || (offset != PORT_DATA && offset != PORT_COMMAND);
+}
+
 static void i8042_read(void *dev, uint64_t offset, void *data, unsigned int len)
 {
 	struct i8042 *i8042 = dev;
 	uint8_t value = 0;
 
+	i8042->reads++;
+	i8042->missed_reads += is_missed(offset, len);
 	pthread_mutex_lock(&i8042->lock);
 	if (offset == PORT_DATA)
 		value = take(i8042);
@@ -170,13 +179,15 @@ static void i8042_write(void *dev, uint64_t offset, const void *data, unsigned i
 	uint8_t value = *(const uint8_t *)data;
 	bool reset = false;
 
-	(void)len;
+	i8042->writes++;
+	i8042->missed_writes += is_missed(offset, len);
 	pthread_mutex_lock(&i8042->lock);
 	if (offset == PORT_DATA)
 		reset = data_write(i8042, value);
 	else if (offset == PORT_COMMAND)
 		reset = command_write(i8042, value);
 	pthread_mutex_unlock(&i8042->lock);
+	i8042->resets += reset;
 	if (reset)
 		i8042->reset(i8042->opaque);
 }

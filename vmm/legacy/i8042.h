@@ -18,6 +18,10 @@ struct i8042 {
 		void *opaque); /* the guest pulled the reset line; vCPU thread, no lock held */
 	void *opaque;
 
+	/* Since the start, read by any thread: accesses, those of more than a byte or to no register, resets, and bytes
+	 * for a guest that does not read them. */
+	_Atomic uint64_t reads, writes, missed_reads, missed_writes, resets, errors;
+
 	pthread_mutex_t lock;
 	uint8_t control;	 /* the controller's command byte */
 	uint8_t pending_command; /* waits for its byte on the data port; 0: none */

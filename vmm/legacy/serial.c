@@ -214,6 +214,7 @@ static void serial_read(void *dev, uint64_t offset, void *data, unsigned int len
 	bool made_room = false;
 	uint8_t value;
 
+	serial->missed_reads += len != 1;
 	pthread_mutex_lock(&serial->lock);
 	value = register_read(serial, offset, &made_room);
 	pthread_mutex_unlock(&serial->lock);
@@ -227,7 +228,7 @@ static void serial_write(void *dev, uint64_t offset, const void *data, unsigned 
 {
 	struct serial *serial = dev;
 
-	(void)len;
+	serial->missed_writes += len != 1;
 	pthread_mutex_lock(&serial->lock);
 	register_write(serial, offset, *(const uint8_t *)data);
 	pthread_mutex_unlock(&serial->lock);

@@ -29,6 +29,7 @@ struct serial {
 	/* Since the start, read by any thread: bytes that the guest has written, that a limit has
 	 * dropped of these, and that it has read. */
 	_Atomic uint64_t written, held_back, read;
+	_Atomic uint64_t missed_reads, missed_writes; /* of more than a byte */
 
 	pthread_mutex_t lock;
 	struct token_bucket limit; /* of output, bytes */
