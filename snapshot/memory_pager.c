@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/thread.h"
 
 struct memory_pager {
@@ -149,7 +150,8 @@ static int hand_over(const struct memory_pager *pager, struct error *err)
 
 /*
  * Beyond the end of an empty file nothing can be read: whoever waits for a page, and whoever comes for one later,
- * gets a SIGBUS or EFAULT, never a zero. Only then may the last descriptor go, which wakes those who wait.
+ * gets a SIGBUS or EFAULT, never a zero. Only then are those who wait woken. The last descriptor's end would do that too,
+ * but somebody may have one still: a child of the handler's, or who started it.
  */
 static void take_memory_away(struct memory_pager *pager)
 {
@@ -159,6 +161,14 @@ static void take_memory_away(struct memory_pager *pager)
 		if (mmap(region->host, region->size, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pager->nothing, 0) == MAP_FAILED)
 			munmap(region->host, region->size);
+	}
+	for (unsigned int i = 0; i < pager->mem->count; i++) {
+		struct uffdio_range range = { (uintptr_t)pager->mem->regions[i].host,
+					      pager->mem->regions[i].size };
+
+		if (ioctl(pager->uffd, UFFDIO_WAKE, &range) < 0)
+			log_error("userfaultfd: cannot wake who waits for memory: %s",
+				  strerrordesc_np(errno));
 	}
 	close_fd(&pager->uffd);
 }

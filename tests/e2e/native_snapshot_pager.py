@@ -1,7 +1,10 @@
 """Memory that comes from elsewhere than a file: a template passed as a descriptor, and a page-fault handler."""
 
+import json
 import os
+import select
 import shutil
+import socket
 import subprocess
 
 from api import Served
@@ -121,6 +124,30 @@ def snapshot_pager_dies_in_a_fault(t):
         clone.ends(149, 20)
         contains("messages", clone.errors(), "the page-fault handler is gone")
         os.unlink(handler.path)
+
+
+@test("native")
+def snapshot_pager_goes_and_its_descriptor_stays(t):
+    """The connection ends, but somebody has the userfaultfd still: nobody waits for a page that will not come."""
+    saved(t)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(t.path("pager"))
+    listener.listen(1)
+    clone = Served(t, name="clone.sock")
+    body = json.dumps(load_body(t, mem_backend={"backend_type": "Uffd", "backend_path": t.path("pager")}))
+    clone.client.send(f"PUT /snapshot/load HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    readable, _, _ = select.select([listener, clone.client.socket], [], [], 20)
+    if listener not in readable:
+        raise Skip(clone.client.answer().fault())
+    connection, _ = listener.accept()
+    _, fds, _, _ = socket.recv_fds(connection, 8192, 4)
+    equal("descriptors", len(fds), 1)
+    readable, _, _ = select.select(fds, [], [], 20)  # somebody waits for a page
+    equal("a fault", readable, fds)
+    connection.close()
+    clone.ends(149, 20)
+    contains("messages", clone.errors(), "the page-fault handler is gone")
+    os.close(fds[0])
 
 
 @test("native")
