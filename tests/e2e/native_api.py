@@ -309,13 +309,13 @@ def api_log_and_metrics(t):
     equal("groups", [name in lines[0] for name in ("block", "block_rootfs", "vcpu", "uart", "events")], [True] * 5)
 
 
-@test("native", "api-metrics-of-a-crash", number=signal.SIGSEGV, name="sigsegv", status=150, id_wanted="vm8")
-@test("native", "api-metrics-of-a-hangup", number=signal.SIGHUP, name="sighup", status=156, id_wanted="vm8")
-@test("native", "api-metrics-of-a-crash-without-id", number=signal.SIGILL, name="sigill", status=157, id_wanted=None)
-def api_metrics_of_a_signal(t, number, name, status, id_wanted):
+@test("native", "api-metrics-of-a-crash", number=signal.SIGSEGV, name="sigsegv", status=150, vm_id="crash1")
+@test("native", "api-metrics-of-a-hangup", number=signal.SIGHUP, name="sighup", status=156, vm_id="crash2")
+@test("native", "api-metrics-of-a-crash-without-id", number=signal.SIGILL, name="sigill", status=157, vm_id="crash3", emit_id=False)
+def api_metrics_of_a_signal(t, number, name, status, vm_id, emit_id=True):
     """The last line says what ended the process, whether that could be done in order or not."""
-    vm = Served(t, "--id", "vm8")
-    vm.put("/metrics", {"metrics_path": t.path("metrics"), "emit_id": id_wanted is not None})
+    vm = Served(t, "--id", vm_id)  # an id of its own: in jails it is the jail's, too
+    vm.put("/metrics", {"metrics_path": t.path("metrics"), "emit_id": emit_id})
     configure(vm, t)
     vm.start()
     vm.signal(number)
@@ -323,7 +323,8 @@ def api_metrics_of_a_signal(t, number, name, status, id_wanted):
     with open(t.path("metrics")) as file:
         last = json.loads(file.read().splitlines()[-1])
     equal("signals", {key for key, value in last["signals"].items() if value}, {name})
-    equal("the other counts", (last["seccomp"], last["vmm"], last.get("id")), ({"num_faults": 0}, {"panic_count": 0}, id_wanted))
+    equal("the other counts", (last["seccomp"], last["vmm"], last.get("id")),
+          ({"num_faults": 0}, {"panic_count": 0}, vm_id if emit_id else None))
 
 
 @test("native")
