@@ -19,13 +19,16 @@ Libs: -L$(PREFIX)/lib -lmayfly-client
 endef
 export CLIENT_PC
 
+# Both may hold spaces.
+to := $(DESTDIR)$(PREFIX)
+
 .PHONY: install
 install: all $B/libmayfly-client.a
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include/mayfly lib/pkgconfig share/bash-completion/completions)
-	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 api-socket/client.h $(DESTDIR)$(PREFIX)/include/mayfly/client.h
-	install -m 644 $B/libmayfly-client.a $(DESTDIR)$(PREFIX)/lib
-	@echo "$$CLIENT_PC" >$(DESTDIR)$(PREFIX)/lib/pkgconfig/mayfly-client.pc
-	$B/mayctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/mayctl
-	install -m 644 cmd/mayfly.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mayfly
+	install -d "$(to)/bin" "$(to)/include/mayfly" "$(to)/lib/pkgconfig" "$(to)/share/bash-completion/completions"
+	install -m 755 $(PROGRAMS) "$(to)/bin"
+	install -m 644 api-socket/client.h "$(to)/include/mayfly/client.h"
+	install -m 644 $B/libmayfly-client.a "$(to)/lib"
+	@echo "$$CLIENT_PC" >"$(to)/lib/pkgconfig/mayfly-client.pc"
+	$B/mayctl completion bash >"$(to)/share/bash-completion/completions/mayctl"
+	install -m 644 cmd/mayfly.bash-completion "$(to)/share/bash-completion/completions/mayfly"
 	$(if $(DESTDIR),,@echo "installed to $(PREFIX)/bin; see what this host offers: mayfly check-host")

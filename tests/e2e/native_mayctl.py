@@ -325,3 +325,25 @@ def client_library_is_installed(t):
     equal("what it says", (ended.stdout, ended.stderr, ended.returncode), ("vm.ended: reset\n", "", 0))
     vm.ends(0)
     holds("completion", os.path.exists(t.path("usr/share/bash-completion/completions/mayctl")))
+
+
+def make(*args):
+    return subprocess.run(["make", *args], cwd=harness.ROOT, capture_output=True, text=True, timeout=50,
+                          env={**os.environ, "MAKEFLAGS": ""}, check=False)
+
+
+@test("native")
+def installed_below_a_folder_with_a_space(t):
+    to = t.path("of two words")
+    ended = make("-s", "install", "DESTDIR=" + to, "PREFIX=/usr")
+    equal("status of make install", (ended.returncode, ended.stderr[-500:]), (0, ""))
+    Vm(t, "--version", binary=os.path.join(to, "usr/bin/mayfly")).ends(0)
+    with open(os.path.join(to, "usr/lib/pkgconfig/mayfly-client.pc"), encoding="utf-8") as file:
+        lacks("the library's description", file.read(), to)
+
+
+@test("native")
+def make_with_nothing_to_do_is_silent(t):
+    make()
+    ended = make()
+    equal("status and words of a second make", (ended.returncode, ended.stdout, ended.stderr), (0, "", ""))
