@@ -8,6 +8,7 @@
 #include <sys/xattr.h>
 
 #include "cmd/exit_codes.h"
+#include "snapshot/memory_image.h"
 #include "snapshot/memory_layers.h"
 #include "snapshot/new_file.h"
 #include "vmm/snapshot_info.h"
@@ -74,6 +75,49 @@ static int set_attributes(int fd, const char *id, const char *parent, const char
 	return 0;
 }
 
+static uint64_t pages_in(const struct page_set *set)
+{
+	uint64_t first = 0, count, sum = 0;
+
+	for (; page_set_next(set, &first, &count); first += count)
+		sum += count;
+	return sum;
+}
+
+static int add_data_of(struct page_set *set, char **paths, int count, struct error *err)
+{
+	int ret = 0;
+
+	for (int i = 0; i < count && ret == 0; i++) {
+		struct image image = { .fd = -1 };
+
+		ret = open_image(&image, paths[i], err);
+		if (ret == 0)
+			memory_image_add_data(image.fd, set);
+		close_fd(&image.fd);
+	}
+	return ret;
+}
+
+/* Layers make a layer, in which what none of them has must be a hole: on a filesystem with larger blocks it would be
+ * zeroes, laid over what is below. */
+static int check_holes(const struct new_file *out, uint64_t size, char **paths, int count,
+		       struct error *err)
+{
+	struct page_set wanted = { 0 };
+	int ret = page_set_init(&wanted, size / PAGE_SIZE, err);
+
+	if (ret == 0)
+		ret = add_data_of(&wanted, paths, count, err);
+	if (ret == 0 && memory_layers_data_pages(out->fd, size) != (int64_t)pages_in(&wanted))
+		ret = error_set(err, ENOTSUP,
+				"%s: its filesystem does not keep the holes of single pages, so a "
+				"layer there would change what has not changed",
+				out->path);
+	page_set_fini(&wanted);
+	return ret;
+}
+
 static int merge_into(struct new_file *out, char **paths, int count, struct error *err)
 {
 	struct image base = { .fd = -1 }, below = { .fd = -1 };
@@ -94,6 +138,8 @@ static int merge_into(struct new_file *out, char **paths, int count, struct erro
 		if (i == 0)
 			base = image;
 	}
+	if (ret == 0 && *base.parent)
+		ret = check_holes(out, base.size, paths, count, err);
 	return ret < 0 ? ret : set_attributes(out->fd, below.id, base.parent, out->path, err);
 }
 

@@ -19,6 +19,7 @@ import native_snapshot_devices  # noqa: F401
 import native_snapshot_identity  # noqa: F401
 import native_snapshot_fds  # noqa: F401
 import native_snapshot_golden  # noqa: F401
+import native_snapshot_merge  # noqa: F401
 import native_snapshot_pager  # noqa: F401
 import native_snapshot_pmem  # noqa: F401
 import native_snapshot_prepared  # noqa: F401
