@@ -41,7 +41,7 @@ Test(error, what_fits_is_whole)
 		struct error err = { 0 };
 
 		error_set(&err, EINVAL, "%.*s", len, name);
-		cr_expect_eq(strlen(err.text), len > 511 ? 511 : len);
+		cr_expect_eq(strlen(err.text), (size_t)(len > 511 ? 511 : len));
 		cr_expect_eq(strstr(err.text, " ... ") != NULL, len > 511);
 	}
 }
