@@ -60,17 +60,7 @@ struct missing_text {
 	char text[400];
 };
 
-static void add_missing(void *opaque, uint32_t function, uint32_t index, const char *reg,
-			uint32_t bits)
-{
-	struct missing_text *missing = opaque;
-	size_t used = strlen(missing->text);
-
-	snprintf(missing->text + used, sizeof(missing->text) - used, "%s%#x.%u.%s %#x",
-		 used ? ", " : "", function, index, reg, bits);
-}
-
-static void add_capability(void *opaque, const char *name)
+static void add_missing(void *opaque, const char *name)
 {
 	struct missing_text *missing = opaque;
 	size_t used = strlen(missing->text);
@@ -79,12 +69,21 @@ static void add_capability(void *opaque, const char *name)
 		 name);
 }
 
+static void add_feature(void *opaque, uint32_t function, uint32_t index, const char *reg,
+			uint32_t bits)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%#x.%u.%s %#x", function, index, reg, bits);
+	add_missing(opaque, name);
+}
+
 static int check_capabilities(const struct adoption *adoption, struct error *err)
 {
 	struct missing_text missing = { "" };
 
 	if (snapshot_missing_capabilities(&adoption->snapshot->info, &adoption->machine->kvm,
-					  add_capability, &missing) == 0)
+					  add_missing, &missing) == 0)
 		return 0;
 	return error_set(err, ENOTSUP,
 			 "snapshot %s: this host's KVM lacks what its state needs: %s",
@@ -109,7 +108,7 @@ static int check_cpu(struct adoption *adoption, struct error *err)
 	cpuid_set_vcpu(&adoption->cpuid, 0); /* as the host's has it */
 	adoption->cpuid_differs = !cpuid_same(&adoption->cpuid, host);
 	if (adoption->cpuid_differs &&
-	    cpuid_missing(&adoption->cpuid, host, add_missing, &missing) > 0)
+	    cpuid_missing(&adoption->cpuid, host, add_feature, &missing) > 0)
 		return error_set(
 			err, ENOTSUP,
 			"snapshot %s: this host's processor lacks what the guest was shown: "

@@ -64,14 +64,16 @@ int machine_map_image(struct machine *machine, const struct machine_snapshot *sn
 		      enum guest_pages pages, struct error *err)
 {
 	uint64_t offset = 0;
+	bool huge;
 	int ret;
 
 	machine->memory.pages = pages;
 	if (snapshot->has_pager)
 		return map_pager(machine, snapshot, err);
-	if (!is_huge(snapshot->memory) && pages == GUEST_PAGES_2M)
+	huge = is_huge(snapshot->memory);
+	if (!huge && pages == GUEST_PAGES_2M)
 		return copy_memory(machine, snapshot, err);
-	if (is_huge(snapshot->memory))
+	if (huge)
 		ret = guest_memory_map_huge_image(&machine->memory, snapshot->memory, err);
 	else if ((ret = guest_memory_map_image(&machine->memory, snapshot->memory)) < 0)
 		ret = error_set_errno(err, ret, "cannot map %s", snapshot->memory_name);
