@@ -8,10 +8,11 @@ import time
 
 import files
 from api import Served
-from harness import MAYFLY, artefact, becomes, equal, holds, test
+from harness import artefact, becomes, equal, holds, test
 from lab_net import GUEST, HOST, make_tap, pings
 from lab_snapshot import keep_pinging, move
 from lab_vsock import PORT, connect
+from native_snapshot import merge
 
 NET, NET_TRACKED = 60, 61  # the two tests run side by side
 FAR = 8 << 20  # in the disk, where nothing has been read ahead
@@ -127,12 +128,6 @@ def create(t, vm, name, kind):
                                 "snapshot_type": kind})
 
 
-def merge(t, *names, output):
-    done = subprocess.run([MAYFLY, "snapshot", "merge", *[t.path(f"memory{name}") for name in names], "--output",
-                           t.path(f"memory{output}")], capture_output=True, text=True, timeout=120, check=False)
-    equal("mayfly snapshot merge", (done.returncode, done.stderr), (0, ""))
-
-
 def differing_pages(t, one, other):
     """Their numbers, the first few."""
     pages = []
@@ -162,7 +157,8 @@ def snapshot_diff_of_a_busy_guest_merged_is_a_full_one(t):
         vm.patch("/vm", {"state": "Paused"})
         create(t, vm, layer, "Diff")
     create(t, vm, "all", "Full")
-    merge(t, "0", "1", "2", output="merged")
+    done = merge(t, "0", "1", "2", output="merged")
+    equal("mayfly snapshot merge", (done.returncode, done.stderr), (0, ""))
     equal("pages that differ", differing_pages(t, "merged", "all"), [])
     holds("there was something to tell", differing_pages(t, "0", "all"))
     vm.patch("/vm", {"state": "Resumed"})

@@ -319,33 +319,40 @@ def blocks(t, name):
     return os.stat(t.path(f"memory{name}")).st_blocks * 512
 
 
+def merge_files(*paths, output):
+    return subprocess.run([MAYFLY, "snapshot", "merge", *paths, "--output", output], capture_output=True, text=True, timeout=120,
+                          check=False)
+
+
 def merge(t, *names, output):
-    return subprocess.run([MAYFLY, "snapshot", "merge", *[t.path(f"memory{name}") for name in names],
-                           "--output", t.path(f"memory{output}")], capture_output=True, text=True, timeout=60, check=False)
+    return merge_files(*[t.path(f"memory{name}") for name in names], output=t.path(f"memory{output}"))
+
+
+def merge_is_all(t, *names):
+    """Merged, they are what the full save "all" has, of the same moment."""
+    done = merge(t, *names, output="merged")
+    equal("mayfly snapshot merge", (done.returncode, done.stderr), (0, ""))
+    holds("merged is what a full save has", memory(t, "merged") == memory(t, "all"))
 
 
 def save_chain(t, vm):
-    """Full, two layers, and all of it at once at the same point, which is returned."""
+    """Full, two layers, and all of it at once at the same point."""
     create(t, vm, "0")
     before = memory(t, "0")
     for layer in "12":
         run_a_little(vm)
         create(t, vm, layer, "Diff")
     create(t, vm, "all")
-    whole = memory(t, "all")
-    holds("the guest has written", whole != before)
+    holds("the guest has written", memory(t, "all") != before)
     holds("a layer is what was written", 0 < blocks(t, "2") < 4 << 20, f"{blocks(t, '2')} bytes")
-    return whole
 
 
 @test("native")
 def snapshot_diff_merged_is_a_full_one(t):
     vm = start_writing(t)
     vm.patch("/vm", {"state": "Paused"})
-    whole = save_chain(t, vm)
-    done = merge(t, "0", "1", "2", output="merged")
-    equal("mayfly snapshot merge", (done.returncode, done.stderr), (0, ""))
-    holds("merged is what a full save has", memory(t, "merged") == whole)
+    save_chain(t, vm)
+    merge_is_all(t, "0", "1", "2")
     vm.end()
 
 
@@ -380,9 +387,7 @@ def snapshot_diff_of_a_clone(t):
         run_a_little(clone)
         create(t, clone, "1", "Diff")
         create(t, clone, "all")
-        done = merge(t, "", "1", output="merged")
-        equal("mayfly snapshot merge", (done.returncode, done.stderr), (0, ""))
-        holds("merged is what a full save has", memory(t, "merged") == memory(t, "all"))
+        merge_is_all(t, "", "1")
         clone.end()
         os.unlink(t.path("memory1"))
     os.rename(t.path("memorymerged"), t.path("memory1"))
@@ -403,8 +408,7 @@ def snapshot_diff_that_fails_loses_nothing(t):
     holds("nothing is left", not os.path.exists(t.path("memory1")))
     create(t, vm, "1", "Diff")
     create(t, vm, "all")
-    equal("mayfly snapshot merge", merge(t, "0", "1", output="merged").returncode, 0)
-    holds("merged is what a full save has", memory(t, "merged") == memory(t, "all"))
+    merge_is_all(t, "0", "1")
     vm.end()
 
 

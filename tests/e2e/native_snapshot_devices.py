@@ -36,16 +36,22 @@ def ask_for_all(t, vm, vsock="vsock"):
     vm.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.path("disk")})
 
 
-def saved_with_all(t):
+def start_with(t, ask):
+    """A guest that waits, with the devices that are asked for."""
     need_kvm()
     own_network()
     t.file("pmem", b"x" * (2 << 20))
     t.file("disk", size=1 << 20)
     vm = Served(t)
-    ask_for_all(t, vm)
+    ask(t, vm)
     vm.put("/boot-source", {"kernel_image_path": waiting_kernel(t)})
     vm.start()
     vm.wait_for("S")
+    return vm
+
+
+def saved_with_all(t):
+    vm = start_with(t, ask_for_all)
     save(t, vm)
     config = vm.get("/vm/config")
     vm.end()

@@ -12,8 +12,8 @@ import shutil
 import msgpack
 from api import Served
 from harness import ROOT, Failure, contains, equal, holds, test
-from native_snapshot import need_kvm, release, save, waiting_kernel
-from native_snapshot_devices import ask_for_settings, own_network
+from native_snapshot import release, save
+from native_snapshot_devices import ask_for_settings, start_with
 from native_snapshot_hostile import read_state, write_state
 
 GOLDEN = sorted(glob.glob(os.path.join(ROOT, "tests/unit/golden/snapshot-*.state")))
@@ -31,15 +31,7 @@ def ask_for_all(t, vm):
 
 def save_now(t, ask):
     """Of this version; its state. The guest waits, as that of the golden files does."""
-    need_kvm()
-    own_network()
-    t.file("pmem", b"x" * (2 << 20))
-    t.file("disk", size=1 << 20)
-    vm = Served(t)
-    ask(t, vm)
-    vm.put("/boot-source", {"kernel_image_path": waiting_kernel(t)})
-    vm.start()
-    vm.wait_for("S")
+    vm = start_with(t, ask)
     save(t, vm)
     vm.end()
     if os.path.exists(t.path("vsock")):

@@ -3,7 +3,8 @@
 import os
 import subprocess
 
-from harness import MAYFLY, Skip, contains, equal, holds, test
+from harness import Skip, contains, equal, holds, test
+from native_snapshot import merge_files
 
 SIZE = 16 << 20
 IDS = [f"{number:032x}" for number in range(4)]
@@ -25,11 +26,6 @@ def layer(t, number, pages):
     return path
 
 
-def merge(*paths, output):
-    return subprocess.run([MAYFLY, "snapshot", "merge", *paths, "--output", output], capture_output=True, text=True, timeout=60,
-                          check=False)
-
-
 def data(path):
     """Numbers of the pages that are no holes."""
     pages, at = [], 0
@@ -49,7 +45,7 @@ def snapshot_layers_make_a_layer(t):
     """What none of them has is a hole still; its attributes are the last one's, and whose layer the first one is."""
     layers = [layer(t, 1, (1, 700)), layer(t, 2, (700, 1300)), layer(t, 3, (5,))]
     output = t.path("layer")
-    equal("mayfly snapshot merge", merge(*layers, output=output).stderr, "")
+    equal("mayfly snapshot merge", merge_files(*layers, output=output).stderr, "")
     equal("pages that are there", data(output), [1, 5, 700, 1300])
     with open(output, "rb") as file:
         content = file.read()
@@ -76,12 +72,12 @@ def snapshot_layers_where_holes_are_lost(t):
     if len(data(output)) == 1:
         raise Skip("that filesystem keeps the holes of single pages")
     os.unlink(output)
-    done = merge(*layers, output=output)
+    done = merge_files(*layers, output=output)
     equal("status", done.returncode, 152)
     contains("the refusal", done.stderr, output, "does not keep the holes of single pages")
     equal("what is left there", os.listdir(folder), [])
     full = t.file("full", b"f" * SIZE)
-    equal("all of memory may go there", merge(full, *layers, output=output).stderr, "")
+    equal("all of memory may go there", merge_files(full, *layers, output=output).stderr, "")
     with open(output, "rb") as file:
         content = file.read()
     holds("what none of them has", content[2 * 4096:700 * 4096] == b"f" * (698 * 4096))
