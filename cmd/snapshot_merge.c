@@ -8,6 +8,7 @@
 #include <sys/xattr.h>
 
 #include "cmd/exit_codes.h"
+#include "cmd/progress_line.h"
 #include "snapshot/memory_image.h"
 #include "snapshot/memory_layers.h"
 #include "snapshot/new_file.h"
@@ -75,15 +76,6 @@ static int set_attributes(int fd, const char *id, const char *parent, const char
 	return 0;
 }
 
-static uint64_t pages_in(const struct page_set *set)
-{
-	uint64_t first = 0, count, sum = 0;
-
-	for (; page_set_next(set, &first, &count); first += count)
-		sum += count;
-	return sum;
-}
-
 static int add_data_of(struct page_set *set, char **paths, int count, struct error *err)
 {
 	int ret = 0;
@@ -109,7 +101,7 @@ static int check_holes(const struct new_file *out, uint64_t size, char **paths, 
 
 	if (ret == 0)
 		ret = add_data_of(&wanted, paths, count, err);
-	if (ret == 0 && memory_layers_data_pages(out->fd, size) != (int64_t)pages_in(&wanted))
+	if (ret == 0 && memory_layers_data_pages(out->fd, size) != (int64_t)page_set_count(&wanted))
 		ret = error_set(err, ENOTSUP,
 				"%s: its filesystem does not keep the holes of single pages, so a "
 				"layer there would change what has not changed",
@@ -118,7 +110,36 @@ static int check_holes(const struct new_file *out, uint64_t size, char **paths, 
 	return ret;
 }
 
-static int merge_into(struct new_file *out, char **paths, int count, struct error *err)
+/* Shown while it goes on. */
+struct merge_progress {
+	struct progress progress;
+	struct progress_line line;
+};
+
+static void show_progress(struct progress *progress)
+{
+	struct merge_progress *merge = container_of(progress, struct merge_progress, progress);
+
+	progress_line_show(&merge->line, progress->step, progress->done, progress->total);
+}
+
+/* What there is to copy; a file that cannot be opened is told of when its turn comes. */
+static uint64_t bytes_of(char **paths, int count)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < count; i++) {
+		struct image image = { .fd = -1 };
+
+		if (open_image(&image, paths[i], NULL) == 0)
+			bytes += memory_layers_bytes(image.fd);
+		close_fd(&image.fd);
+	}
+	return bytes;
+}
+
+static int merge_into(struct new_file *out, char **paths, int count, struct progress *progress,
+		      struct error *err)
 {
 	struct image base = { .fd = -1 }, below = { .fd = -1 };
 	int ret = 0;
@@ -128,7 +149,7 @@ static int merge_into(struct new_file *out, char **paths, int count, struct erro
 
 		if ((ret = open_image(&image, paths[i], err)) == 0 &&
 		    (i == 0 || (ret = check_layer(&below, &image, err)) == 0)) {
-			ret = memory_layers_lay(image.fd, out->fd, image.size);
+			ret = memory_layers_lay(image.fd, out->fd, image.size, progress);
 			if (ret < 0)
 				error_set_errno(err, ret, "cannot copy %s to %s", paths[i],
 						out->path);
@@ -145,14 +166,21 @@ static int merge_into(struct new_file *out, char **paths, int count, struct erro
 
 static int merge(char **paths, int count, const char *output, struct error *err)
 {
+	struct merge_progress progress = { .progress.tell = show_progress };
 	struct new_file out;
 	int ret = new_file_open(&out, output, err);
 
 	if (ret < 0)
 		return ret;
-	if ((ret = merge_into(&out, paths, count, err)) == 0 &&
-	    (ret = new_file_sync(&out, err)) == 0 && (ret = new_file_rename(&out, err)) == 0)
+	progress_line_init(&progress.line, false);
+	progress_begin(&progress.progress, "copying", bytes_of(paths, count));
+	ret = merge_into(&out, paths, count, &progress.progress, err);
+	if (ret == 0)
+		progress_begin(&progress.progress, "waiting for the disk", 0);
+	if (ret == 0 && (ret = new_file_sync(&out, err)) == 0 &&
+	    (ret = new_file_rename(&out, err)) == 0)
 		ret = new_file_sync_folder(&out, err);
+	progress_line_clear(&progress.line);
 	new_file_close(&out);
 	return ret;
 }

@@ -7,7 +7,7 @@ $(BENCH_PROGRAMS): $B/bench-%: $B/benches/%.o
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -o $@.tmp && mv $@.tmp $@
 
 # They measure the device itself, not a program.
-$B/bench-blk_ring $B/bench-blk_loops $B/bench-rpc $B/bench-allocs $B/bench-api_queue: $B/libmayfly.a
+$B/bench-blk_ring $B/bench-blk_loops $B/bench-save $B/bench-rpc $B/bench-allocs $B/bench-api_queue: $B/libmayfly.a
 $B/bench-allocs: ALL_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 .PHONY: bench bench-programs

@@ -29,19 +29,5 @@ must_check int memory_image_add_resident(const struct guest_memory *mem, struct 
  * does not tell. */
 void memory_image_add_data(int fd, struct page_set *set);
 
-struct memory_image_result {
-	uint64_t looked_at; /* pages */
-	uint64_t written;
-};
-
-/*
- * Writes the pages of the set into `fd`, at their places; the file is as long as the memory then. With
- * zeroes: all of them; without: pages of zeroes stay holes (the file was empty).
- * -errno of the write: disk full, size limit.
- */
-must_check int memory_image_write(int fd, const struct guest_memory *mem,
-				  const struct page_set *set, bool with_zeroes,
-				  struct memory_image_result *result);
-
 /* Reads what is data in `fd` into memory that is all zeroes. -errno; -EIO when the file ends before memory does. */
 must_check int memory_image_read(int fd, const struct guest_memory *mem);

@@ -1,5 +1,6 @@
 #include "snapshot/memory_layers.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -34,17 +35,27 @@ static bool cannot_copy(int code)
 	       code == EPERM;
 }
 
-static int copy_extent(int from, int to, off_t at, off_t end)
+/* In one call, so that whoever waits hears of it. */
+#define COPY_MAX MIB(64)
+
+static int copy_extent(int from, int to, off_t at, off_t end, struct progress *progress)
 {
 	while (at < end) {
+		const off_t step_end = MIN(end, at + (off_t)COPY_MAX);
 		off_t in = at, out = at;
-		ssize_t done =
-			retry_eintr(copy_file_range(from, &in, to, &out, (size_t)(end - at), 0));
+		ssize_t done = retry_eintr(
+			copy_file_range(from, &in, to, &out, (size_t)(step_end - at), 0));
 
-		if (done < 0 && cannot_copy(errno))
-			return copy_by_hand(from, to, at, end);
+		if (done < 0 && cannot_copy(errno)) {
+			int ret = copy_by_hand(from, to, at, step_end);
+
+			if (ret < 0)
+				return ret;
+			done = step_end - at;
+		}
 		if (done <= 0)
 			return done < 0 ? -errno : -EIO;
+		progress_add(progress, (uint64_t)done);
 		at += done;
 	}
 	return 0;
@@ -68,13 +79,13 @@ static int next_data(int fd, off_t *at, off_t *end, off_t size)
 	return 1;
 }
 
-int memory_layers_lay(int from, int to, uint64_t size)
+int memory_layers_lay(int from, int to, uint64_t size, struct progress *progress)
 {
 	off_t at = 0, end = 0;
 	int ret = ftruncate(to, (off_t)size) < 0 ? -errno : 0;
 
 	while (ret == 0 && (ret = next_data(from, &at, &end, (off_t)size)) > 0) {
-		ret = copy_extent(from, to, at, end);
+		ret = copy_extent(from, to, at, end, progress);
 		at = end;
 	}
 	return ret;
@@ -91,4 +102,11 @@ int64_t memory_layers_data_pages(int fd, uint64_t size)
 		at = end;
 	}
 	return ret < 0 ? ret : pages;
+}
+
+uint64_t memory_layers_bytes(int from)
+{
+	struct stat st;
+
+	return fstat(from, &st) < 0 ? 0 : (uint64_t)MIN(st.st_blocks * 512, st.st_size);
 }

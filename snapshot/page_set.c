@@ -36,6 +36,15 @@ void page_set_add(struct page_set *set, uint64_t first, uint64_t count)
 	}
 }
 
+uint64_t page_set_count(const struct page_set *set)
+{
+	uint64_t count = 0;
+
+	for (uint64_t i = 0; i < word_count(set->pages); i++)
+		count += (uint64_t)__builtin_popcountll(set->words[i]);
+	return count;
+}
+
 /* The first page at or after `from` whose bit is `wanted`; set->pages when there is none. */
 static uint64_t find(const struct page_set *set, uint64_t from, bool wanted)
 {

@@ -204,9 +204,42 @@ static int open_target(struct new_file *file, const char *path, int fd, bool kee
 	return fd > 0 ? new_file_take(file, fd, keep, path, err) : new_file_open(file, path, err);
 }
 
+static void say_without_ring(int why)
+{
+	static bool told;
+
+	if (!told)
+		log_warn(
+			"snapshots: their memory is not written by io_uring (%s) but by one thread, one "
+			"piece after the other",
+			strerrordesc_np(-why));
+	told = true;
+}
+
+/* By the ring of the I/O loop, whose devices have been drained: none can be made once the machine has its filters. */
+static int write_pages(struct save *save, struct memory_write_result *pages, struct error *err)
+{
+	const struct memory_write job = { .fd = save->memory.fd,
+					  .mem = &save->machine->memory,
+					  .set = &save->pages,
+					  .with_zeroes = save->is_diff,
+					  .loop = save->machine->loops[0],
+					  .progress = save->request->progress };
+	int ret;
+
+	progress_begin(job.progress, "memory", page_set_count(job.set) * PAGE_SIZE);
+	ret = memory_write(&job, pages);
+	if (ret < 0)
+		return error_set_errno(err, ret, "cannot write %s", save->request->memory_path);
+	progress_end(job.progress);
+	if (pages->ring < 0)
+		say_without_ring(pages->ring);
+	return 0;
+}
+
 static int write_memory(struct save *save, struct save_result *result, struct error *err)
 {
-	struct memory_image_result pages;
+	struct memory_write_result pages = { 0 };
 	int ret = find_pages(save, err);
 
 	if (ret == 0 && save->is_diff)
@@ -222,14 +255,16 @@ static int write_memory(struct save *save, struct save_result *result, struct er
 	set_attribute(save);
 	if (!save->info.is_diff)
 		clear_parent(save);
-	ret = memory_image_write(save->memory.fd, &save->machine->memory, &save->pages,
-				 save->is_diff, &pages);
+	ret = write_pages(save, &pages, err);
 	if (ret < 0)
-		return error_set_errno(err, ret, "cannot write %s", save->request->memory_path);
+		return ret;
 	save->info.written_pages = pages.written;
 	*result = (struct save_result){ pages.looked_at, pages.written };
 	ret = save_end_diff(save, err);
-	return ret < 0 ? ret : new_file_sync(&save->memory, err);
+	if (ret < 0)
+		return ret;
+	progress_begin(save->request->progress, "sync", 0);
+	return new_file_sync(&save->memory, err);
 }
 
 /* Files -------------------------------------------------------------------------------------------*/

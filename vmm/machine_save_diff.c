@@ -107,10 +107,22 @@ int save_find_base(struct save *save, struct error *err)
 	return save->merges ? check_base(save, fd, err) : 0;
 }
 
+static int copy_base(struct save *save, struct error *err)
+{
+	struct progress *progress = save->request->progress;
+	int ret;
+
+	progress_begin(progress, "copy", memory_layers_bytes(save->there));
+	ret = memory_layers_lay(save->there, save->memory.fd, save->info.memory, progress);
+	if (ret < 0)
+		return error_set_errno(err, ret, "cannot copy %s", save->request->memory_path);
+	progress_end(progress);
+	return 0;
+}
+
 int save_begin_diff(struct save *save, struct error *err)
 {
 	struct machine_base *base = &save->machine->base;
-	int ret;
 
 	save->info.is_diff = !save->merges || base->is_layer;
 	if (save->info.is_diff)
@@ -118,13 +130,10 @@ int save_begin_diff(struct save *save, struct error *err)
 		       sizeof(save->info.parent));
 	if (!save->merges)
 		return 0;
-	if (save->there < 0) {
-		memcpy(base->failed, save->info.id, sizeof(base->failed)); /* unless it succeeds */
-		return 0;
-	}
-	ret = memory_layers_lay(save->there, save->memory.fd, save->info.memory);
-	return ret < 0 ? error_set_errno(err, ret, "cannot copy %s", save->request->memory_path)
-		       : 0;
+	if (save->there >= 0)
+		return copy_base(save, err);
+	memcpy(base->failed, save->info.id, sizeof(base->failed)); /* unless it succeeds */
+	return 0;
 }
 
 int save_end_diff(struct save *save, struct error *err)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "snapshot/memory_image.h"
+#include "snapshot/memory_write.h"
 #include "snapshot/new_file.h"
 #include "vmm/machine_snapshot_priv.h"
 

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "snapshot/progress.h"
 #include "vmm/machine.h"
 
 enum save_kind {
@@ -29,6 +30,8 @@ struct save_request {
 	 * messages call it. */
 	int state_fd, memory_fd;
 	enum save_kind kind;
+	/* Steps "copy" (what a diff is merged into), "memory", "sync"; NULL: nobody asked. */
+	struct progress *progress;
 };
 
 struct save_result {
