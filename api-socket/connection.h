@@ -63,6 +63,9 @@ void connection_break(struct connection *connection);
  * turn. A client that lets too much of this pile up is disconnected; what it has asked for does not count. */
 void connection_wake(struct connection *connection, size_t count);
 
+/* Sends what waits, as far as it goes at once: for what is not to wait until the loop turns. */
+void connection_send_waiting(struct connection *connection);
+
 /*
  * Descriptors that came with the next `len` bytes of those that consume() was shown, and were not taken:
  * count of them, in fds. The taker's to close. (A descriptor comes with the bytes of one sendmsg();

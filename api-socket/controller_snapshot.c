@@ -42,9 +42,26 @@ static void point_to_kept(const struct controller *controller, struct vm_config 
 	}
 }
 
+struct save_progress {
+	struct progress progress;
+	struct controller *controller;
+};
+
+static void tell_progress(struct progress *progress)
+{
+	struct save_progress *save = container_of(progress, struct save_progress, progress);
+
+	listeners_tell(&save->controller->listeners, EVENT_SNAPSHOT_PROGRESS,
+		       json_pack("{s:s, s:I, s:I}", "step", progress->step, "done_bytes",
+				 (json_int_t)progress->done, "total_bytes",
+				 (json_int_t)progress->total));
+}
+
 int controller_save_snapshot(struct controller *controller,
 			     const struct snapshot_create_request *request, struct error *err)
 {
+	struct save_progress progress = { .progress.tell = tell_progress,
+					  .controller = controller };
 	const struct save_request save = {
 		.state_path = request->snapshot_path.path ? request->snapshot_path.path
 							  : "the state's descriptor",
@@ -53,6 +70,7 @@ int controller_save_snapshot(struct controller *controller,
 							   : "the memory's descriptor",
 		.memory_fd = request->mem_file_path.fd,
 		.kind = request->snapshot_type.value == SNAPSHOT_DIFF ? SAVE_DIFF : SAVE_FULL,
+		.progress = &progress.progress,
 	};
 	struct save_result result;
 

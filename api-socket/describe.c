@@ -140,6 +140,8 @@ static const char introduction[] =
 	"the process follows |\n"
 	"| `device.failed` | `device`, `text`: why | it needs a reset by its driver |\n"
 	"| `balloon.statistics` | as the method | the guest has sent new ones |\n"
+	"| `snapshot.progress` | `step`: copy (of what a diff is merged into), memory, sync (which tells no more); "
+	"`done_bytes`, `total_bytes` | a snapshot is being saved: each step's beginning and end, and every 100 ms |\n"
 	"| `console.output` | `data`: base64; `dropped`: bytes lost before it | only with `console.attach` |\n"
 	"| `console.room` | | the same: what `console.write` did not take can be written |\n"
 	"\n"
@@ -147,7 +149,8 @@ static const char introduction[] =
 	"no binary\n"
 	"values. A client that lets 256 KiB of events pile up is disconnected; of the console's output what is beyond "
 	"128 KiB\n"
-	"is dropped and counted. Metadata is a map here; what HTTP has nested deeper is for HTTP to read.\n";
+	"is dropped and counted; of `snapshot.progress`, what comes before the last was read. Metadata is a map here; what\n"
+	"HTTP has nested deeper is for HTTP to read.\n";
 
 static void print_field(void *opaque, const char *path, const struct field *field)
 {

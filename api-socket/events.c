@@ -1,7 +1,8 @@
 #include "api-socket/events.h"
 
 const char *const event_names[EVENT_COUNT + 1] = {
-	"vm.state", "vm.ready", "vm.trace", "vm.ended", "device.failed", "balloon.statistics", NULL,
+	"vm.state",	 "vm.ready",	       "vm.trace",	    "vm.ended",
+	"device.failed", "balloon.statistics", "snapshot.progress", NULL,
 };
 
 void listeners_add(struct listeners *listeners, struct listener *listener)

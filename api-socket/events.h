@@ -14,6 +14,7 @@ enum api_event {
 	EVENT_ENDED,		  /* {"how": "powered-off", "text": ...} */
 	EVENT_DEVICE_FAILED,	  /* {"device": "vda", "text": ...} */
 	EVENT_BALLOON_STATISTICS, /* as GET /balloon/statistics */
+	EVENT_SNAPSHOT_PROGRESS, /* {"step": "memory", "done_bytes": 1048576, "total_bytes": 8388608} */
 	EVENT_COUNT,
 };
 

@@ -11,7 +11,8 @@ struct events_request {
 
 static const struct field event_table[] = {
 	FIELD(struct events_request, events, FIELD_STRINGS, FIELD_REQUIRED,
-	      .help = "names: vm.state, vm.ready, vm.trace, vm.ended, device.failed, balloon.statistics"),
+	      .help = "names: vm.state, vm.ready, vm.trace, vm.ended, device.failed, balloon.statistics, "
+		      "snapshot.progress"),
 };
 
 static const struct field_set event_fields = FIELD_SET("Events", struct events_request,

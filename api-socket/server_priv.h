@@ -56,9 +56,6 @@ must_check int connection_open(struct api_server *server, int fd);
 /* Reads, serves, writes, for a bounded time. The connection may be gone afterwards. */
 void connection_serve(struct connection *connection);
 
-/* Sends what waits, as far as it goes at once; reads nothing. */
-void connection_send_waiting(struct connection *connection);
-
 /* Its resources; the server has forgotten it. */
 void connection_free(struct connection *connection);
 

@@ -160,6 +160,8 @@ static int read_options(struct ctl *ctl, int argc, char **argv)
 	for (; at < argc && strncmp(argv[at], "--", 2) == 0 && !find_command(argv[at]); at++) {
 		if (strcmp(argv[at], "--json") == 0) {
 			ctl->json = true;
+		} else if (strcmp(argv[at], "--progress") == 0) {
+			ctl->progress = true;
 		} else if (strcmp(argv[at], "--sock") == 0 && at + 1 < argc) {
 			ctl->sock = argv[++at];
 		} else if (strcmp(argv[at], "--timeout") == 0 && at + 1 < argc) {

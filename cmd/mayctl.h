@@ -23,6 +23,7 @@ enum ctl_status {
 struct ctl {
 	const char *sock; /* --sock; NULL */
 	bool json;	  /* --json */
+	bool progress;	  /* --progress */
 	int timeout_ms;	  /* --timeout; -1: as long as it takes */
 	struct mayfly_client *client;
 };
@@ -88,6 +89,16 @@ void ctl_params_free(struct ctl_params *params);
 
 /* The field at a dotted path; NULL. */
 const struct field *ctl_field(const struct field_set *set, const char *path);
+
+/* mayctl_progress.c ------------------------------------------------------------------------------*/
+
+struct progress_line;
+
+/* Shall it be shown how far the call is, and will the microVM tell? Before it is sent. */
+bool ctl_progress_begin(struct ctl *ctl, const struct method *method, struct progress_line *line);
+
+/* Shows it until the answer is there, or nothing more comes. */
+void ctl_progress_follow(struct ctl *ctl, uint32_t id, struct progress_line *line);
 
 /* mayctl_print.c ---------------------------------------------------------------------------------*/
 

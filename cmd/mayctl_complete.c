@@ -135,7 +135,7 @@ static void offer_run(const char *before)
 /* Ours, where a method's name cannot be yet. */
 static void offer_options(void)
 {
-	printf("--sock\n--json\n--timeout\n");
+	printf("--sock\n--json\n--progress\n--timeout\n");
 }
 
 int ctl_words_command(struct ctl *ctl, int argc, char **argv)

@@ -4,10 +4,11 @@
 #include "cmd/mayctl.h"
 
 static const char usage[] =
-	"Usage: mayctl --sock PATH [--json] COMMAND...\n"
+	"Usage: mayctl --sock PATH [--json] [--progress] COMMAND...\n"
 	"\n"
 	"  --sock PATH      the microVM's API socket; else what $MAYCTL_SOCK says\n"
 	"  --json           print answers as JSON, for programs\n"
+	"  --progress       say on standard error how far `snapshot save` is, as on a terminal without --json\n"
 	"  --timeout S      wait at most so many seconds for an event or an answer\n";
 
 static const char statuses[] =

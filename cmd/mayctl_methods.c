@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmd/mayctl.h"
+#include "cmd/progress_line.h"
 
 const struct ctl_verb ctl_aliases[] = {
 	{ .words = "vm start",
@@ -187,11 +188,15 @@ static int take_words(struct ctl_params *params, const struct ctl_verb *verb,
 
 static int call(struct ctl *ctl, const struct method *method, const struct ctl_params *params)
 {
+	struct progress_line line;
+	const bool has_progress = ctl_progress_begin(ctl, method, &line);
 	json_t *result = NULL;
 	uint32_t id;
 	int ret = mayfly_client_send(ctl->client, method->name, params->tree, params->fds,
 				     params->fd_count, &id);
 
+	if (ret == 0 && has_progress)
+		ctl_progress_follow(ctl, id, &line);
 	if (ret == 0)
 		ret = mayfly_client_receive(ctl->client, id, &result);
 	if (ret < 0)

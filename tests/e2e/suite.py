@@ -27,6 +27,7 @@ import native_snapshot_generations  # noqa: F401
 import native_snapshot_hostile  # noqa: F401
 import native_snapshot_killed  # noqa: F401
 import native_snapshot_show  # noqa: F401
+import native_snapshot_write  # noqa: F401
 import native_taps  # noqa: F401
 import native_mayctl  # noqa: F401
 import native_mayctl_run  # noqa: F401
