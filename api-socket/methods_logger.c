@@ -5,7 +5,9 @@
 
 #include "api-socket/methods.h"
 #include "api-socket/os_error.h"
+#include "api-socket/version.h"
 #include "base/log.h"
+#include "base/version.h"
 
 static const struct {
 	const char *name;
@@ -89,8 +91,11 @@ static int put_logger(struct controller *controller, struct api_request *request
 	target->module = logger->module;
 	log_set_level(level);
 	log_set_target(target);
-	if (fd >= 0)
-		close_fd(&old);
+	if (fd < 0)
+		return 0;
+	close_fd(&old);
+	/* Whoever is sent a log wants to know whose it is. */
+	log_info("mayfly v" MAYFLY_VERSION ", with the API of Firecracker v" API_VERSION);
 	return 0;
 }
 

@@ -27,6 +27,11 @@ void log_set_target(const struct log_target *new_target)
 	target = new_target ? *new_target : (struct log_target){ .fd = -1 };
 }
 
+bool log_is_elsewhere(void)
+{
+	return target.fd >= 0;
+}
+
 void log_init(void)
 {
 	struct stat st;

@@ -36,6 +36,9 @@ struct log_target {
 /* Copied but for the strings, which must stay. Set it while no other thread logs. NULL: none again. */
 void log_set_target(const struct log_target *target);
 
+/* Does it go to a file or pipe, so that what is said on standard error is to be said there too? */
+bool log_is_elsewhere(void);
+
 /*
  * Looks at what standard error is: what is no file may have a reader that does not read, which must hold up nobody.
  * Once, before other threads log; without it lines are written there as they come.

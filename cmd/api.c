@@ -138,6 +138,11 @@ static int apply_logger(struct api *api, struct error *err)
 	     (options->show_log_origin &&
 	      json_object_set_new(body, "show_log_origin", json_true()) < 0)))
 		ret = error_set(err, ENOMEM, "out of memory");
+	if (ret == 0 && api->bad_level)
+		ret = error_set(
+			err, EINVAL,
+			"--level '%s': there are Off, Error, Warning, Info, Debug and Trace",
+			options->level);
 	if (ret == 0 && json_object_size(body))
 		ret = config_file_apply(api->controller, "logger.put", body, err);
 	json_decref(body);
@@ -243,7 +248,7 @@ static void clean_up(struct api *api)
 
 static int fail(int status, const struct error *err)
 {
-	fprintf(stderr, "mayfly: error: %s\n", err->text);
+	run_say(LOG_ERROR, "%s", err->text);
 	return status;
 }
 

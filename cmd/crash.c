@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/thread.h"
 #include "cmd/exit_codes.h"
 #include "cmd/terminal.h"
@@ -13,6 +14,8 @@
 #ifndef SYS_SECCOMP
 #define SYS_SECCOMP 1 /* si_code of a SIGSYS that a filter raised; glibc has no name for it */
 #endif
+
+#define PREFIX "mayfly: error: "
 
 static const struct {
 	int signal;
@@ -38,14 +41,32 @@ static noreturn void leave(int exit_code)
 	_exit(status_of_all ? status_of_all : exit_code);
 }
 
-static void say(const char *text)
+/* The line, as the stream's own functions may be what was interrupted. */
+struct words {
+	char text[512];
+	size_t len;
+};
+
+static void add(struct words *words, const char *text)
 {
-	if (write(STDERR_FILENO, text, strlen(text)) < 0)
-		return;
+	for (; *text && words->len < sizeof(words->text) - 1; text++)
+		words->text[words->len++] = *text;
 }
 
-/* By its number if it has no name. The stream's own functions may be what was interrupted. */
-static void say_system_call(int number)
+/* To standard error first: should the log be what crashed, that has been said. */
+static void say(struct words *words)
+{
+	const size_t len = words->len;
+
+	words->text[len] = '\n';
+	(void)!write(STDERR_FILENO, words->text, len + 1);
+	words->text[len] = '\0';
+	if (log_is_elsewhere())
+		log_error("%s", words->text + strlen(PREFIX));
+}
+
+/* By its number if it has no name. */
+static void add_system_call(struct words *words, int number)
 {
 	char digits[12], *at = digits + sizeof(digits) - 1;
 	unsigned int rest = (unsigned int)number;
@@ -54,17 +75,18 @@ static void say_system_call(int number)
 	do
 		*--at = (char)('0' + rest % 10);
 	while ((rest /= 10) > 0);
-	say("thread ");
-	say(thread_name());
-	say(": the system call ");
-	say(guard_syscall_name(number));
-	say(" (");
-	say(at);
-	say(") is forbidden here\n");
+	add(words, "thread ");
+	add(words, thread_name());
+	add(words, ": the system call ");
+	add(words, guard_syscall_name(number));
+	add(words, " (");
+	add(words, at);
+	add(words, ") is forbidden here");
 }
 
 static void on_crash(int signal, siginfo_t *info, void *context)
 {
+	struct words words = { .len = 0 };
 	const char *what = "";
 	const char *file = signal == SIGBUS && file_namer ? file_namer(info->si_addr, &what) : NULL;
 
@@ -77,14 +99,14 @@ static void on_crash(int signal, siginfo_t *info, void *context)
 	for (size_t i = 0; i < ARRAY_SIZE(crashes); i++) {
 		if (crashes[i].signal != signal)
 			continue;
-		say("mayfly: error: ");
+		add(&words, PREFIX);
 		if (signal == SIGSYS && info->si_code == SYS_SECCOMP) {
-			say_system_call(info->si_syscall);
-			leave(crashes[i].exit_code);
+			add_system_call(&words, info->si_syscall);
+		} else {
+			add(&words, file ? file : crashes[i].text);
+			add(&words, file ? what : "");
 		}
-		say(file ? file : crashes[i].text);
-		say(file ? what : "");
-		say("\n");
+		say(&words);
 		leave(crashes[i].exit_code);
 	}
 }

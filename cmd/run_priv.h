@@ -1,6 +1,7 @@
 /* Private to cmd/run*.c: one `mayfly run`. Everything here is the main thread's, the control loop's. */
 #pragma once
 
+#include "base/log.h"
 #include "base/loop_timer.h"
 #include "cmd/console.h"
 #include "cmd/run_options.h"
@@ -50,6 +51,9 @@ void run_unwatch_machine(struct run *run);
 void run_unwatch(struct run *run);
 
 /* cmd/run_report.c: the line for people and the exit status of an end, and of a failed start. ------*/
+
+/* What ends the process: to standard error, whatever is logged, and to the log where that is elsewhere. */
+void run_say(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 
 int run_report_end(struct run *run);
 

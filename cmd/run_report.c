@@ -1,5 +1,6 @@
 /* How a run ended: one line for people, and the status that scripts read (cmd/exit_codes.h). */
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,6 +46,19 @@ void run_name_crashes(struct machine *machine)
 	crash_machine = machine;
 }
 
+void run_say(enum log_level level, const char *fmt, ...)
+{
+	struct error said;
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(said.text, sizeof(said.text), fmt, args);
+	va_end(args);
+	fprintf(stderr, "mayfly: %s%s\n", level == LOG_ERROR ? "error: " : "", said.text);
+	if (log_is_elsewhere())
+		log_message(level, "%s", said.text);
+}
+
 int run_report_end(struct run *run)
 {
 	const char *text = run->ended_by ? sigdescr_np(run->ended_by) : "";
@@ -66,20 +80,20 @@ int run_end_status(enum machine_end end, const char *text, int ended_by)
 		return EXIT_OK;
 	case MACHINE_STOPPED:
 		if (!ended_by) {
-			fprintf(stderr, "mayfly: %s\n", text);
+			run_say(LOG_INFO, "%s", text);
 			return EXIT_OK;
 		}
-		fprintf(stderr, "mayfly: ended by signal %s (%s)\n",
+		run_say(LOG_INFO, "ended by signal %s (%s)",
 			signal_name(ended_by, name, sizeof(name)), text);
 		return signal_status(ended_by);
 	case MACHINE_TRIPLE_FAULT:
-		fprintf(stderr, "mayfly: error: the guest crashed: %s\n", text);
+		run_say(LOG_ERROR, "the guest crashed: %s", text);
 		return EXIT_TRIPLE_FAULT;
 	case MACHINE_MEMORY_LOST:
-		fprintf(stderr, "mayfly: error: %s\n", text);
+		run_say(LOG_ERROR, "%s", text);
 		return EXIT_LOST_MEMORY;
 	default:
-		fprintf(stderr, "mayfly: error: %s\n", text);
+		run_say(LOG_ERROR, "%s", text);
 		return EXIT_GENERIC;
 	}
 }

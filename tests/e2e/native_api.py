@@ -284,6 +284,12 @@ def api_options_that_are_no_text(t):
 
 
 @test("native")
+def api_level_that_is_none(t):
+    vm = Vm(t, "--api-sock", t.path("api.sock"), "--level", "loud").ends(152)
+    contains("messages", vm.errors(), "--level 'loud': there are Off, Error, Warning, Info, Debug and Trace")
+
+
+@test("native")
 def api_log_and_metrics(t):
     log, metrics = t.path("log"), t.path("metrics")
     vm = Served(t, "--id", "vm7", "--log-path", log, "--level", "Info", "--show-level", "--metrics-path", metrics)
@@ -338,6 +344,39 @@ def api_metrics_of_a_forbidden_call(t):
     contains("messages", vm.errors(), "the system call pwritev2")
     with open(t.path("metrics")) as file:
         equal("faults", json.loads(file.read().splitlines()[-1])["seccomp"], {"num_faults": 1})
+
+
+@test("native")
+def api_the_log_says_why_it_ended(t):
+    """A daemon has no standard error: what is said there the log has too, whatever ends the process."""
+    policy = os.path.join(ROOT, "jailer/policy/mayfly.policy")
+    with open(policy) as file:
+        lines = [line for line in file if not line.startswith("pwritev2")]
+    triple = config(t, "triple")
+    os.rename(triple, t.path("triple.json"))
+    for args, status, words in [
+            (["--config-file", config(t)], 0, "the guest has restarted (i8042)"),
+            (["--config-file", t.path("triple.json")], 160, "the guest crashed: vCPU 0: triple fault"),
+            (["--config-file", t.file("no.json", b"{")], 1, "no.json: EOF while parsing an object at line 1 column 1"),
+            (["--config-file", config(t), "--metadata", t.path("none")], 1, "none: No such file or directory"),
+            (["--config-file", config(t), "--seccomp-filter", t.file("policy", "".join(lines).encode())], 148,
+             "the system call pwritev2 (")]:
+        log = t.path("log")
+        Vm(t, "--no-api", "--log-path", log, "--level", "Info", "--show-level", *args).ends(status)
+        with open(log) as file:
+            text = file.read()
+        contains(f"the log of an end with {status}", text, ":mayfly:INFO] mayfly v", words)
+        holds("an error is one", (":ERROR] " in text.splitlines()[-1]) == (status != 0), text)
+        os.remove(log)
+
+
+@test("native")
+def api_the_log_says_which_signal_ended_it(t):
+    vm = Served(t, "--log-path", t.path("log"))
+    vm.signal(signal.SIGTERM)
+    vm.ends(128 + signal.SIGTERM)
+    with open(t.path("log")) as file:
+        contains("the log", file.read().splitlines()[-1], "] ended by signal SIGTERM (Terminated)")
 
 
 @test("native")
