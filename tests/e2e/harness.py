@@ -1,6 +1,5 @@
 """What every test is written with, and what runs them: each in a process of its own, with a time limit."""
 
-import collections
 import ctypes
 import fnmatch
 import glob
@@ -25,6 +24,14 @@ JAIL = os.path.join(BUILD, "jailed/mayfly")  # tests/jail/jailed.c: becomes the 
 MAYFLY = JAIL if JAILED else PROGRAM  # what starts a monitor
 JAILER = os.path.join(BUILD, "mayfly-jailer")
 
+
+
+def environment(jailed):
+    """Of a process with tests whose monitors are in jails, or are not."""
+    others = {name: value for name, value in os.environ.items() if name != "JAILED"}
+    return {**others, "JAILED": "1"} if jailed else others
+
+
 LIVE = os.path.join(BUILD, "live")  # tests/live: devices changed while the guest runs
 
 LIMITS = {"native": 60, "lab": 300}  # seconds; several times what the slowest test needs on a busy machine
@@ -32,8 +39,6 @@ LIMITS = {"native": 60, "lab": 300}  # seconds; several times what the slowest t
 TELL_EVERY = 30  # seconds; what is still running is told when nothing else is
 
 AT_ONCE = 2  # tests
-
-IN_JAILS = "--jailed"  # of tests/e2e/inside
 
 # Whoever started us may have us ignore signals (nohup does), and what is ignored stays so in a monitor under test.
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
@@ -266,7 +271,6 @@ class Running:
 class Score:
     def __init__(self):
         self.counts = {"ok": 0, "FAIL": 0, "skip": 0}
-        self.skips = []
 
     def add(self, name, result, text, seconds):
         self.counts[result] += 1
@@ -283,21 +287,11 @@ class Score:
         return 1 if counts["FAIL"] else 0
 
 
-def emulator_may_be_at_fault(test_, result, text):
-    """Guests in the lab have a triple fault now and then, at no place in particular, Firecracker's too: of 40 boots of
-    Debian's kernel on 2 vCPUs, two at once, it lost 2, and the emulated host died under others. It may be ours all the
-    same, so the line that tells of another run must stay."""
-    return test_.group == "lab" and result == "FAIL" and "triple fault" in text
-
-
-EMULATOR_CHANCES = 5
-
-
 def run_tests(tests, score, at_once, again=False):
     """Tests that want to be alone come last. `again`: one that fails has a second chance with nothing beside
     it, for machines that others load too; a line tells of the first failure, and the second one counts."""
     waiting = sorted(tests, key=lambda test_: test_.alone)
-    running, failures = [], collections.Counter()
+    running, failed = [], set()
     told = time.monotonic()
     os.makedirs(LOGS, exist_ok=True)
     while waiting or running:
@@ -315,10 +309,9 @@ def run_tests(tests, score, at_once, again=False):
                 continue
             running.remove(one)
             result, text = one.finish()
-            chances = EMULATOR_CHANCES if emulator_may_be_at_fault(one.test, result, text) else again
-            if result == "FAIL" and failures[one.test.name] < chances:
+            if result == "FAIL" and again and one.test.name not in failed:
                 print(f"# {one.test.name} once more, it failed: {' '.join(text.split())}", flush=True)
-                failures[one.test.name] += 1
+                failed.add(one.test.name)
                 one.test.alone = True
                 waiting.append(one.test)
                 continue

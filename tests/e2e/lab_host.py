@@ -8,7 +8,7 @@ from harness import MAYFLY, artefact, contains, equal, holds, test
 from vm import Vm, small
 
 
-@test("lab", alone=True)
+@test("lab")
 def host_without_io_uring(t):
     """Debian's hardening guides turn it off; drives work all the same."""
     setting = "/proc/sys/kernel/io_uring_disabled"

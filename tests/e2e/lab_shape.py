@@ -31,7 +31,7 @@ def end(vm):
     vm.ends(0)
 
 
-@test("lab", alone=True)
+@test("lab")
 def huge_pages_and_two_threads_a_core(t):
     """2M: from the host's pool, all of it set aside at the start and given back at the end. Where there are too few
     the start is refused, and succeeds when there are enough."""

@@ -79,7 +79,7 @@ def content(file):
     return data
 
 
-@test("lab", alone=True)
+@test("lab")
 def snapshot_in_huge_pages(t):
     with open(HUGE, encoding="utf-8") as file:
         before = int(file.read())
