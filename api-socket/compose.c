@@ -35,20 +35,27 @@ void compose_rate_update(const struct rate_request *rate, struct rate_update *ou
 }
 
 /* A bucket that limits nothing is none. */
-static void patch_bucket(const struct bucket_request *patch, struct bucket_request *kept)
+static void tidy_bucket(struct bucket_request *bucket)
 {
-	if (!patch->given)
-		return;
-	*kept = *patch;
-	kept->given = patch->size.value > 0 && patch->refill_time.value > 0;
+	bucket->given = bucket->size.value > 0 && bucket->refill_time.value > 0;
+	bucket->one_time_burst.given = bucket->one_time_burst.value > 0;
+}
+
+void compose_rate_kept(struct rate_request *rate)
+{
+	tidy_bucket(&rate->bandwidth);
+	tidy_bucket(&rate->ops);
+	rate->given = rate->bandwidth.given || rate->ops.given;
 }
 
 void compose_rate_patched(const struct rate_request *patch, struct rate_request *kept,
 			  struct rate_config *live)
 {
-	patch_bucket(&patch->bandwidth, &kept->bandwidth);
-	patch_bucket(&patch->ops, &kept->ops);
-	kept->given = kept->bandwidth.given || kept->ops.given;
+	if (patch->bandwidth.given)
+		kept->bandwidth = patch->bandwidth;
+	if (patch->ops.given)
+		kept->ops = patch->ops;
+	compose_rate_kept(kept);
 	*live = compose_rate(kept);
 }
 

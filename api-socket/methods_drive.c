@@ -143,7 +143,7 @@ static void swap(struct kept *a, struct kept *b)
 static int put_drive(struct controller *controller, struct api_request *request,
 		     struct api_reply *reply)
 {
-	const struct drive_request *drive = request->data;
+	struct drive_request *drive = request->data;
 	unsigned int place = 0;
 	bool is_new;
 	int ret;
@@ -154,6 +154,7 @@ static int put_drive(struct controller *controller, struct api_request *request,
 	    (ret = find_place(controller, drive, &place, reply)) < 0 ||
 	    (ret = kept_take(&controller->drives[place], &drive_fields, request, &reply->err)) < 0)
 		return ret;
+	compose_rate_kept(&drive->rate_limiter);
 	is_new = place == controller->drive_count;
 	controller->drive_count += is_new;
 	/* A new root device comes before all others; one that was known changes places with the first. */

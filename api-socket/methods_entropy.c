@@ -12,7 +12,12 @@ const struct field_set entropy_fields = FIELD_SET("EntropyDeviceConfig", struct 
 static int put_entropy(struct controller *controller, struct api_request *request,
 		       struct api_reply *reply)
 {
-	return kept_take(&controller->entropy, &entropy_fields, request, &reply->err);
+	struct entropy_request *entropy = request->data;
+	int ret = kept_take(&controller->entropy, &entropy_fields, request, &reply->err);
+
+	if (ret == 0)
+		compose_rate_kept(&entropy->rate_limiter);
+	return ret;
 }
 
 static const struct method methods[] = {

@@ -6,6 +6,8 @@
 #include "api-socket/methods.h"
 #include "vmm/mmds/mmds.h"
 
+#define ADDRESS_DEFAULT "169.254.169.254" /* MMDS_ADDRESS_DEFAULT as a text */
+
 static const char *const versions[] = { "V1", "V2", NULL };
 
 static int check_address(const char *text, char *why, size_t size)
@@ -23,7 +25,7 @@ static const struct field config_table[] = {
 	      .help = "the interfaces that it answers on"),
 	FIELD(struct mmds_config_request, ipv4_address, FIELD_STRING, FIELD_OPTIONAL,
 	      .check = check_address, .check_early = true, .expected = "IPv4 address",
-	      .help = "its address; default 169.254.169.254"),
+	      .help = "its address; default " ADDRESS_DEFAULT),
 	FIELD(struct mmds_config_request, imds_compat, FIELD_BOOL, FIELD_DEFAULTED,
 	      .help = "answer in text, whatever was asked for"),
 };
@@ -80,24 +82,17 @@ static int check_interfaces(const struct controller *controller, const struct op
 	return 0;
 }
 
-static void read_address(const struct mmds_config_request *config, uint8_t ipv4[static 4])
-{
-	static const uint8_t usual[4] = MMDS_ADDRESS_DEFAULT;
-
-	memcpy(ipv4, usual, sizeof(usual));
-	if (config->ipv4_address)
-		inet_pton(AF_INET, config->ipv4_address, ipv4);
-}
-
 static int put_config(struct controller *controller, struct api_request *request,
 		      struct api_reply *reply)
 {
-	const struct mmds_config_request *config = request->data;
+	struct mmds_config_request *config = request->data;
 	struct mmds_config to = { .v2 = config->version.value == MMDS_V2,
 				  .imds_compat = config->imds_compat.value };
 	int ret;
 
-	read_address(config, to.ipv4);
+	if (!config->ipv4_address)
+		config->ipv4_address = ADDRESS_DEFAULT;
+	inet_pton(AF_INET, config->ipv4_address, to.ipv4);
 	if ((ret = check_interfaces(controller, &config->network_interfaces, reply)) < 0)
 		return ret;
 	if (!mmds_address_ok(to.ipv4))

@@ -121,7 +121,7 @@ static int check_net(const struct net_request *net, struct api_reply *reply)
 static int put_net(struct controller *controller, struct api_request *request,
 		   struct api_reply *reply)
 {
-	const struct net_request *net = request->data;
+	struct net_request *net = request->data;
 	unsigned int place = kept_find(controller->nets, controller->net_count, net->iface_id);
 	int ret;
 
@@ -133,6 +133,8 @@ static int put_net(struct controller *controller, struct api_request *request,
 	    (ret = check_unique(controller, net, place, reply)) < 0 ||
 	    (ret = kept_take(&controller->nets[place], &net_fields, request, &reply->err)) < 0)
 		return ret;
+	compose_rate_kept(&net->rx_rate_limiter);
+	compose_rate_kept(&net->tx_rate_limiter);
 	if (place == controller->net_count)
 		controller->net_count++;
 	controller_judge_tap(controller, net->host_dev_name.path, net->host_dev_name.fd, true,

@@ -371,7 +371,24 @@ NOBODY_DRIVES = [
     ("GET", "/balloon/statistics", None),
 ]
 
+# What limits nothing, and what is left out, as it is shown.
+NO_LIMITS = [{}, {"ops": {"size": 0, "refill_time": 100}}, {"bandwidth": {"size": 5, "refill_time": 0}},
+             {"ops": with_(BUCKET, one_time_burst=0), "bandwidth": None}]
+
+
+def shown():
+    for limit in NO_LIMITS:
+        yield from each("PUT", "/drives/a", with_(DRIVE, rate_limiter=limit))
+        yield from each("PUT", "/network-interfaces/n", {"iface_id": "n", "host_dev_name": "fctap0", "rx_rate_limiter": limit,
+                                                         "tx_rate_limiter": limit})
+        yield from each("PUT", "/entropy", {"rate_limiter": limit})
+        yield ("GET", "/vm/config", None)
+    yield from each("PUT", "/mmds/config", {"network_interfaces": ["n"]})
+    yield ("GET", "/vm/config", None)
+
+
 SCENARIOS = {
+    "shown": shown,
     "nobody-drives": lambda: NOBODY_DRIVES,
     "order": lambda: ORDER,
     "routing": routing,
