@@ -156,17 +156,19 @@ static const char *explain_line(const char *line, size_t len)
 	static const char *const verbs[] = { "GET ", "PUT ", "PATCH ", "DELETE " };
 	const char *first = memchr(line, ' ', len);
 	const char *second;
+	bool is_known;
 
 	if (!first)
 		return "Invalid request.";
 	second = memchr(first + 1, ' ', len - (size_t)(first + 1 - line));
 	if (!second)
 		return "Invalid request.";
+	is_known = line + len - second == strlen(" HTTP/1.1") && memcmp(second, " HTTP/1.", 8) == 0;
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (strncmp(line, verbs[i], strlen(verbs[i])) == 0)
-			return second == first + 1
-				       ? "Invalid URI: Empty URI not allowed."
-				       : "Invalid HTTP Version: Unsupported HTTP version.";
+			return second == first + 1 ? "Invalid URI: Empty URI not allowed."
+			       : is_known	   ? "Invalid URI: A path begins with a slash."
+					  : "Invalid HTTP Version: Unsupported HTTP version.";
 	return "Invalid HTTP Method: Unsupported HTTP method.";
 }
 

@@ -258,6 +258,8 @@ static const char *translate(const char *words, const char *text, const char *to
 		return "expected `,` or `]`";
 	if (starts_with(words, "invalid escape"))
 		return "invalid escape";
+	if (starts_with(words, "invalid Unicode"))
+		return "lone leading surrogate in hex escape";
 	if (starts_with(words, "unexpected newline") || starts_with(words, "control character"))
 		return "control character (\\u0000-\\u001F) found while parsing a string";
 	if ((*token == '}' || *token == ']') && follows_comma(text, token))
@@ -291,7 +293,7 @@ static void explain_token(const char *text, const char *text_end, const char *en
 	const char *what = translate(words, text, token);
 	const char *place = token + 1;
 
-	if (starts_with(words, "invalid escape")) {
+	if (starts_with(words, "invalid escape") || starts_with(words, "invalid Unicode")) {
 		place = end;
 	} else if (starts_with(words, "unexpected newline") ||
 		   starts_with(words, "control character")) {
@@ -330,6 +332,9 @@ static json_t *read_text(const char *text, size_t len, size_t flags, struct erro
 		break;
 	case json_error_null_byte_in_key:
 		set_at(err, "a key has a NUL character", text, end);
+		break;
+	case json_error_invalid_utf8:
+		set_at(err, "invalid unicode code point", text, end);
 		break;
 	case json_error_premature_end_of_input:
 		set_at(err, unfinished(text, text + len), text, text + len);

@@ -92,6 +92,9 @@ Test(api_fields, names_what_is_no_json)
 	REFUSED(&boot_fields, "{\"a\":1} x", "trailing characters at line 1 column 9");
 	REFUSED(&boot_fields, "{a:1}", "key must be a string at line 1 column 2");
 	REFUSED(&boot_fields, "{\"a\":\"a\\q\"}", "invalid escape at line 1 column 9");
+	REFUSED(&boot_fields, "{\"a\":\"\\ud800\"}",
+		"lone leading surrogate in hex escape at line 1 column 13");
+	REFUSED(&boot_fields, "{\"a\":\"\xff\"}", "invalid unicode code point at line 1 column 6");
 	REFUSED(&boot_fields, "[1", "EOF while parsing a list at line 1 column 2");
 	REFUSED(&boot_fields, "{\"a\":\"xx", "EOF while parsing a string at line 1 column 8");
 	REFUSED(&boot_fields, "{\"a\":1 \"b\":2}", "expected `,` or `}` at line 1 column 8");

@@ -89,6 +89,8 @@ Test(api_http, refused_headers_are_named, .timeout = 60)
 		{ "PUT /vsock HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
 		  "twice" },
 		{ "GET /\r\n\r\n", "\"Invalid request.\n" },
+		{ "GET version HTTP/1.1\r\n\r\n", "Invalid URI: A path begins with a slash." },
+		{ "GET / HTTP/2.0\r\n\r\n", "Unsupported HTTP version" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
