@@ -51,7 +51,7 @@ static int check_machine(const struct machine_request *machine, struct error *er
 			err, EINVAL,
 			"Machine config error: The number of vCPUs must be greater than 0, "
 			"less than 32 and must be 1 or an even number if SMT is enabled.");
-	if (mib == 0 || (machine->huge_pages.value == HUGE_PAGES_2M && mib % 2))
+	if (mib == 0 || (machine->huge_pages.value != HUGE_PAGES_NONE && mib % 2))
 		return error_set(
 			err, EINVAL,
 			"Machine config error: The memory size (MiB) is either 0, or not a "

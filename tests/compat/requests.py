@@ -51,6 +51,7 @@ MACHINES = [
     with_(MACHINE, vcpu_count=4, smt=True), with_(MACHINE, smt=True), with_(MACHINE, smt=None), with_(MACHINE, smt=1),
     with_(MACHINE, mem_size_mib=0), with_(MACHINE, mem_size_mib=1), with_(MACHINE, mem_size_mib=-5),
     with_(MACHINE, mem_size_mib="x"), with_(MACHINE, mem_size_mib=129, huge_pages="2M"),
+    with_(MACHINE, mem_size_mib=129, huge_pages="Transparent"),
     with_(MACHINE, huge_pages="2M"), with_(MACHINE, huge_pages="Transparent"), with_(MACHINE, huge_pages="1G"),
     with_(MACHINE, huge_pages=None), with_(MACHINE, huge_pages=1), with_(MACHINE, cpu_template="None"),
     with_(MACHINE, cpu_template=None), with_(MACHINE, cpu_template="T2"), with_(MACHINE, cpu_template="T2CL"),
