@@ -23,8 +23,9 @@ static int check_not_empty(const struct drive_config *drive, const char *name, s
 int machine_add_drive(struct machine *machine, unsigned int index, struct error *err)
 {
 	const struct drive_config *drive = &machine->config->drives[index];
+	const char *name = drive->id ? drive->id : drive_name(index);
 	struct virtio_blk_params params = {
-		.name = drive_name(index),
+		.name = name,
 		.path = drive->path,
 		.fd = drive->fd,
 		.read_only = drive->read_only,
@@ -38,7 +39,7 @@ int machine_add_drive(struct machine *machine, unsigned int index, struct error 
 	struct virtio_device *dev = NULL;
 	struct irq_line *irq = NULL;
 	struct boot_device at = { 0 };
-	int ret = check_not_empty(drive, drive_name(index), err);
+	int ret = check_not_empty(drive, name, err);
 
 	if (ret == 0)
 		ret = machine_reserve(machine, &at, &irq, err);

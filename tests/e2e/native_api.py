@@ -122,6 +122,20 @@ def api_drive_patched_to_a_block_device(t):
 
 
 @test("native")
+def api_refusals_name_the_drive(t):
+    """By the name that the client gave it, not by the guest's."""
+    vm = Served(t)
+    configure(vm, t)
+    os.unlink(t.path("disk"))
+    vm.refused("PUT", "/actions", {"action_type": "InstanceStart"}, f"drive rootfs: cannot open {t.path('disk')}")
+    t.file("disk", size=1 << 20)
+    vm.start()
+    os.mkfifo(t.path("fifo"))
+    vm.refused("PATCH", "/drives/rootfs", {"drive_id": "rootfs", "path_on_host": t.path("fifo")},
+               f"drive rootfs: {t.path('fifo')}: is a ")
+
+
+@test("native")
 def api_start_that_fails_keeps_no_copies(t):
     """Not even of a descriptor whose device was not reached."""
     vm = Served(t)
