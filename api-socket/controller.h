@@ -31,6 +31,7 @@ struct controller_params {
 		tap_policies; /* names, between commas, of the taps that the jailer set a policy for;
 				   * NULL: nobody jailed this process; borrowed */
 	bool boot_timer;      /* log how long the guest took to boot */
+	int ending_fd; /* above 0: readable while the process is to end and has not begun to; borrowed */
 	uint64_t startup_us, startup_cpu_us; /* what the start of this process took; 0: not known */
 };
 

@@ -21,7 +21,8 @@ struct controller {
 	const struct controller_host *host;
 	struct timeline *timeline;
 	const char *id;
-	const char *tap_policies; /* as in controller_params */
+	const char *tap_policies; /* these two as in controller_params */
+	int ending_fd;
 
 	enum api_phase phase;
 	struct listeners listeners; /* the connections that can be told of events */

@@ -88,6 +88,15 @@ static bool is_paged(const struct snapshot_load_request *request)
 	       request->mem_backend.backend_type.value == MEM_BACKEND_UFFD;
 }
 
+#define PATIENCE_MS 30000u
+
+static unsigned int patience_ms(const struct snapshot_load_request *request)
+{
+	const struct opt_uint *timeout = &request->mem_backend.timeout_ms;
+
+	return timeout->given ? (unsigned int)timeout->value : PATIENCE_MS;
+}
+
 /* As it was, unless the request says another kind: what cannot be had is refused, not replaced. */
 static enum guest_pages pages_of(const struct controller *controller,
 				 const struct snapshot_load_request *request)
@@ -121,7 +130,9 @@ static int open_snapshot(struct controller *controller, const struct snapshot_lo
 					     .fd = request->snapshot_path.fd };
 	struct snapshot_file image = { .path = memory->path,
 				       .fd = -1,
-				       .is_pager = is_paged(request) };
+				       .is_pager = is_paged(request),
+				       .patience_ms = patience_ms(request),
+				       .ending_fd = controller->ending_fd };
 	int ret = copy_descriptor(memory, &image.fd, err);
 
 	return ret < 0 ? ret : machine_snapshot_open(&controller->snapshot, &state, &image, err);

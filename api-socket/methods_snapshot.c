@@ -25,6 +25,9 @@ static const struct field backend_table[] = {
 	      .expected = "path string", .help = "the memory file, or the pager's socket"),
 	FIELD(struct mem_backend_request, backend_type, FIELD_CHOICE, FIELD_REQUIRED,
 	      .choices = backends, .help = "a file, or a process that fills in pages"),
+	FIELD(struct mem_backend_request, timeout_ms, FIELD_U32, FIELD_OPTIONAL, .ours = true,
+	      .help = "for how long a load, a pause or a resume waits for that process's pages at "
+		      "most, 30000 if it is not said; Firecracker has no such field"),
 };
 
 static const struct field_set backend_fields = FIELD_SET("MemBackendConfig",
@@ -126,6 +129,19 @@ static bool is_given(const struct opt_file *file)
 
 #define DESERIALIZE "An error occurred when deserializing the json body of a request: "
 
+static int check_backend(const struct mem_backend_request *backend, struct error *err)
+{
+	if (!backend->timeout_ms.given)
+		return 0;
+	if (backend->backend_type.value != MEM_BACKEND_UFFD)
+		return error_set(err, EINVAL,
+				 DESERIALIZE
+				 "mem_backend: timeout_ms is for a backend of type Uffd.");
+	if (backend->timeout_ms.value == 0)
+		return error_set(err, EINVAL, DESERIALIZE "mem_backend: timeout_ms is 0.");
+	return 0;
+}
+
 static int check_overrides(const struct snapshot_load_request *load, struct error *err)
 {
 	const struct vsock_override *vsock = &load->vsock_override;
@@ -143,6 +159,7 @@ static int check_load(const void *data, struct error *err)
 {
 	const struct snapshot_load_request *load = data;
 	bool has_path = is_given(&load->mem_file_path);
+	int ret;
 
 	if (has_path && load->mem_backend.given)
 		return error_set(err, EINVAL,
@@ -154,7 +171,8 @@ static int check_load(const void *data, struct error *err)
 				 DESERIALIZE
 				 "missing field: either `mem_backend` or `mem_file_path` is "
 				 "required.");
-	return check_overrides(load, err);
+	ret = check_backend(&load->mem_backend, err);
+	return ret < 0 ? ret : check_overrides(load, err);
 }
 
 static int put_create(struct controller *controller, struct api_request *request,

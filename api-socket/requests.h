@@ -211,6 +211,7 @@ struct mem_backend_request {
 	bool given;
 	struct opt_file backend_path;
 	struct opt_uint backend_type; /* enum mem_backend */
+	struct opt_uint timeout_ms;   /* ours */
 };
 
 enum mem_backend {

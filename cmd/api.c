@@ -217,10 +217,11 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 	int ret = event_loop_create(&api->run.control, EVENT_LOOP_EPOLL, "control", err);
 
 	if (ret == 0)
-		ret = run_watch_signals(&api->run, err);
+		ret = run_watch_ending(&api->run, err);
 	if (ret == 0)
 		ret = listen_and_confine(api, err);
 	params.loop = api->run.control;
+	params.ending_fd = api->run.ending_fd;
 	measure_startup(&api->options, &params);
 	if (ret == 0)
 		ret = controller_create(&api->controller, &params, err);
@@ -254,7 +255,7 @@ static int fail(int status, const struct error *err)
 
 static int end_status(struct api *api)
 {
-	if (api->failed && !api->run.machine)
+	if (api->failed && !api->run.machine && !api->run.ended_by)
 		return EXIT_GENERIC;
 	return run_report_end(&api->run);
 }
@@ -293,6 +294,8 @@ static int serve(struct api *api)
 		status = fail(api->bad_level ? EXIT_BAD_CONFIG : EXIT_GENERIC, &err);
 	} else {
 		event_loop_run(api->run.control);
+		run_take_signals(
+			&api->run); /* one may be why it ends: a load that it has cut short */
 		terminal_restore();
 		run_release_signals(&api->run);
 		if (api->run.machine)

@@ -38,12 +38,12 @@ static void on_signal(struct run *run, int signal)
 		break;
 	default:
 		run->ended_by = signal;
-		if (!run->machine) {
-			event_loop_quit(run->control);
-			break;
-		}
-		machine_set_end(run->machine, MACHINE_STOPPED,
-				sigdescr_np(signal) ? sigdescr_np(signal) : "real-time signal");
+		if (run->machine)
+			machine_set_end(run->machine, MACHINE_STOPPED,
+					sigdescr_np(signal) ? sigdescr_np(signal)
+							    : "real-time signal");
+		/* The end of a machine that was only prepared nobody watches. */
+		event_loop_quit(run->control);
 	}
 }
 
@@ -177,6 +177,22 @@ static void watch_settling(struct run *run)
 		loop_timer_arm(&run->settling, settled_ns[0]);
 }
 
+int run_watch_ending(struct run *run, struct error *err)
+{
+	sigset_t set;
+	int ret = run_watch_signals(run, err);
+
+	if (ret < 0)
+		return ret;
+	sigemptyset(&set);
+	for (int signal = 1; signal <= SIGRTMAX; signal++)
+		if (is_handled(signal) && signal != SIGTSTP && signal != SIGCONT &&
+		    !is_ignored(signal))
+			sigaddset(&set, signal);
+	run->ending_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return run->ending_fd < 0 ? error_set_errno(err, errno, "cannot make a signalfd") : 0;
+}
+
 int run_watch_signals(struct run *run, struct error *err)
 {
 	int fd = make_signalfd(err);
@@ -208,4 +224,5 @@ void run_unwatch(struct run *run)
 	run_unwatch_machine(run);
 	event_loop_unwatch(run->control, &run->signals);
 	close_fd(&run->signals.fd);
+	close_fd(&run->ending_fd);
 }

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
 
@@ -22,10 +23,20 @@ struct memory_pager {
 	int uffd;
 	int socket;
 	int nothing; /* an empty file: what takes the place of memory that is lost */
-	int stop;    /* an eventfd */
+	int wake;    /* an eventfd: what is under the lock has changed */
 	pthread_t thread;
 	bool has_thread;
+	/* Written under the lock. */
+	_Atomic enum memory_pager_end end;
+	_Atomic bool loaded; /* a memory_pager_got() has said that all is well */
+
+	pthread_mutex_t lock;
+	bool stopping;
+	uint64_t deadline;	       /* ns; 0: none */
+	enum memory_pager_end overdue; /* what it means when that has passed */
 };
+
+#define PATIENCE_AT_END_NS UINT64_C(1000000000)
 
 /* The descriptor ---------------------------------------------------------------------------------*/
 
@@ -81,10 +92,33 @@ static const char *name_of(const struct memory_pager *pager)
 	return pager->params.socket ? pager->params.socket : "the passed connection";
 }
 
+static bool is_to_end(const struct memory_pager *pager, int wait_ms)
+{
+	struct pollfd fd = { .fd = pager->params.ending_fd > 0 ? pager->params.ending_fd : -1,
+			     .events = POLLIN };
+
+	return poll(&fd, 1, wait_ms) > 0;
+}
+
+/* EAGAIN: the handler has not accepted those that came before. */
+static int connect_in_time(const struct memory_pager *pager, const struct sockaddr_un *addr)
+{
+	while (connect(pager->socket, (const struct sockaddr *)addr, sizeof(*addr)) < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (is_to_end(pager, 10))
+			return -EINTR;
+		if (clock_now_ns(CLOCK_MONOTONIC) >= pager->deadline)
+			return -ETIMEDOUT;
+	}
+	return 0;
+}
+
 static int connect_to(struct memory_pager *pager, struct error *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	const char *path = pager->params.socket;
+	int ret;
 
 	if (!path)
 		return 0;
@@ -92,12 +126,11 @@ static int connect_to(struct memory_pager *pager, struct error *err)
 		return error_set(err, EINVAL, "the page-fault handler's socket: '%s' is too long",
 				 path);
 	memcpy(addr.sun_path, path, strlen(path));
-	pager->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (pager->socket < 0 ||
-	    retry_eintr(connect(pager->socket, (struct sockaddr *)&addr, sizeof(addr))) < 0)
-		return error_set_errno(err, errno, "cannot connect to the page-fault handler at %s",
-				       path);
-	return 0;
+	pager->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	ret = pager->socket < 0 ? -errno : connect_in_time(pager, &addr);
+	return ret < 0 ? error_set_errno(err, ret, "cannot connect to the page-fault handler at %s",
+					 path)
+		       : 0;
 }
 
 /* Of GUEST_REGIONS_MAX regions, with numbers of 20 digits. */
@@ -123,7 +156,7 @@ static size_t write_message(const struct memory_pager *pager, char text[static M
 	return len;
 }
 
-/* In one piece: a message this short fits into an empty socket. */
+/* In one piece: a message this short fits into an empty socket, and no other is of use. */
 static int hand_over(const struct memory_pager *pager, struct error *err)
 {
 	char text[MESSAGE_MAX];
@@ -139,7 +172,8 @@ static int hand_over(const struct memory_pager *pager, struct error *err)
 	rights->cmsg_type = SCM_RIGHTS;
 	rights->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(rights), &pager->uffd, sizeof(int));
-	if (retry_eintr(sendmsg(pager->socket, &message, MSG_NOSIGNAL)) == (ssize_t)iov.iov_len)
+	if (retry_eintr(sendmsg(pager->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT)) ==
+	    (ssize_t)iov.iov_len)
 		return 0;
 	return error_set_errno(err, errno,
 			       "cannot hand memory over to the page-fault handler at %s",
@@ -182,24 +216,140 @@ static bool has_gone(int socket)
 	return len == 0 || (len < 0 && errno != EAGAIN && errno != EINTR);
 }
 
+/* How long nothing needs to be looked at. */
+static int time_left_ms(struct memory_pager *pager)
+{
+	const uint64_t now = clock_now_ns(CLOCK_MONOTONIC);
+	int ms = -1;
+
+	pthread_mutex_lock(&pager->lock);
+	if (pager->deadline > 0)
+		ms = pager->deadline > now ? (int)MIN((pager->deadline - now) / 1000000, 60000u) + 1
+					   : 0;
+	pthread_mutex_unlock(&pager->lock);
+	return ms;
+}
+
+/* Whoever has asked by memory_pager_got() has an answer that stays true. Returns whether there is an end. */
+static bool set_end(struct memory_pager *pager, enum memory_pager_end end)
+{
+	pthread_mutex_lock(&pager->lock);
+	if (end == MEMORY_PAGER_SERVES && pager->deadline > 0 &&
+	    clock_now_ns(CLOCK_MONOTONIC) >= pager->deadline)
+		end = pager->overdue;
+	atomic_store(&pager->end, end);
+	pthread_mutex_unlock(&pager->lock);
+	return end != MEMORY_PAGER_SERVES;
+}
+
+static bool is_stopping(struct memory_pager *pager)
+{
+	uint64_t count;
+	bool stopping;
+
+	if (read(pager->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return true;
+	pthread_mutex_lock(&pager->lock);
+	stopping = pager->stopping;
+	pthread_mutex_unlock(&pager->lock);
+	return stopping;
+}
+
+enum { WAKE, HANDLER, ENDING, WATCHED };
+
+/* Who takes the signal, the control thread, may be waiting for a page: it has a second. Returns whether that was not enough. */
+static bool is_stuck(const struct memory_pager *pager, struct pollfd fds[static WATCHED])
+{
+	return fds[ENDING].revents && poll(fds, ENDING, PATIENCE_AT_END_NS / 1000000) == 0 &&
+	       is_to_end(pager, 0);
+}
+
+static enum memory_pager_end look(const struct memory_pager *pager,
+				  struct pollfd fds[static WATCHED])
+{
+	if (fds[HANDLER].revents && has_gone(pager->socket))
+		return MEMORY_PAGER_GONE;
+	return is_stuck(pager, fds) ? MEMORY_PAGER_LEFT : MEMORY_PAGER_SERVES;
+}
+
 /* It never touches guest memory, so it does not wait for the handler that it watches. */
 static void *watch_handler(void *arg)
 {
 	struct memory_pager *pager = arg;
-	struct pollfd fds[] = { { .fd = pager->stop, .events = POLLIN },
-				{ .fd = pager->socket, .events = POLLIN } };
+	struct pollfd fds[WATCHED] = {
+		[WAKE] = { .fd = pager->wake, .events = POLLIN },
+		[HANDLER] = { .fd = pager->socket, .events = POLLIN },
+		[ENDING] = { .fd = pager->params.ending_fd > 0 ? pager->params.ending_fd : -1,
+			     .events = POLLIN },
+	};
 
-	for (;;) {
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
-			break;
-		if (fds[0].revents)
+	do {
+		while (poll(fds, WATCHED, time_left_ms(pager)) < 0)
+			;
+		if (is_stopping(pager))
 			return NULL;
-		if (fds[1].revents && has_gone(pager->socket))
-			break;
-	}
-	pager->params.lost(pager->params.opaque);
+	} while (!set_end(pager, look(pager, fds)));
+	if (atomic_load(&pager->loaded))
+		pager->params.lost(pager->params.opaque, atomic_load(&pager->end));
 	take_memory_away(pager);
 	return NULL;
+}
+
+/* Who waits for it -------------------------------------------------------------------------------*/
+
+static void set_deadline(struct memory_pager *pager, uint64_t ns, enum memory_pager_end overdue)
+{
+	const uint64_t one = 1;
+
+	pthread_mutex_lock(&pager->lock);
+	pager->deadline = clock_now_ns(CLOCK_MONOTONIC) + ns;
+	pager->overdue = overdue;
+	pthread_mutex_unlock(&pager->lock);
+	if (write(pager->wake, &one, sizeof(one)) < 0)
+		log_error("page-fault handler: cannot wake who watches it");
+}
+
+void memory_pager_expect(struct memory_pager *pager)
+{
+	set_deadline(pager, UINT64_C(1000000) * pager->params.patience_ms, MEMORY_PAGER_SILENT);
+}
+
+enum memory_pager_end memory_pager_got(struct memory_pager *pager)
+{
+	enum memory_pager_end end;
+
+	if (!pager)
+		return MEMORY_PAGER_SERVES;
+	pthread_mutex_lock(&pager->lock);
+	pager->deadline = 0;
+	end = atomic_load(&pager->end);
+	if (end == MEMORY_PAGER_SERVES)
+		atomic_store(&pager->loaded, true);
+	pthread_mutex_unlock(&pager->lock);
+	return end;
+}
+
+void memory_pager_leave(struct memory_pager *pager)
+{
+	if (pager)
+		set_deadline(pager, PATIENCE_AT_END_NS, MEMORY_PAGER_LEFT);
+}
+
+bool memory_pager_repair(struct memory_pager *pager, const void *addr)
+{
+	const enum memory_pager_end end = atomic_load(&pager->end);
+	void *page = (void *)((uintptr_t)addr / PAGE_SIZE * PAGE_SIZE);
+
+	if (end == MEMORY_PAGER_SERVES || (end == MEMORY_PAGER_GONE && atomic_load(&pager->loaded)))
+		return false;
+	for (unsigned int i = 0; i < pager->mem->count; i++) {
+		const struct guest_region *region = &pager->mem->regions[i];
+
+		if ((uintptr_t)addr - (uintptr_t)region->host < region->size)
+			return mmap(page, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+	}
+	return false;
 }
 
 /* Life -------------------------------------------------------------------------------------------*/
@@ -209,9 +359,10 @@ static int start(struct memory_pager *pager, struct error *err)
 	int ret;
 
 	pager->nothing = memfd_create("lost-memory", MFD_CLOEXEC);
-	pager->stop = eventfd(0, EFD_CLOEXEC);
-	if (pager->nothing < 0 || pager->stop < 0)
+	pager->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pager->nothing < 0 || pager->wake < 0)
 		return error_set_errno(err, errno, "memory handler");
+	memory_pager_expect(pager);
 	if ((ret = make_uffd(pager, err)) < 0 || (ret = connect_to(pager, err)) < 0 ||
 	    (ret = watch_regions(pager, err)) < 0 || (ret = hand_over(pager, err)) < 0)
 		return ret;
@@ -233,8 +384,9 @@ int memory_pager_start(struct memory_pager **out, struct guest_memory *mem,
 		return error_set(err, ENOMEM, "memory handler: out of memory");
 	pager->mem = mem;
 	pager->params = *params;
-	pager->uffd = pager->nothing = pager->stop = -1;
+	pager->uffd = pager->nothing = pager->wake = -1;
 	pager->socket = steal_fd(&fd);
+	pthread_mutex_init(&pager->lock, NULL);
 	ret = start(pager, err);
 	if (ret < 0)
 		memory_pager_stop(pager);
@@ -249,11 +401,15 @@ void memory_pager_stop(struct memory_pager *pager)
 
 	if (!pager)
 		return;
-	if (pager->has_thread && write(pager->stop, &one, sizeof(one)) == sizeof(one))
+	pthread_mutex_lock(&pager->lock);
+	pager->stopping = true;
+	pthread_mutex_unlock(&pager->lock);
+	if (pager->has_thread && write(pager->wake, &one, sizeof(one)) == sizeof(one))
 		pthread_join(pager->thread, NULL);
+	pthread_mutex_destroy(&pager->lock);
 	close_fd(&pager->uffd);
 	close_fd(&pager->socket);
 	close_fd(&pager->nothing);
-	close_fd(&pager->stop);
+	close_fd(&pager->wake);
 	free(pager);
 }

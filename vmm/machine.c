@@ -188,17 +188,26 @@ void machine_start(struct machine *machine)
 	machine->started = true;
 }
 
+/* Until memory_pager_got(). What devices need of guest memory a handler fills in, or the machine ends. */
+static void expect_memory(struct machine *machine)
+{
+	if (machine->pager)
+		memory_pager_expect(machine->pager);
+}
+
 /* The vCPUs first: a device that is being drained gets nothing new to do. */
 void machine_pause(struct machine *machine)
 {
 	if (machine->paused || !machine->started)
 		return;
+	expect_memory(machine);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++)
 		vcpu_ask_pause(&machine->vcpus[i]);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++)
 		vcpu_wait_paused(&machine->vcpus[i]);
 	for (unsigned int i = 0; i < machine->device_count; i++)
 		virtio_device_pause(machine->devices[i]);
+	memory_pager_got(machine->pager);
 	machine->paused = true;
 }
 
@@ -206,8 +215,10 @@ void machine_resume(struct machine *machine)
 {
 	if (!machine->paused)
 		return;
+	expect_memory(machine);
 	for (unsigned int i = machine->device_count; i-- > 0;)
 		virtio_device_resume(machine->devices[i]);
+	memory_pager_got(machine->pager);
 	for (unsigned int i = machine->vcpu_count; i-- > 0;)
 		vcpu_run(&machine->vcpus[i]);
 	machine->paused = false;
@@ -216,6 +227,7 @@ void machine_resume(struct machine *machine)
 /* All are told before any is waited for: a stopped vCPU may be what another one waits for. */
 void machine_stop(struct machine *machine)
 {
+	memory_pager_leave(machine->pager);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++)
 		vcpu_stop(&machine->vcpus[i]);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++)

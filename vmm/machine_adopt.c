@@ -359,6 +359,7 @@ static int load(struct adoption *adoption, const struct adopt_options *options, 
 	ret = load_parts(adoption, options, err);
 	if (ret == 0)
 		ret = load_identity(adoption, options->identity, err);
+	ret = machine_got_image(adoption->machine, ret, err);
 	if (ret < 0)
 		return ret;
 	raise_pending(adoption->machine);

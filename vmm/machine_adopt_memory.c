@@ -7,15 +7,32 @@
 #include "snapshot/memory_image.h"
 #include "vmm/machine_snapshot_priv.h"
 
+/* What became of guest memory, as a sentence about the handler. */
+static const char *pager_fault(enum memory_pager_end end)
+{
+	return end == MEMORY_PAGER_GONE ? "is gone, and with it guest memory" : "does not answer";
+}
+
 /* On the pager's thread. */
-static void pager_lost(void *opaque)
+static void pager_lost(void *opaque, enum memory_pager_end why)
 {
 	struct machine *machine = opaque;
 	char text[512];
 
-	snprintf(text, sizeof(text), "%s: the page-fault handler is gone, and with it guest memory",
-		 machine->pager_name);
-	machine_set_end(machine, MACHINE_MEMORY_LOST, text);
+	snprintf(text, sizeof(text), "%s: the page-fault handler %s", machine->pager_name,
+		 pager_fault(why));
+	machine_set_end(machine, why == MEMORY_PAGER_LEFT ? MACHINE_STOPPED : MACHINE_MEMORY_LOST,
+			text);
+}
+
+int machine_got_image(struct machine *machine, int ret, struct error *err)
+{
+	const enum memory_pager_end end = memory_pager_got(machine->pager);
+
+	if (end == MEMORY_PAGER_SERVES)
+		return ret;
+	return error_set(err, end == MEMORY_PAGER_SILENT ? ETIMEDOUT : EIO,
+			 "the page-fault handler at %s %s", machine->pager_name, pager_fault(end));
 }
 
 /* Whose memory it is the handler knows. */
@@ -27,6 +44,8 @@ static int map_pager(struct machine *machine, const struct machine_snapshot *sna
 		.socket = by_name ? snapshot->memory_name : NULL,
 		.fd = -1,
 		.page_size = guest_memory_granule(&machine->memory),
+		.patience_ms = snapshot->pager_patience_ms,
+		.ending_fd = snapshot->ending_fd,
 		.lost = pager_lost,
 		.opaque = machine,
 	};

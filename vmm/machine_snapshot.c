@@ -135,6 +135,8 @@ int machine_snapshot_open(struct machine_snapshot **out, const struct snapshot_f
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	}
 	snapshot->has_pager = memory->is_pager;
+	snapshot->pager_patience_ms = memory->patience_ms;
+	snapshot->ending_fd = memory->ending_fd;
 	snapshot->memory = memory_fd;
 	snapshot->state_name = strdup(state->path ? state->path : "the state's descriptor");
 	snapshot->memory_name = strdup(memory->path	  ? memory->path

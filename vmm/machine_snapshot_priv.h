@@ -16,7 +16,9 @@ struct machine_snapshot {
 	bool has_mmds;
 	struct mmds_config mmds;
 	bool has_pager;
-	int memory; /* the image, or a connection to the pager; -1: by its name */
+	unsigned int pager_patience_ms;
+	int ending_fd; /* above 0: borrowed */
+	int memory;    /* the image, or a connection to the pager; -1: by its name */
 	char *state_name, *memory_name; /* for messages */
 };
 
@@ -36,3 +38,6 @@ void machine_set_base(struct machine *machine, const struct snapshot_info *info)
 must_check int machine_map_image(struct machine *machine, const struct machine_snapshot *snapshot,
 				 enum guest_pages pages, struct error *err);
 void machine_unmap_image(struct machine *machine);
+
+/* A load has come to this result: -EIO, or -ETIMEDOUT, if what it read of memory were not the pager's pages. */
+must_check int machine_got_image(struct machine *machine, int ret, struct error *err);

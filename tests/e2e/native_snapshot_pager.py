@@ -4,12 +4,14 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 
 from api import Served
 from harness import BUILD, Skip, contains, equal, holds, test
 from native_snapshot import FLAG, load_body, release, save, start
+from native_snapshot_identity import opened
 
 HANDLER = os.path.join(BUILD, "uffd-handler")
 
@@ -117,37 +119,187 @@ def snapshot_pager_dies_in_a_fault(t):
         backend = {"backend_type": "Uffd", "backend_path": handler.path}
         try:
             answer = clone.client.call("PUT", "/snapshot/load", load_body(t, mem_backend=backend))
-            holds("an answer", answer.status in (204, 400), answer)
         except Exception as end:  # the process may end while it answers
             t.log(f"{pages} pages: {end}")
+            answer = None
         handler.process.wait(20)
-        clone.ends(149, 20)
-        contains("messages", clone.errors(), "the page-fault handler is gone")
+        if answer and answer.status == 400:  # it has not come so far that there is a guest
+            contains("the refusal", answer.fault(), handler.path, "is gone, and with it guest memory")
+            clone.ends(1, 20)
+        else:
+            clone.ends(149, 20)
+            contains("messages", clone.errors(), "the page-fault handler is gone")
         os.unlink(handler.path)
 
 
-@test("native")
-def snapshot_pager_goes_and_its_descriptor_stays(t):
+class Silent:
+    """Takes memory over and never answers for it."""
+
+    def __init__(self, t):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(t.path("pager"))
+        self.listener.listen(1)
+        self.connection = self.uffd = None
+        t.cleanups.append(self.end)
+
+    def is_asked_by(self, clone):
+        """A request is on its way: somebody of the monitor's waits for a page."""
+        readable, _, _ = select.select([self.listener, clone.client.socket], [], [], 20)
+        if self.listener not in readable:
+            raise Skip(clone.client.answer().fault())
+        self.connection, _ = self.listener.accept()
+        _, fds, _, _ = socket.recv_fds(self.connection, 8192, 4)
+        equal("descriptors", len(fds), 1)
+        self.uffd = fds[0]
+        readable, _, _ = select.select(fds, [], [], 20)
+        equal("a fault", readable, fds)
+
+    def end(self):
+        self.listener.close()
+        if self.connection:
+            self.connection.close()
+            os.close(self.uffd)
+            self.connection = None
+
+
+def ask_to_load(t, clone, **more):
+    """Without waiting for the answer."""
+    backend = {"backend_type": "Uffd", "backend_path": t.path("pager"), **more}
+    body = json.dumps(load_body(t, mem_backend=backend, resume_vm=False))
+    clone.client.send(f"PUT /snapshot/load HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+
+
+def ready(t, prepared):
+    clone = Served(t, name="clone.sock")
+    clone.client.socket.settimeout(20)
+    if prepared:
+        clone.put("/drives/rootfs", {"drive_id": "rootfs", "is_root_device": True, "path_on_host": t.path("disk")})
+        clone.put("/snapshot/prepare", {})
+    return clone
+
+
+def goes_on_or_ends(t, clone, prepared):
+    """After a load that failed: a prepared process is as before, any other ends."""
+    if not prepared:
+        clone.ends(1)
+        return
+    clone.put("/snapshot/load", load_body(t))
+    contains("output", clone.ends(0).text(), "R")
+
+
+@test("native", "snapshot-pager-goes-and-its-descriptor-stays", prepared=False)
+@test("native", "snapshot-pager-of-a-prepared-process-goes-and-its-descriptor-stays", prepared=True)
+def snapshot_pager_goes_and_its_descriptor_stays(t, prepared):
     """The connection ends, but somebody has the userfaultfd still: nobody waits for a page that will not come."""
     saved(t)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(t.path("pager"))
-    listener.listen(1)
-    clone = Served(t, name="clone.sock")
-    body = json.dumps(load_body(t, mem_backend={"backend_type": "Uffd", "backend_path": t.path("pager")}))
-    clone.client.send(f"PUT /snapshot/load HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-    readable, _, _ = select.select([listener, clone.client.socket], [], [], 20)
-    if listener not in readable:
-        raise Skip(clone.client.answer().fault())
-    connection, _ = listener.accept()
-    _, fds, _, _ = socket.recv_fds(connection, 8192, 4)
-    equal("descriptors", len(fds), 1)
-    readable, _, _ = select.select(fds, [], [], 20)  # somebody waits for a page
-    equal("a fault", readable, fds)
-    connection.close()
-    clone.ends(149, 20)
-    contains("messages", clone.errors(), "the page-fault handler is gone")
-    os.close(fds[0])
+    release(t)
+    silent, clone = Silent(t), ready(t, prepared)
+    ask_to_load(t, clone)
+    silent.is_asked_by(clone)
+    silent.connection.close()
+    answer = clone.client.answer()
+    equal("status", answer.status, 400)
+    contains("the refusal", answer.fault(), t.path("pager"), "is gone, and with it guest memory")
+    goes_on_or_ends(t, clone, prepared)
+
+
+@test("native", "snapshot-pager-that-never-answers", prepared=False)
+@test("native", "snapshot-pager-of-a-prepared-process-that-never-answers", prepared=True)
+def snapshot_pager_that_never_answers(t, prepared):
+    """The load ends when the time is over; a prepared process has lost nothing, and leaks nothing."""
+    saved(t)
+    release(t)
+    silent, clone = Silent(t), ready(t, prepared)
+    before = sorted(opened(clone))
+    for _ in range(3 if prepared else 1):
+        ask_to_load(t, clone, timeout_ms=200)
+        silent.is_asked_by(clone)
+        answer = clone.client.answer()
+        equal("status", answer.status, 400)
+        contains("the refusal", answer.fault(), f"the page-fault handler at {t.path('pager')} does not answer")
+        if prepared:
+            equal("open files", sorted(opened(clone)), before)
+            equal("threads that watch it", clone.thread_names().count("pager"), 0)
+    goes_on_or_ends(t, clone, prepared)
+
+
+@test("native", "snapshot-terminated-while-a-pager-is-silent", prepared=False, number=signal.SIGTERM)
+@test("native", "snapshot-interrupted-while-a-pager-is-silent", prepared=False, number=signal.SIGINT)
+@test("native", "snapshot-prepared-terminated-while-a-pager-is-silent", prepared=True, number=signal.SIGTERM)
+def snapshot_ended_while_a_pager_is_silent(t, prepared, number):
+    """The signal ends it as ever, and what it has made is put away; what does not end it does nothing."""
+    saved(t)
+    silent, clone = Silent(t), ready(t, prepared)
+    ask_to_load(t, clone, timeout_ms=600000)
+    silent.is_asked_by(clone)
+    clone.signal(signal.SIGCONT)
+    clone.signal(number)
+    equal("status", clone.wait(60), 128 + number)
+    contains("messages", clone.errors(), f"ended by signal {number.name}")
+    holds("the socket is gone", not os.path.exists(clone.path))
+
+
+@test("native")
+def snapshot_pager_that_does_not_accept(t):
+    """Nor is it waited for for ever until it takes the connection; a signal ends that wait too."""
+    saved(t)
+    silent, waiting = Silent(t), []
+    t.cleanups.append(lambda: [client.close() for client in waiting])
+    while len(waiting) < 100:
+        waiting.append(socket.socket(socket.AF_UNIX))
+        waiting[-1].setblocking(False)
+        try:
+            waiting[-1].connect(silent.listener.getsockname())
+        except BlockingIOError:
+            break
+    clone = ready(t, False)
+    ask_to_load(t, clone, timeout_ms=200)
+    answer = clone.client.answer()
+    if "userfaultfd is not allowed" in answer.body:
+        raise Skip(answer.fault())
+    contains("the refusal", answer.fault(), f"cannot connect to the page-fault handler at {t.path('pager')}: Connection timed out")
+    clone.ends(1)
+    clone = ready(t, False)
+    ask_to_load(t, clone, timeout_ms=600000)
+    clone.signal(signal.SIGTERM)
+    equal("status", clone.wait(60), 128 + signal.SIGTERM)
+
+
+@test("native")
+def snapshot_pager_whose_connection_is_full(t):
+    """A passed connection that takes no message is refused, as one that is no socket."""
+    saved(t)
+    clone = ready(t, True)
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    theirs.setblocking(False)
+    try:
+        while True:
+            theirs.send(bytes(65536))
+    except BlockingIOError:
+        theirs.setblocking(True)
+    null = os.open("/dev/null", os.O_RDWR)
+    before = sorted(opened(clone))
+    for fd, why in ((theirs.fileno(), "Resource temporarily unavailable"), (null, "Socket operation on non-socket")):
+        body = load_body(t, mem_backend={"backend_type": "Uffd", "backend_path": {"fd": 0}})
+        answer = clone.client.call("PUT", "/snapshot/load", body, [fd])
+        if "userfaultfd is not allowed" in answer.body:
+            raise Skip(answer.fault())
+        equal("status", answer.status, 400)
+        contains("the refusal", answer.fault(), "cannot hand memory over to the page-fault handler at the passed connection", why)
+        equal("open files", sorted(opened(clone)), before)
+    ours.close()
+    theirs.close()
+    os.close(null)
+
+
+@test("native")
+def snapshot_pager_patience_that_is_none(t):
+    saved(t)
+    clone = ready(t, True)
+    for more, why in (({"timeout_ms": 0}, "timeout_ms is 0"), ({"timeout_ms": -1}, "expected u32"), ({"timeout_ms": 1 << 32}, "expected u32"),
+                      ({"timeout_ms": 1, "backend_type": "File"}, "timeout_ms is for a backend of type Uffd")):
+        backend = {"backend_type": "Uffd", "backend_path": t.path("pager"), **more}
+        clone.refused("PUT", "/snapshot/load", load_body(t, mem_backend=backend), why)
 
 
 @test("native")

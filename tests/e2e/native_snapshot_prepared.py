@@ -1,10 +1,13 @@
 """What becomes of a process that was prepared: it tracks when the load says so, and is saved as who it is by then."""
 
 import copy
+import os
+import signal
 
 from api import Served
 from harness import contains, equal, holds, test
-from native_snapshot import (create, load, load_body, memory, merge_is_all, release, run_a_little, save, start, start_writing)
+from native_snapshot import (create, load, load_body, memory, merge_is_all, need_kvm, release, run_a_little, save, start,
+                             start_writing)
 from native_snapshot_hostile import read_state, write_state
 
 
@@ -80,3 +83,16 @@ def snapshot_prepared_after_a_drive_was_replaced(t):
     equal("its image", again.get("/vm/config")["drives"][0]["path_on_host"], path)
     again.patch("/vm", {"state": "Resumed"})
     contains("output", again.ends(0).text(), "R")
+
+
+@test("native", "snapshot-prepared-and-terminated", number=signal.SIGTERM)
+@test("native", "snapshot-prepared-and-interrupted", number=signal.SIGINT)
+def snapshot_prepared_and_ended(t, number):
+    """By a signal, as any other process: nothing has run yet, and nothing is left."""
+    need_kvm()
+    open(t.path("disk"), "wb").truncate(1 << 20)
+    clone = prepare(t)
+    clone.signal(number)
+    clone.ends(128 + number)
+    contains("messages", clone.errors(), f"ended by signal {number.name}")
+    holds("the socket is gone", not os.path.exists(clone.path))

@@ -1,7 +1,7 @@
 /*
  * A page-fault handler, as small as one can be:
  *
- *   handler SOCKET MEMORY-FILE [PAGES]
+ *   handler SOCKET MEMORY-FILE [PAGES [silent]]
  *
  * It listens at SOCKET for a monitor that loads a snapshot with
  *
@@ -9,7 +9,7 @@
  *
  * takes the descriptor and the list of regions from it (snapshot/memory_pager.h has the message), and fills in
  * each page that is missed from MEMORY-FILE. What the guest's balloon has given up is zeroes from then on. It
- * ends with the monitor, or after PAGES pages, as if it had crashed.
+ * ends with the monitor, or after PAGES pages, as if it had crashed; or is silent from then on.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,6 +40,7 @@ static struct region regions[REGIONS_MAX];
 static size_t region_count;
 static const uint8_t *memory; /* the file */
 static long pages_left = -1;
+static bool goes_silent;
 
 static void fail(const char *what)
 {
@@ -137,6 +138,9 @@ static bool fill_in(int uffd, uint64_t address)
 
 	if (pages_left >= 0 && pages_left-- == 0) {
 		puts("enough");
+		fflush(stdout);
+		while (goes_silent)
+			pause();
 		exit(3);
 	}
 	ret = region->removed[at / region->page] ? ioctl(uffd, UFFDIO_ZEROPAGE, &zero)
@@ -202,12 +206,13 @@ int main(int argc, char **argv)
 	struct stat st;
 
 	if (file < 0 || fstat(file, &st) < 0)
-		fail("handler SOCKET MEMORY-FILE [PAGES]");
+		fail("handler SOCKET MEMORY-FILE [PAGES [silent]]");
 	memory = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, file, 0);
 	if (memory == MAP_FAILED)
 		fail(argv[2]);
 	if (argc > 3)
 		pages_left = strtol(argv[3], NULL, 0);
+	goes_silent = argc > 4;
 	fds[0].fd = accept_monitor(argv[1]);
 	fds[1].fd = take_over(fds[0].fd);
 	/* Its events are looked at one after the other, and the monitor's end only when there are none. The end of a
