@@ -81,6 +81,7 @@ void controller_drop_machine(struct controller *controller)
 	controller->host->gone(controller->host->opaque);
 	controller->machine = NULL;
 	machine_destroy(machine);
+	controller->host->freed(controller->host->opaque);
 	machine_snapshot_close(controller->snapshot);
 	controller->snapshot = NULL;
 }

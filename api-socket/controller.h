@@ -18,6 +18,8 @@ struct controller_host {
 	void (*started)(void *opaque);
 	/* It is about to go, as at a start that failed after built(). May come without that. */
 	void (*gone)(void *opaque);
+	/* It has gone, and nothing of it runs any more. As often. */
+	void (*freed)(void *opaque);
 	void *opaque;
 };
 

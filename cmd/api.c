@@ -67,10 +67,16 @@ static void on_gone(void *opaque)
 {
 	struct run *run = &((struct api *)opaque)->run;
 
-	run_name_crashes(NULL);
 	console_stop(&run->console);
 	run_unwatch_machine(run);
 	run->machine = NULL;
+}
+
+/* Till the end its I/O threads may come upon memory that somebody has taken away. */
+static void on_freed(void *opaque)
+{
+	(void)opaque;
+	run_name_crashes(NULL);
 }
 
 static void on_end_wanted(void *opaque)
@@ -283,6 +289,7 @@ static int serve(struct api *api)
 		.built = on_built,
 		.started = on_started,
 		.gone = on_gone,
+		.freed = on_freed,
 		.opaque = api,
 	};
 	struct error err = { 0 };

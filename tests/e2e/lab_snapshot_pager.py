@@ -1,12 +1,15 @@
 """A Linux guest whose memory a page-fault handler fills in, and whose balloon gives some of it up meanwhile."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import threading
+import time
 
 from api import Served
-from harness import artefact, becomes, equal, holds, test
+from harness import Failure, artefact, becomes, equal, holds, test
 from native_snapshot import load_body
 from native_snapshot_pager import Handler
 
@@ -114,3 +117,47 @@ def snapshot_paged_guest_reports_free_pages(t):
         becomes("pages that were reported", lambda n=number: handler.removed >= (n + 1) * 4 << 20, 120)
     clone.end()
     handler.process.wait(20)
+
+
+def busy(t):
+    """Saved while its disk is read and written."""
+    vm = Served(t, stdin=subprocess.PIPE)
+    vm.client.socket.settimeout(120)
+    vm.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 96})
+    vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": artefact("vsock.cpio"),
+                            "boot_args": "console=ttyS0 reboot=k panic=1 quiet"})
+    vm.put("/drives/data", {"drive_id": "data", "is_root_device": False, "path_on_host": t.file("disk", size=16 << 20)})
+    vm.start()
+    vm.wait_for("# ")
+    ask(vm, "(while :; do dd if=/dev/vda of=/dev/null bs=64k; dd if=/dev/zero of=/dev/vda bs=4k count=100; done) 2>/dev/null &"
+        "(while :; do echo 3 >/proc/sys/vm/drop_caches; done) & true", "busy")
+    vm.patch("/vm", {"state": "Paused"})
+    vm.put("/snapshot/create", {"snapshot_path": t.path("state"), "mem_file_path": t.path("memory")})
+    vm.end()
+
+
+@test("lab", "snapshot-paged-guest-terminated-while-nobody-answers", pause=False, limit=900)
+@test("lab", "snapshot-paged-guest-paused-while-nobody-answers", pause=True, limit=900)
+def snapshot_paged_guest_that_gets_no_pages(t, pause):
+    """Whoever of the monitor's threads waits for a page: a signal ends it, and a pause comes to an end."""
+    busy(t)
+    for pages in (30, 100, 200, 400, 800):
+        handler = Handler(t, pages, "silent")
+        clone = Served(t, name=f"{pages}.sock", stdin=subprocess.PIPE)
+        clone.client.socket.settimeout(120)
+        backend = {"backend_type": "Uffd", "backend_path": handler.path, "timeout_ms": 1000 if pause else 600000}
+        body = load_body(t, mem_backend=backend)
+        clone.client.send(f"PUT /snapshot/load HTTP/1.1\r\nContent-Length: {len(json.dumps(body))}\r\n\r\n{json.dumps(body)}".encode())
+        equal("the handler", handler.process.stdout.readline(), "enough\n")
+        time.sleep(0.5)  # let them all come to wait
+        if pause:
+            try:
+                answers = clone.client.answer().status, clone.client.call("PATCH", "/vm", {"state": "Paused"}).status
+                t.log(f"{pages} pages: {answers}")
+            except (Failure, OSError) as end:
+                t.log(f"{pages} pages: {end}")
+        clone.signal(signal.SIGTERM)
+        status = clone.wait(120)
+        holds("its end", status in ((143, 149, 1) if pause else (143,)), f"after {pages} pages {status}: {clone.errors()}")
+        handler.end()
+        os.unlink(handler.path)
