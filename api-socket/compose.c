@@ -74,8 +74,6 @@ static void compose_boot(struct vm_config *vm, const struct boot_request *boot)
 static void compose_drive(struct vm_config *vm, const struct drive_request *drive)
 {
 	vm->has_rootfs |= drive->is_root_device.value;
-	if (drive->is_root_device.value)
-		vm->root_partuuid = drive->partuuid;
 	vm->drives[vm->drive_count++] = (struct drive_config){
 		.id = drive->drive_id,
 		.path = drive->path_on_host.path,
@@ -84,6 +82,8 @@ static void compose_drive(struct vm_config *vm, const struct drive_request *driv
 		.may_be_empty = true,
 		.unsafe = drive->cache_type.value == DRIVE_CACHE_UNSAFE,
 		.rate = compose_rate(&drive->rate_limiter),
+		.async = drive->io_engine.value == DRIVE_ENGINE_ASYNC,
+		.partuuid = drive->partuuid,
 		.direct = drive->direct.value,
 		.num_queues = (unsigned int)drive->num_queues.value,
 		.queue_size = (unsigned int)drive->queue_size.value,

@@ -16,10 +16,16 @@ static const char *name_of(const char *kept)
  * a PATCH replaces what was asked for first. */
 static void point_to_kept(const struct controller *controller, struct vm_config *vm)
 {
+	const struct boot_request *boot = controller->boot.data;
+
+	vm->kernel_path = boot ? name_of(boot->kernel_image_path.path) : NULL;
+	vm->initrd_path = boot ? name_of(boot->initrd_path.path) : NULL;
+	vm->cmdline = boot ? boot->boot_args : NULL;
 	for (unsigned int i = 0; i < vm->drive_count; i++) {
 		const struct drive_request *drive = controller->drives[i].data;
 
 		vm->drives[i].id = drive->drive_id;
+		vm->drives[i].partuuid = drive->partuuid;
 		vm->drives[i].path = name_of(drive->path_on_host.path);
 	}
 	for (unsigned int i = 0; i < vm->net_count; i++) {
@@ -224,6 +230,10 @@ static void note_adopted(struct controller *controller, const struct machine_ide
 		memcpy(vm->nets[i].mac, saved->nets[i].mac, sizeof(vm->nets[i].mac));
 	}
 	vm->vsock.cid = saved->vsock.cid;
+	vm->smt = saved->smt;
+	vm->kernel_path = saved->kernel_path;
+	vm->initrd_path = saved->initrd_path;
+	vm->cmdline = saved->cmdline;
 	controller_note_identity(identity, vm);
 	if (identity->console.given) {
 		close_fd(&controller->serial_fd);

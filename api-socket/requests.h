@@ -67,6 +67,11 @@ enum drive_cache {
 	DRIVE_CACHE_WRITEBACK,
 };
 
+enum drive_engine {
+	DRIVE_ENGINE_ASYNC,
+	DRIVE_ENGINE_SYNC,
+};
+
 extern const struct field_set drive_fields;
 
 struct action_request {

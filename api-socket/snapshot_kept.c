@@ -40,10 +40,12 @@ static json_t *rate_tree(const struct rate_config *rate)
 static json_t *drive_tree(const struct drive_config *drive, bool is_root, const char *id,
 			  const char *path)
 {
-	json_t *tree = json_pack("{s:s, s:b, s:b, s:s, s:s, s:o}", "drive_id", id, "is_root_device",
-				 is_root, "is_read_only", drive->read_only, "cache_type",
-				 drive->unsafe ? "Unsafe" : "Writeback", "path_on_host",
-				 path ? path : "", "rate_limiter", rate_tree(&drive->rate));
+	json_t *tree = json_pack("{s:s, s:b, s:b, s:s, s:s, s:s, s:s?, s:o}", "drive_id", id,
+				 "is_root_device", is_root, "is_read_only", drive->read_only,
+				 "cache_type", drive->unsafe ? "Unsafe" : "Writeback", "io_engine",
+				 drive->async ? "Async" : "Sync", "path_on_host", path ? path : "",
+				 "partuuid", drive->partuuid, "rate_limiter",
+				 rate_tree(&drive->rate));
 
 	tree = with_flag(tree, "direct", drive->direct);
 	tree = with_number(tree, "num_queues", drive->num_queues);
@@ -128,6 +130,19 @@ static int keep_vsock(struct controller *controller, const struct vm_config *vm,
 			 err);
 }
 
+/* What nobody boots any more, but asks for. */
+static int keep_boot(struct controller *controller, const struct vm_config *vm, struct error *err)
+{
+	if (!vm->kernel_path) {
+		kept_clear(&controller->boot);
+		return 0;
+	}
+	return kept_make(&controller->boot, &boot_fields,
+			 json_pack("{s:s, s:s?, s:s?}", "kernel_image_path", vm->kernel_path,
+				   "initrd_path", vm->initrd_path, "boot_args", vm->cmdline),
+			 err);
+}
+
 static void keep_machine(struct controller *controller, const struct vm_config *vm)
 {
 	static const enum huge_pages_kind kinds[] = {
@@ -140,6 +155,7 @@ static void keep_machine(struct controller *controller, const struct vm_config *
 
 	machine->vcpu_count.value = vm->vcpus;
 	machine->mem_size_mib.value = vm->memory >> 20;
+	machine->smt.value = vm->smt;
 	machine->track_dirty_pages.value = vm->track_dirty;
 	machine->huge_pages.value = kinds[vm->pages];
 	if (vm->has_balloon)
@@ -186,7 +202,8 @@ int controller_keep_config(struct controller *controller, const struct vm_config
 
 	controller->drive_count = controller->net_count = controller->pmem_count = 0;
 	keep_machine(controller, vm);
-	if ((ret = keep_drives(controller, vm, err)) < 0 ||
+	if ((ret = keep_boot(controller, vm, err)) < 0 ||
+	    (ret = keep_drives(controller, vm, err)) < 0 ||
 	    (ret = keep_nets(controller, vm, err)) < 0 ||
 	    (ret = keep_pmems(controller, vm, err)) < 0 ||
 	    (ret = keep_vsock(controller, vm, err)) < 0)

@@ -31,10 +31,12 @@ static const struct state_field drive_fields[] = {
 	DRIVE(num_queues, STATE_U32),
 	DRIVE(queue_size, STATE_U32),
 	DRIVE(loop, STATE_U32),
+	STATE_FIELD(struct saved_drive, async, STATE_BOOL, 3),
+	STATE_FIELD(struct saved_drive, partuuid, STATE_STRING, 3),
 	STATE_NESTED(struct saved_drive, rate, &rate_desc, 1),
 };
 
-static const struct state_desc drive_desc = STATE_DESC("drive", struct saved_drive, 1,
+static const struct state_desc drive_desc = STATE_DESC("drive", struct saved_drive, 3,
 						       drive_fields);
 
 #define NET(member, kind) STATE_FIELD(struct saved_net, member, kind, 1)
@@ -90,6 +92,10 @@ static const struct state_field config_fields[] = {
 	CONFIG(memory, STATE_U64),
 	CONFIG(vcpus, STATE_U32),
 	STATE_FIELD(struct saved_config, pages, STATE_U32, 2),
+	STATE_FIELD(struct saved_config, smt, STATE_BOOL, 3),
+	STATE_FIELD(struct saved_config, kernel, STATE_STRING, 3),
+	STATE_FIELD(struct saved_config, initrd, STATE_STRING, 3),
+	STATE_FIELD(struct saved_config, boot_args, STATE_STRING, 3),
 	CONFIG(has_rootfs, STATE_BOOL),
 	CONFIG(has_vsock, STATE_BOOL),
 	CONFIG(has_balloon, STATE_BOOL),
@@ -104,7 +110,7 @@ static const struct state_field config_fields[] = {
 	STATE_NESTED(struct saved_config, rng_rate, &rate_desc, 1),
 };
 
-const struct state_desc saved_config_desc = STATE_DESC("config", struct saved_config, 2,
+const struct state_desc saved_config_desc = STATE_DESC("config", struct saved_config, 3,
 						       config_fields);
 
 /* To the file -------------------------------------------------------------------------------------*/
@@ -127,12 +133,15 @@ static int save_drive(const struct drive_config *drive, struct saved_drive *out,
 		.read_only = drive->read_only,
 		.direct = drive->direct,
 		.unsafe = drive->unsafe,
+		.async = drive->async,
 		.num_queues = drive->num_queues,
 		.queue_size = drive->queue_size,
 		.loop = drive->loop,
 		.rate = drive->rate,
 	};
 	ret = copy_name(out->id, sizeof(out->id), drive->id, err);
+	if (ret == 0)
+		ret = copy_name(out->partuuid, sizeof(out->partuuid), drive->partuuid, err);
 	return ret < 0 ? ret : copy_name(out->path, sizeof(out->path), drive->path, err);
 }
 
@@ -181,14 +190,25 @@ static int save_vsock(const struct vm_config *config, struct saved_config *out, 
 		       : copy_name(out->vsock.path, sizeof(out->vsock.path), vsock->path, err);
 }
 
+static int save_boot(const struct vm_config *config, struct saved_config *out, struct error *err)
+{
+	int ret = copy_name(out->kernel, sizeof(out->kernel), config->kernel_path, err);
+
+	if (ret == 0)
+		ret = copy_name(out->initrd, sizeof(out->initrd), config->initrd_path, err);
+	return ret < 0 ? ret
+		       : copy_name(out->boot_args, sizeof(out->boot_args), config->cmdline, err);
+}
+
 int config_save(const struct vm_config *config, struct saved_config *out, struct error *err)
 {
-	int ret = 0;
+	int ret;
 
 	memset(out, 0, sizeof(*out));
 	out->memory = config->memory;
 	out->vcpus = config->vcpus;
 	out->pages = (uint32_t)config->pages;
+	out->smt = config->smt;
 	out->has_rootfs = config->has_rootfs;
 	out->has_vsock = config->has_vsock;
 	out->has_balloon = config->has_balloon;
@@ -198,6 +218,7 @@ int config_save(const struct vm_config *config, struct saved_config *out, struct
 	out->drive_count = config->drive_count;
 	out->net_count = config->net_count;
 	out->pmem_count = config->pmem_count;
+	ret = save_boot(config, out, err);
 	for (unsigned int i = 0; i < config->drive_count && ret == 0; i++)
 		ret = save_drive(&config->drives[i], &out->drives[i], err);
 	for (unsigned int i = 0; i < config->net_count && ret == 0; i++)
@@ -224,6 +245,8 @@ static void load_drive(const struct saved_drive *saved, struct drive_config *out
 		.may_be_empty = true, /* its guest knows */
 		.direct = saved->direct,
 		.unsafe = saved->unsafe,
+		.async = saved->async,
+		.partuuid = or_null(saved->partuuid),
 		.num_queues = saved->num_queues,
 		.queue_size = saved->queue_size,
 		.loop = saved->loop,
@@ -266,7 +289,11 @@ void config_load(const struct saved_config *saved, struct vm_config *out)
 	*out = (struct vm_config){
 		.vcpus = saved->vcpus,
 		.pages = (enum guest_pages)saved->pages,
+		.smt = saved->smt,
 		.memory = saved->memory,
+		.kernel_path = or_null(saved->kernel),
+		.initrd_path = or_null(saved->initrd),
+		.cmdline = or_null(saved->boot_args),
 		.drive_count = saved->drive_count,
 		.has_rootfs = saved->has_rootfs,
 		.net_count = saved->net_count,

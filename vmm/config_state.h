@@ -5,16 +5,19 @@
 #pragma once
 
 #include "snapshot/state_desc.h"
+#include "vmm/layout.h"
 #include "vmm/vm_config.h"
 
 #define SAVED_ID_MAX VM_ID_SIZE
 #define SAVED_TAP_MAX 80u
 #define SAVED_PATH_MAX 4096u
+#define SAVED_ARGS_MAX LAYOUT_CMDLINE_MAX
 
 struct saved_drive {
 	char id[SAVED_ID_MAX];	   /* empty: none */
 	char path[SAVED_PATH_MAX]; /* empty: it came as a descriptor, and must again */
-	bool read_only, direct, unsafe;
+	bool read_only, direct, unsafe, async;
+	char partuuid[SAVED_ID_MAX]; /* empty: none */
 	uint32_t num_queues, queue_size, loop;
 	struct rate_config rate;
 };
@@ -40,7 +43,9 @@ struct saved_config {
 	uint64_t memory; /* bytes */
 	uint32_t vcpus;
 	uint32_t pages; /* enum guest_pages */
-	bool has_rootfs, has_vsock, has_balloon, has_rng;
+	bool smt, has_rootfs, has_vsock, has_balloon, has_rng;
+	/* What was booted once, to be shown. Empty: it came as a descriptor; there is none; the default ones. */
+	char kernel[SAVED_PATH_MAX], initrd[SAVED_PATH_MAX], boot_args[SAVED_ARGS_MAX];
 	uint32_t drive_count;
 	struct saved_drive drives[VM_DRIVES_MAX];
 	uint32_t net_count;

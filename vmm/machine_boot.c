@@ -12,7 +12,7 @@ int vm_config_cmdline(const struct vm_config *config, const struct boot_device *
 		.text = config->cmdline ? config->cmdline : CMDLINE_DEFAULT,
 		.console = config->has_console && !config->plain_cmdline,
 		.root_wins = config->plain_cmdline,
-		.root_partuuid = config->root_partuuid,
+		.root_partuuid = config->has_rootfs ? config->drives[0].partuuid : NULL,
 		.root = config->has_rootfs ? "/dev/vda" : NULL,
 		.root_read_only = config->has_rootfs && config->drives[0].read_only,
 		.devices = devices,

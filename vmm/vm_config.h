@@ -34,6 +34,8 @@ struct drive_config {
 	bool may_be_empty;	 /* an image without a sector is not a mistake */
 	bool direct;		 /* O_DIRECT: around the host's page cache */
 	bool unsafe;		 /* no flush is offered: a crash of the host may lose anything */
+	bool async;		 /* Firecracker's engine that was asked for; io_uring either way */
+	const char *partuuid;	 /* of the partition with the root; NULL: all of it */
 	unsigned int num_queues; /* 1 to VM_QUEUES_MAX; 0: 1 */
 	unsigned int queue_size; /* entries, a power of 2 up to VM_QUEUE_SIZE_MAX; 0: 256 */
 	unsigned int loop;	 /* the I/O thread that serves it, below VM_IO_LOOPS_MAX */
@@ -89,7 +91,6 @@ struct vm_config {
 	const char *cmdline; /* NULL: the default text */
 	/* The API's: the command line gets no console=, and root= though it has its own. */
 	bool plain_cmdline;
-	const char *root_partuuid; /* of the partition of vda with the root; NULL: all of vda */
 	const char *const *init_args;
 	unsigned int init_arg_count;
 

@@ -26,7 +26,7 @@ def ask_for_all(t, vm):
     ask_for_settings(t, vm)
     vm.put("/vsock", {"guest_cid": 33, "uds_path": t.path("vsock")})
     vm.put("/mmds/config", {"version": "V2", "network_interfaces": ["eth0"], "ipv4_address": "169.254.9.9", "imds_compat": True})
-    vm.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 128, "huge_pages": "Transparent"})
+    vm.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 128, "smt": True, "huge_pages": "Transparent"})
 
 
 def save_now(t, ask):
@@ -67,6 +67,7 @@ def at_home(golden, now):
 
 @test("native", "snapshot-golden-1", number=1, ask=ask_for_a_drive)
 @test("native", "snapshot-golden-2", number=2, ask=ask_for_all)
+@test("native", "snapshot-golden-3", number=3, ask=ask_for_all)
 def snapshot_golden(t, number, ask):
     now = save_now(t, ask)
     golden = read_golden(os.path.join(ROOT, f"tests/unit/golden/snapshot-{number}.state"))
@@ -97,7 +98,7 @@ def of_no_machine(bodies):
     for name, _, _, fields in bodies:
         if name == "config":
             fields["drives"][0]["path"], fields["pmems"][0]["path"] = "/golden/disk", "/golden/pmem"
-            fields["vsock_path"] = "/golden/vsock"
+            fields["vsock_path"], fields["kernel"] = "/golden/vsock", "/golden/kernel"
         elif name == "vsock" and "path" in fields:
             fields["path"] = "/golden/vsock"
         elif name == "snapshot":

@@ -118,3 +118,22 @@ Test(snapshot_golden, version_2)
 	read_golden("tests/unit/golden/snapshot-2.state");
 	version_2();
 }
+
+/* What a configuration has beside what that of version 2 had. */
+static void version_3(void)
+{
+	struct saved_config *config cleanup_free = get(&saved_config_desc);
+
+	cr_expect(config->smt);
+	cr_expect_str_eq(config->kernel, "/golden/kernel");
+	cr_expect_str_eq(config->initrd, "");
+	cr_expect(config->drives[0].async);
+	cr_expect_str_eq(config->drives[0].partuuid, "0eaa91a0-01");
+}
+
+Test(snapshot_golden, version_3)
+{
+	read_golden("tests/unit/golden/snapshot-3.state");
+	version_2();
+	version_3();
+}
