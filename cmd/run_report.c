@@ -48,15 +48,15 @@ void run_name_crashes(struct machine *machine)
 
 void run_say(enum log_level level, const char *fmt, ...)
 {
-	struct error said;
+	char text[2048]; /* registers, should it be a vCPU's failure */
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(said.text, sizeof(said.text), fmt, args);
+	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	fprintf(stderr, "mayfly: %s%s\n", level == LOG_ERROR ? "error: " : "", said.text);
+	fprintf(stderr, "mayfly: %s%s\n", level == LOG_ERROR ? "error: " : "", text);
 	if (log_is_elsewhere())
-		log_message(level, "%s", said.text);
+		log_message(level, "%s", text);
 }
 
 int run_report_end(struct run *run)
