@@ -28,7 +28,7 @@ _start:
 	mov %bl, %al
 	out %al, %dx
 	jmp 1b
-2:	mov $24576, %ecx
+2:	mov $8192, %ecx
 	mov $'x', %al
 3:	out %al, %dx
 	sub $1, %ecx
