@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api-socket/field_words.h"
 #include "api-socket/json_text.h"
 #include "api-socket/method.h"
+#include "base/log.h"
 #include "base/read_file.h"
 
 #define FILE_MAX_MIB 16u
@@ -121,6 +123,33 @@ static int apply_section(struct controller *controller, size_t index, json_t *bo
 	return ret;
 }
 
+static bool is_section(const char *key)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
+		if (strcmp(sections[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+/* Firecracker ignores them without a word; who wrote network_interfaces misses an interface. */
+static void tell_ignored(const char *path, json_t *tree)
+{
+	struct log_limit limit = { 0 };
+	struct error said;
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(tree, key, value)
+	{
+		if (is_section(key))
+			continue;
+		error_set(&said, EINVAL, "%s: there is no section `%.60s`; it is ignored", path,
+			  key);
+		text_mend(said.text);
+		log_limited(&limit, LOG_WARN, "%s", said.text);
+	}
+}
+
 int config_file_load(struct controller *controller, const char *path, struct error *err)
 {
 	json_t *tree = read_json(path, json_text_read, err);
@@ -135,6 +164,8 @@ int config_file_load(struct controller *controller, const char *path, struct err
 				    err);
 	if (ret < 0)
 		error_prefix(err, "%s", path);
+	else
+		tell_ignored(path, tree);
 	json_decref(tree);
 	return ret;
 }

@@ -253,6 +253,14 @@ def api_config_file_without_api(t):
 
 
 @test("native")
+def api_config_file_with_sections_that_are_none(t):
+    """Firecracker's are ignored, too; whoever misspelt one is told."""
+    vm = Vm(t, "--no-api", "--config-file", config(t, network_interfaces=[], **{"a\nb": 1, "vsock": None})).ends(0)
+    contains("messages", vm.errors(), "there is no section `network_interfaces`; it is ignored\n", "no section `a")
+    lacks("messages", vm.errors(), "vsock", "`a\n")
+
+
+@test("native")
 def api_config_file_with_api(t):
     vm = Served(t, "--config-file", config(t, "spin"))
     equal("state", vm.get("/")["state"], "Running")
