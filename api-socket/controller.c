@@ -229,7 +229,7 @@ int controller_start(struct controller *controller, struct error *err)
 {
 	int ret;
 
-	timeline_mark(controller->timeline, MOMENT_ASKED);
+	timeline_ask(controller->timeline);
 	if (!controller->boot.set)
 		return error_set(err, EINVAL, "Cannot start microvm without kernel configuration.");
 	ret = make_machine(controller, vm_config_check, machine_build, err);

@@ -26,6 +26,7 @@ enum moment {
 
 struct timeline {
 	_Atomic uint64_t at[MOMENT_COUNT];
+	_Atomic uint64_t asked_cpu; /* the process's CPU time at MOMENT_ASKED, nanoseconds */
 };
 
 static inline void timeline_mark(struct timeline *timeline, enum moment moment)
@@ -34,4 +35,13 @@ static inline void timeline_mark(struct timeline *timeline, enum moment moment)
 
 	atomic_compare_exchange_strong(&timeline->at[moment], &never,
 				       clock_now_ns(CLOCK_MONOTONIC));
+}
+
+/* A client asks, for the first time or again: what a start that failed has reached is forgotten. */
+static inline void timeline_ask(struct timeline *timeline)
+{
+	for (int i = MOMENT_ASKED; i < MOMENT_COUNT; i++)
+		timeline->at[i] = 0;
+	timeline->asked_cpu = clock_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	timeline_mark(timeline, MOMENT_ASKED);
 }

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import struct
 import subprocess
+import time
 
 from api import Client, Served
 from harness import MAYFLY, ROOT, Skip, artefact, becomes, contains, equal, holds, lacks, test
@@ -303,6 +305,31 @@ def api_options_that_are_no_text(t):
     for option in ("--log-path", "--level", "--module", "--metrics-path"):
         vm = Vm(t, "--api-sock", t.path("api.sock"), option, os.fsdecode(os.fsencode(t.path("")) + b"\xff"))
         contains(f"messages of {option}", vm.ends(152 if option == "--level" else 1).errors(), f"{option}: its value is no UTF-8")
+
+
+@test("native")
+def api_boot_timer(t):
+    """From the start that worked, however long the microVM waited for it, with the CPU time beside it."""
+    vm = Served(t, "--boot-timer", "--log-path", t.path("log"))
+    configure(vm, t, "broken")
+    os.rename(t.path("disk"), t.path("away"))
+    vm.refused("PUT", "/actions", {"action_type": "InstanceStart"}, "cannot open")
+    os.rename(t.path("away"), t.path("disk"))
+    time.sleep(1)
+    asked = time.monotonic()
+    vm.start()
+    with open(t.path("log")) as file:
+        becomes("the line", lambda: any("Guest-boot-time" in line for line in file))
+        waited = time.monotonic() - asked
+        file.seek(0)
+        line = file.read()
+    found = re.search(r"Guest-boot-time = +(\d+) us (\d+) ms, +(\d+) CPU us (\d+) CPU ms\n", line)
+    holds("Firecracker's words", found, line)
+    us, ms, cpu_us, cpu_ms = (int(number) for number in found.groups())
+    equal("milliseconds", (ms, cpu_ms), (us // 1000, cpu_us // 1000))
+    holds("the time", 0 < us <= waited * 1e6 and 0 < cpu_us, (us, cpu_us, waited))
+    moments = {one["moment"]: one["at_ns"] for one in vm.get("/vm/trace")["moments"]}
+    holds("what the failed start reached is forgotten", moments["KVM VM and memory"] > moments["start asked for"] > 1e9, moments)
 
 
 @test("native")
