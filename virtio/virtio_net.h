@@ -45,6 +45,9 @@ must_check int virtio_net_set_link(struct virtio_device *dev, bool up);
 must_check int virtio_net_set_mac(struct virtio_device *dev, const uint8_t mac[static 6],
 				  struct error *err);
 
+/* What it has now; still the device's. Control thread. */
+struct net_backend *virtio_net_backend(struct virtio_device *dev);
+
 /*
  * For a clone, before its state is loaded, while the device is paused: another tap; *backend is the one it had
  * afterwards, the caller's to destroy or to put back. -EINVAL: it has another number of queues.

@@ -22,6 +22,11 @@ int virtio_net_set_mac(struct virtio_device *dev, const uint8_t mac[static ETH_A
 	return 0;
 }
 
+struct net_backend *virtio_net_backend(struct virtio_device *dev)
+{
+	return net_of(dev)->backend;
+}
+
 int virtio_net_swap_backend(struct virtio_device *dev, struct net_backend **backend,
 			    struct error *err)
 {

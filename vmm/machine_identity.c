@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/virtio_ids.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "virtio/virtio_blk.h"
@@ -33,31 +34,84 @@ static int change_drive(struct machine *machine, unsigned int index, struct othe
 
 /* Taps -------------------------------------------------------------------------------------------*/
 
-static int change_tap(struct machine *machine, unsigned int index, struct other_file *file,
-		      struct machine_former *former, struct error *err)
+static int open_tap(const struct machine *machine, unsigned int index, struct other_file *file,
+		    struct net_backend **out, struct error *err)
 {
 	const struct net_config *config = &machine->config->nets[index];
-	struct virtio_device *dev = machine_device(machine, VIRTIO_ID_NET, index);
 	const struct net_tap_params params = {
 		.net = config->id ? config->id : net_name(index),
 		.tap = file->path,
-		.fd = file->fd,
+		.fd = steal_fd(&file->fd),
 		.pairs = config->queue_pairs ? config->queue_pairs : 1,
 	};
-	struct net_backend *backend = NULL;
-	int ret;
 
-	if (!dev)
+	return net_tap_open(out, &params, err);
+}
+
+/* The interface that has this tap and is about to have another; VM_NETS_MAX: none, or it is somebody's already. */
+static unsigned int find_giver(const struct machine *machine, const struct machine_identity *to,
+			       unsigned int index, const struct machine_former *former)
+{
+	const char *wanted = to->taps[index].path;
+
+	for (unsigned int i = 0; wanted && i < machine->config->net_count; i++) {
+		const char *tap = machine->config->nets[i].tap;
+
+		if (i != index && to->taps[i].given && !former->gives_tap[i] && tap &&
+		    strcmp(tap, wanted) == 0)
+			return i;
+	}
+	return VM_NETS_MAX;
+}
+
+/* A tap can be opened once: one that is another interface's goes from there to here. */
+static int find_tap(struct machine *machine, unsigned int index, struct machine_identity *to,
+		    struct machine_former *former, struct net_backend **out, struct error *err)
+{
+	const unsigned int giver = find_giver(machine, to, index, former);
+
+	if (!machine_device(machine, VIRTIO_ID_NET, index))
 		return error_set(err, EINVAL, "the machine has no interface %s", net_name(index));
-	file->fd = -1;
-	ret = net_tap_open(&backend, &params, err);
-	if (ret < 0)
-		return ret;
-	ret = virtio_net_swap_backend(dev, &backend, err);
-	if (ret < 0)
-		net_backend_destroy(backend);
-	else
-		former->taps[index] = backend;
+	if (giver == VM_NETS_MAX)
+		return open_tap(machine, index, &to->taps[index], out, err);
+	*out = virtio_net_backend(machine_device(machine, VIRTIO_ID_NET, giver));
+	former->gives_tap[giver] = former->takes_tap[index] = true;
+	return 0;
+}
+
+static int swap_taps(struct machine *machine, struct net_backend *taps[static VM_NETS_MAX],
+		     struct machine_former *former, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < VM_NETS_MAX; i++) {
+		if (!taps[i])
+			continue;
+		ret = virtio_net_swap_backend(machine_device(machine, VIRTIO_ID_NET, i), &taps[i],
+					      err);
+		if (ret < 0)
+			break;
+		former->taps[i] = taps[i];
+		taps[i] = NULL;
+	}
+	return ret;
+}
+
+/* All are there before one changes. */
+static int change_taps(struct machine *machine, struct machine_identity *to,
+		       struct machine_former *former, struct error *err)
+{
+	struct net_backend *taps[VM_NETS_MAX] = { NULL };
+	int ret = 0;
+
+	for (unsigned int i = 0; i < VM_NETS_MAX && ret == 0; i++)
+		if (to->taps[i].given)
+			ret = find_tap(machine, i, to, former, &taps[i], err);
+	if (ret == 0)
+		ret = swap_taps(machine, taps, former, err);
+	for (unsigned int i = 0; i < VM_NETS_MAX; i++)
+		if (!former->takes_tap[i])
+			net_backend_destroy(taps[i]);
 	return ret;
 }
 
@@ -115,9 +169,8 @@ static int change_all(struct machine *machine, struct machine_identity *to,
 	for (unsigned int i = 0; i < VM_DRIVES_MAX && ret == 0; i++)
 		if (to->drives[i].given)
 			ret = change_drive(machine, i, &to->drives[i], former, err);
-	for (unsigned int i = 0; i < VM_NETS_MAX && ret == 0; i++)
-		if (to->taps[i].given)
-			ret = change_tap(machine, i, &to->taps[i], former, err);
+	if (ret == 0)
+		ret = change_taps(machine, to, former, err);
 	for (unsigned int i = 0; i < VM_PMEMS_MAX && ret == 0; i++)
 		if (to->pmems[i].given)
 			ret = change_pmem(machine, i, &to->pmems[i], former, err);
@@ -164,7 +217,8 @@ void machine_forget_former(struct machine_former *former)
 	for (unsigned int i = 0; i < VM_DRIVES_MAX; i++)
 		close_fd(&former->drives[i]);
 	for (unsigned int i = 0; i < VM_NETS_MAX; i++)
-		net_backend_destroy(former->taps[i]);
+		if (!former->gives_tap[i])
+			net_backend_destroy(former->taps[i]);
 	for (unsigned int i = 0; i < VM_PMEMS_MAX; i++)
 		if (former->has_pmem[i])
 			pmem_file_close(&former->pmems[i]);
@@ -184,6 +238,21 @@ static void restore_drive(struct machine *machine, unsigned int index, int *fd)
 		log_error("%s; it stays with the other file", err.text);
 }
 
+/* Both have the device's number of queues. */
+static void restore_tap(struct machine *machine, unsigned int index, struct machine_former *former)
+{
+	struct net_backend **tap = &former->taps[index];
+	struct error err;
+
+	if (!*tap)
+		return;
+	if (virtio_net_swap_backend(machine_device(machine, VIRTIO_ID_NET, index), tap, &err) < 0)
+		log_error("%s", err.text);
+	if (former->takes_tap[index]) /* it goes back by itself */
+		*tap = NULL;
+	former->gives_tap[index] = false;
+}
+
 void machine_restore_former(struct machine *machine, struct machine_former *former)
 {
 	struct error err;
@@ -191,10 +260,7 @@ void machine_restore_former(struct machine *machine, struct machine_former *form
 	for (unsigned int i = 0; i < VM_DRIVES_MAX; i++)
 		restore_drive(machine, i, &former->drives[i]);
 	for (unsigned int i = 0; i < VM_NETS_MAX; i++)
-		if (former->taps[i] &&
-		    virtio_net_swap_backend(machine_device(machine, VIRTIO_ID_NET, i),
-					    &former->taps[i], &err) < 0)
-			log_error("%s", err.text); /* both have the device's number of queues */
+		restore_tap(machine, i, former);
 	for (unsigned int i = 0; i < VM_PMEMS_MAX; i++)
 		if (former->has_pmem[i] &&
 		    virtio_pmem_swap_file(machine_pmem(machine, i), &former->pmems[i], &err) < 0)

@@ -11,6 +11,8 @@ struct net_backend;
 struct machine_former {
 	int drives[VM_DRIVES_MAX];	       /* -1: it has its own still */
 	struct net_backend *taps[VM_NETS_MAX]; /* NULL: the same */
+	/* Its tap is another interface's now; it has another's. */
+	bool gives_tap[VM_NETS_MAX], takes_tap[VM_NETS_MAX];
 	bool has_pmem[VM_PMEMS_MAX], has_vsock, has_console;
 	struct pmem_file pmems[VM_PMEMS_MAX]; /* not mapped */
 	struct vsock_unix vsock;

@@ -104,3 +104,47 @@ def snapshot_identity_of_a_guest(t):
         check(t, clone, number)
         clone.end()
         os.system(f"ip link del who{number}")
+
+
+FIRST, SECOND = 210, 211  # two interfaces' networks
+
+
+def two_interfaces(vm, taps):
+    vm.client.socket.settimeout(120)
+    vm.put("/machine-config", {"vcpu_count": 1, "mem_size_mib": 128})
+    for number, tap in enumerate(taps):
+        vm.put(f"/network-interfaces/eth{number}", {"iface_id": f"eth{number}", "host_dev_name": tap,
+                                                    "guest_mac": f"02:00:00:00:45:0{number}"})
+
+
+@test("lab", limit=900)
+def snapshot_identity_with_taps_exchanged(t):
+    """In a prepared process: each interface of the guest answers on the other's tap from then on."""
+    taps = ["swap0", "swap1"]
+    for tap, net in zip(taps, (FIRST, SECOND)):
+        make_tap(t, tap, net)
+    vm = Served(t, stdin=subprocess.PIPE)
+    two_interfaces(vm, taps)
+    vm.put("/boot-source", {"kernel_image_path": artefact("small/vmlinux"), "initrd_path": artefact("vsock.cpio"),
+                            "boot_args": "console=ttyS0 reboot=k panic=1 quiet"})
+    vm.start()
+    vm.wait_for("# ")
+    ask(vm, " && ".join(f"ifconfig eth{number} {GUEST.format(net)} netmask 255.255.255.0 up"
+                        for number, net in enumerate((FIRST, SECOND))), "configured")
+    for net in (FIRST, SECOND):
+        equal("pings answered", pings(GUEST.format(net)), 3)
+    body = {"snapshot_path": t.path("state"), "mem_file_path": t.path("memory")}
+    vm.patch("/vm", {"state": "Paused"})
+    vm.put("/snapshot/create", body)
+    vm.end()
+    clone = Served(t, name="clone.sock", stdin=subprocess.PIPE)
+    two_interfaces(clone, taps)
+    clone.put("/snapshot/prepare", {})
+    for tap, net, other in zip(taps, (FIRST, SECOND), (SECOND, FIRST)):
+        ip("addr", "del", HOST.format(net) + "/24", "dev", tap)
+        ip("addr", "add", HOST.format(other) + "/24", "dev", tap)
+    clone.put("/snapshot/load", {**body, "resume_vm": True, "network_overrides": [
+        {"iface_id": "eth0", "host_dev_name": taps[1]}, {"iface_id": "eth1", "host_dev_name": taps[0]}]})
+    for net in (FIRST, SECOND):
+        holds("pings answered", pings(GUEST.format(net), 5) >= 3)
+    clone.end()

@@ -3,12 +3,16 @@
 import copy
 import os
 import signal
+import subprocess
 
 from api import Served
 from harness import contains, equal, holds, test
+from lab_net import open_tap
 from native_snapshot import (create, load, load_body, memory, merge_is_all, need_kvm, release, run_a_little, save, start,
                              start_writing)
+from native_snapshot_devices import own_network
 from native_snapshot_hostile import read_state, write_state
+from native_snapshot_identity import opened
 
 
 def prepare(t, drive=True, name="prepared.sock", **machine):
@@ -96,3 +100,53 @@ def snapshot_prepared_and_ended(t, number):
     clone.ends(128 + number)
     contains("messages", clone.errors(), f"ended by signal {number.name}")
     holds("the socket is gone", not os.path.exists(clone.path))
+
+
+def nets(vm, *taps):
+    for number, tap in enumerate(taps):
+        vm.put(f"/network-interfaces/eth{number}", {"iface_id": f"eth{number}", "host_dev_name": tap,
+                                                    "guest_mac": f"02:00:00:00:44:0{number}"})
+
+
+def on(*taps):
+    """As a load's overrides: the first interface on the first tap, and so on; None: as it is."""
+    return [{"iface_id": f"eth{number}", "host_dev_name": tap} for number, tap in enumerate(taps) if tap]
+
+
+def taps_of(vm):
+    return [net["host_dev_name"] for net in vm.get("/vm/config")["network-interfaces"]]
+
+
+@test("native", "snapshot-prepared-that-exchanges-taps", taps=("tap1", "tap0", "tap2"))
+@test("native", "snapshot-prepared-that-turns-taps", taps=("tap1", "tap2", "tap0"))
+@test("native", "snapshot-prepared-that-hands-taps-on", taps=("tap1", "tap2", "tap3"))
+def snapshot_prepared_exchanges_taps(t, taps):
+    """Of its own interfaces, and back when the load fails; no tap has two, and none is left open."""
+    need_kvm()
+    own_network()
+    for name in ("tap2", "tap3"):
+        subprocess.run(["ip", "tuntap", "add", name, "mode", "tap"], check=True)
+    saved(t, drive=False, before=lambda vm: nets(vm, "tap0", "tap1", "tap2"))
+    clone = Served(t, name="prepared.sock")
+    nets(clone, "tap0", "tap1", "tap2")
+    clone.put("/snapshot/prepare", {})
+    before = sorted(opened(clone))
+    for overrides, why in ((on("tap1", None, None), "net eth0: tap tap1 is in use"), (on("tap3", "tap3", None), "net eth1: tap tap3 is in use"),
+                           (on("tap1", "tap0", "tap1"), "net eth2: tap tap1 is in use"), (on(*taps[:2], "no/such"), "no/such")):
+        clone.refused("PUT", "/snapshot/load", load_body(t, network_overrides=overrides), why)
+        equal("open files", sorted(opened(clone)), before)
+    bodies = read_state(t)
+    spoilt = copy.deepcopy(bodies)
+    next(fields for name, _, _, fields in spoilt if name == "vmgenid")["gpa"] = 0xfffffff8
+    write_state(t, spoilt)
+    for _ in range(3):
+        clone.refused("PUT", "/snapshot/load", load_body(t, network_overrides=on(*taps)), "vmgenid: no guest memory at")
+        equal("open files", sorted(opened(clone)), before)
+    write_state(t, bodies)
+    equal("its taps", taps_of(clone), ["tap0", "tap1", "tap2"])
+    clone.put("/snapshot/load", load_body(t, resume_vm=False, network_overrides=on(*taps)))
+    equal("its taps", taps_of(clone), list(taps))
+    for name in {"tap0", "tap1", "tap2", "tap3"} - set(taps):
+        os.close(open_tap(name))  # nobody has it
+    clone.patch("/vm", {"state": "Resumed"})
+    contains("output", clone.ends(0).text(), "R")
