@@ -14,13 +14,17 @@ static const struct field_set action_fields = FIELD_SET("ActionBody", struct act
 /* What an action is allowed in depends on the action. */
 static int check_phase(const struct controller *controller, enum action action, struct error *err)
 {
-	bool before = controller->phase == PHASE_NOT_STARTED;
+	static const unsigned int allowed[] = {
+		[ACTION_FLUSH_METRICS] = PHASES_AFTER | PHASE_PREPARED,
+		[ACTION_INSTANCE_START] = PHASES_BEFORE,
+		[ACTION_SEND_CTRL_ALT_DEL] = PHASES_AFTER,
+	};
 
-	if ((action == ACTION_INSTANCE_START) == before)
+	if (controller->phase & allowed[action])
 		return 0;
 	return error_set(err, EINVAL,
 			 "The requested operation is not supported %s starting the microVM.",
-			 before ? "before" : "after");
+			 action == ACTION_INSTANCE_START ? "after" : "before");
 }
 
 static int put_action(struct controller *controller, struct api_request *request,

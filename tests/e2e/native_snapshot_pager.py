@@ -9,7 +9,7 @@ import socket
 import subprocess
 
 from api import Served
-from harness import BUILD, Skip, contains, equal, holds, test
+from harness import BUILD, Skip, becomes, contains, equal, holds, test
 from native_snapshot import FLAG, load_body, release, save, start
 from native_snapshot_identity import opened
 
@@ -221,6 +221,24 @@ def snapshot_pager_that_never_answers(t, prepared):
             equal("open files", sorted(opened(clone)), before)
             equal("threads that watch it", clone.thread_names().count("pager"), 0)
     goes_on_or_ends(t, clone, prepared)
+
+
+@test("native")
+def snapshot_client_dies_while_its_load_waits(t):
+    """The others are answered when the load has ended; what it brought along is closed, and the next one is as any."""
+    saved(t)
+    release(t)
+    silent, clone = Silent(t), ready(t, True)
+    before = sorted(opened(clone))
+    other, dying = clone.client, clone.connect()
+    clone.client = dying
+    ask_to_load(t, clone, timeout_ms=500)
+    silent.is_asked_by(clone)
+    clone.client = other
+    dying.socket.close()
+    equal("the state that another is told", clone.get("/")["state"], "Not started")
+    becomes("the files of before", lambda: sorted(opened(clone)) == before, 20)
+    goes_on_or_ends(t, clone, True)
 
 
 @test("native", "snapshot-terminated-while-a-pager-is-silent", prepared=False, number=signal.SIGTERM)

@@ -15,6 +15,7 @@ import native_pmem  # noqa: F401
 import native_refusals  # noqa: F401
 import native_seccomp  # noqa: F401
 import native_snapshot  # noqa: F401
+import native_snapshot_attacked  # noqa: F401
 import native_snapshot_devices  # noqa: F401
 import native_snapshot_identity  # noqa: F401
 import native_snapshot_fds  # noqa: F401
