@@ -217,11 +217,14 @@ static int make_machine(struct controller *controller, check_config *check, crea
 	    (ret = lend_descriptors(&lent, &controller->vm, err)) < 0 ||
 	    (ret = create(&controller->machine, &controller->vm, controller->timeline, err)) < 0) {
 		take_back(&lent);
+		close_fd(&controller->serial_fd);
 		return ret;
 	}
 	ret = controller_connect_machine(controller, err);
-	if (ret < 0)
+	if (ret < 0) {
 		controller_drop_machine(controller);
+		close_fd(&controller->serial_fd);
+	}
 	return ret;
 }
 

@@ -53,11 +53,11 @@ def api_start_that_fails_can_be_tried_again(t):
     vm.refused("PUT", "/actions", {"action_type": "InstanceStart"},
                "Start microvm error: Cannot start microvm without kernel configuration.")
     vm.put("/boot-source", {"kernel_image_path": t.file("no-kernel", b"nothing" * 100)})
+    vm.put("/serial", {"serial_out_path": t.path("serial")})
+    descriptors = len(os.listdir(f"/proc/{vm.process.pid}/fd"))
     for _ in range(3):
         vm.refused("PUT", "/actions", {"action_type": "InstanceStart"}, "Start microvm error: ")
         equal("state", vm.get("/")["state"], "Not started")
-    descriptors = len(os.listdir(f"/proc/{vm.process.pid}/fd"))
-    vm.refused("PUT", "/actions", {"action_type": "InstanceStart"}, "Start microvm error: ")
     equal("descriptors left by a failed start", len(os.listdir(f"/proc/{vm.process.pid}/fd")), descriptors)
     configure(vm, t, "byte")
     vm.start()
