@@ -213,7 +213,9 @@ static void explain(struct http *http, const uint8_t *bytes, size_t count, size_
 		refuse_length(http, line);
 		break;
 	case HPE_UNEXPECTED_CONTENT_LENGTH:
-		http_refuse(http, "Invalid header. Reason: It is there twice. Key:Content-Length");
+		http_refuse(
+			http,
+			"Invalid header. Reason: It is there twice, or beside Transfer-Encoding. Key:Content-Length");
 		break;
 	case HPE_INVALID_HEADER_TOKEN:
 		http_refuse(http,

@@ -88,6 +88,8 @@ Test(api_http, refused_headers_are_named, .timeout = 60)
 		  "Key:Content-Length; Value: 1x\n" },
 		{ "PUT /vsock HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
 		  "twice" },
+		{ "PUT /vsock HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+		  "beside Transfer-Encoding" },
 		{ "GET /\r\n\r\n", "\"Invalid request.\n" },
 		{ "GET version HTTP/1.1\r\n\r\n", "Invalid URI: A path begins with a slash." },
 		{ "GET / HTTP/2.0\r\n\r\n", "Unsupported HTTP version" },
