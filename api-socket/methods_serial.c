@@ -30,6 +30,11 @@ int controller_open_serial_at(const struct opt_file *file, int *fd, struct error
 	*fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
 			  0600)
 		   : fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
+	if (*fd < 0 && path && errno == ENXIO)
+		return error_set(err, errno,
+				 "Cannot open the serial port's output %s: a named pipe wants "
+				 "somebody who reads it",
+				 path);
 	if (*fd < 0)
 		return error_set(err, errno, "Cannot open the serial port's output %s: %s",
 				 path ? path : "by its descriptor", os_error(why, errno));

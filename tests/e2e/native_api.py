@@ -23,6 +23,13 @@ def configure(vm, t, payload="spin", mem=128):
                               "path_on_host": t.file("disk", size=1 << 20)})
 
 
+def reads(fd):
+    """What is there; nothing while nothing is."""
+    with contextlib.suppress(BlockingIOError):
+        return os.read(fd, 100)
+    return b""
+
+
 @test("native")
 def api_starts_a_guest(t):
     vm = Served(t)
@@ -121,6 +128,19 @@ def api_drive_patched_to_a_block_device(t):
         vm.patch("/drives/rootfs", {"drive_id": "rootfs", "path_on_host": path})
     equal("what is shown", vm.get("/vm/config")["drives"][0]["path_on_host"], device)
     equal("state", vm.get("/")["state"], "Running")
+
+
+@test("native")
+def api_serial_pipe_without_a_reader(t):
+    vm = Served(t)
+    configure(vm, t)
+    os.mkfifo(t.path("serial"))
+    vm.put("/serial", {"serial_out_path": t.path("serial")})
+    vm.refused("PUT", "/actions", {"action_type": "InstanceStart"}, f"{t.path('serial')}: a named pipe wants somebody who reads it")
+    reader = os.open(t.path("serial"), os.O_RDONLY | os.O_NONBLOCK)
+    vm.start()
+    becomes("the guest's byte", lambda: reads(reader) == b"S")
+    os.close(reader)
 
 
 @test("native")
