@@ -335,12 +335,12 @@ void memory_pager_leave(struct memory_pager *pager)
 		set_deadline(pager, PATIENCE_AT_END_NS, MEMORY_PAGER_LEFT);
 }
 
-bool memory_pager_repair(struct memory_pager *pager, const void *addr)
+bool memory_pager_repair(struct memory_pager *pager, const void *addr, bool idle)
 {
 	const enum memory_pager_end end = atomic_load(&pager->end);
 	void *page = (void *)((uintptr_t)addr / PAGE_SIZE * PAGE_SIZE);
 
-	if (end == MEMORY_PAGER_SERVES || (end == MEMORY_PAGER_GONE && atomic_load(&pager->loaded)))
+	if (end == MEMORY_PAGER_SERVES || (end == MEMORY_PAGER_GONE && !idle))
 		return false;
 	for (unsigned int i = 0; i < pager->mem->count; i++) {
 		const struct guest_region *region = &pager->mem->regions[i];

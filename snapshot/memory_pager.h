@@ -56,11 +56,12 @@ enum memory_pager_end memory_pager_got(struct memory_pager *pager);
 void memory_pager_leave(struct memory_pager *pager);
 
 /*
- * Of memory that was taken away before anything ran from it, or because the handler does not answer, a page can be read and
- * written again: it is zeroes. For the signal handler of an access that failed, so that our threads get to their end; the
- * kernel's own accesses (a disk's data, the guest's) fail. Async-signal-safe.
+ * Of memory that was taken away while nothing runs from it (`idle`), or because the handler does not answer, a page can be
+ * read and written again: it is zeroes. For the signal handler of an access that failed, so that our threads get to their
+ * end, and who reads to keep asks memory_pager_got(); the kernel's own accesses (a disk's data, the guest's) fail.
+ * Async-signal-safe.
  */
-bool memory_pager_repair(struct memory_pager *pager, const void *addr);
+bool memory_pager_repair(struct memory_pager *pager, const void *addr, bool idle);
 
 /* Ends the connection. What was not filled in is zeroes from here on, so nothing runs any more. NULL is fine. */
 void memory_pager_stop(struct memory_pager *pager);

@@ -86,7 +86,8 @@ bool machine_repair_at(struct machine *machine, const void *addr)
 	for (unsigned int i = 0; i < machine->pmem_count; i++)
 		if (pmem_file_repair(&machine->pmems[i].file, addr))
 			return true;
-	return machine->pager && memory_pager_repair(machine->pager, addr);
+	return machine->pager &&
+	       memory_pager_repair(machine->pager, addr, machine->paused || !machine->started);
 }
 
 void machine_check_pmems(struct machine *machine)

@@ -230,7 +230,10 @@ static int write_pages(struct save *save, struct memory_write_result *pages, str
 	progress_begin(job.progress, "memory", page_set_count(job.set) * PAGE_SIZE);
 	ret = memory_write(&job, pages);
 	if (ret < 0)
-		return error_set_errno(err, ret, "cannot write %s", save->request->memory_path);
+		error_set_errno(err, ret, "cannot write %s", save->request->memory_path);
+	ret = machine_got_image(save->machine, ret, err);
+	if (ret < 0)
+		return ret;
 	progress_end(job.progress);
 	if (pages->ring < 0)
 		say_without_ring(pages->ring);

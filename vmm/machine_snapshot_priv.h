@@ -39,5 +39,6 @@ must_check int machine_map_image(struct machine *machine, const struct machine_s
 				 enum guest_pages pages, struct error *err);
 void machine_unmap_image(struct machine *machine);
 
-/* A load has come to this result: -EIO, or -ETIMEDOUT, if what it read of memory were not the pager's pages. */
+/* What reads all of memory, or is the first to read it, has come to this result: -EIO, or -ETIMEDOUT, if what it read were
+ * not all the pager's pages. */
 must_check int machine_got_image(struct machine *machine, int ret, struct error *err);

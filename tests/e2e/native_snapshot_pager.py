@@ -257,6 +257,25 @@ def snapshot_ended_while_a_pager_is_silent(t, prepared, number):
     holds("the socket is gone", not os.path.exists(clone.path))
 
 
+@test("native", "snapshot-terminated-while-a-save-waits-for-a-pager", goes=False, status=128 + signal.SIGTERM)
+@test("native", "snapshot-pager-dies-in-a-save", goes=True, status=149)
+def snapshot_save_that_gets_no_pages(t, goes, status):
+    """A save waits for as long as the handler lives, or until a signal ends the process; and leaves nothing."""
+    saved(t)
+    handler = Handler(t, 1000, "silent")  # all that is not zeroes, and has been written by then
+    clone = paged(t, resume_vm=False)
+    body = json.dumps({"snapshot_path": t.path("s"), "mem_file_path": t.path("m")})
+    clone.client.send(f"PUT /snapshot/create HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    equal("the handler", handler.process.stdout.readline(), "enough\n")
+    if goes:
+        handler.end()
+    else:
+        clone.signal(signal.SIGTERM)
+    equal("status", clone.wait(60), status)
+    left = os.listdir(t.path(""))
+    holds("neither file, nor half of one", not {"s", "m"} & set(left) and not any("saving" in name for name in left), left)
+
+
 @test("native")
 def snapshot_pager_that_does_not_accept(t):
     """Nor is it waited for for ever until it takes the connection; a signal ends that wait too."""
