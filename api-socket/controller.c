@@ -241,6 +241,7 @@ int controller_start(struct controller *controller, struct error *err)
 	machine_start(controller->machine);
 	controller_set_phase(controller, PHASE_RUNNING);
 	controller->host->started(controller->host->opaque);
+	metrics_begin(controller);
 	return 0;
 }
 

@@ -311,5 +311,6 @@ int controller_load_snapshot(struct controller *controller,
 		controller_set_phase(controller, PHASE_RUNNING);
 	}
 	controller->host->started(controller->host->opaque);
+	metrics_begin(controller);
 	return 0;
 }

@@ -59,6 +59,9 @@ struct metrics_sink {
 must_check int metrics_open(struct controller *controller, const struct opt_file *file,
 			    struct error *err);
 
+/* The microVM has been started or loaded: a line at the loop's next turn, and the minutes count from there. */
+void metrics_begin(struct controller *controller);
+
 /* Writes a line now. Without a file it does nothing. */
 void metrics_flush(struct controller *controller);
 

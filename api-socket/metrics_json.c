@@ -235,6 +235,16 @@ int metrics_open(struct controller *controller, const struct opt_file *file, str
 	return 0;
 }
 
+void metrics_begin(struct controller *controller)
+{
+	struct metrics_sink *sink = &controller->metrics;
+
+	if (sink->fd < 0)
+		return;
+	sink->next_line = clock_now_ns(CLOCK_MONOTONIC);
+	arm(sink);
+}
+
 void metrics_close(struct controller *controller)
 {
 	struct metrics_sink *sink = &controller->metrics;
