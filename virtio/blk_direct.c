@@ -116,8 +116,10 @@ static void fill_and_write(struct blk_direct *direct)
 	size_t len;
 	uint8_t *to = in_buffer(direct, &len);
 
-	iov_read(direct->bounced->iov, direct->bounced->iov_count, to, len);
-	step(direct, BLK_WRITE, window_written);
+	if (iov_read(direct->bounced->iov, direct->bounced->iov_count, to, len) < len)
+		finish(direct, -EFAULT);
+	else
+		step(direct, BLK_WRITE, window_written);
 }
 
 static void patch_read(struct blk_io *done, int ret)

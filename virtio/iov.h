@@ -20,8 +20,14 @@ static inline uint64_t iov_bytes(const struct iovec *iov, unsigned int count)
 	return sum;
 }
 
-/* Copies the first `len` bytes out; returns how many there were, at most `len`. */
+/* Copies the first `len` bytes out; returns how many there were, at most `len`. None, when memory was lost meanwhile. */
 size_t iov_read(const struct iovec *iov, unsigned int count, void *to, size_t len);
+
+/*
+ * From here on guest memory may be zeroes that nobody wrote, until the process has ended: what iov_read() copies from it
+ * counts as not there, so that it gets to no disk and to no peer. Async-signal-safe.
+ */
+void iov_lose_memory(void);
 
 /* Copies `len` bytes in from the start; returns how many fitted. */
 size_t iov_write(const struct iovec *iov, unsigned int count, const void *from, size_t len);

@@ -22,7 +22,8 @@ static uint8_t take_range(struct virtio_blk *blk, struct blk_request *request, u
 		return VIRTIO_BLK_S_UNSUPP;
 	if (iov_bytes(io->iov, io->iov_count) != sizeof(segment))
 		return VIRTIO_BLK_S_IOERR;
-	iov_read(io->iov, io->iov_count, &segment, sizeof(segment));
+	if (iov_read(io->iov, io->iov_count, &segment, sizeof(segment)) < sizeof(segment))
+		return VIRTIO_BLK_S_IOERR;
 	if (segment.flags & ~*flags)
 		return VIRTIO_BLK_S_UNSUPP;
 	bytes = (uint64_t)segment.num_sectors * BLK_SECTOR;

@@ -191,10 +191,12 @@ static unsigned int ring_parts(const struct vsock_conn *conn, uint32_t from, uin
 	return len == 0 ? 0 : len > first ? 2 : 1;
 }
 
-/* Appends `len` bytes that start `skip` bytes into the vector. */
-static void keep(struct vsock_conn *conn, const struct iovec *iov, unsigned int count, size_t skip,
+/* Appends `len` bytes that start `skip` bytes into the vector; false: they are not to be had. */
+static bool keep(struct vsock_conn *conn, const struct iovec *iov, unsigned int count, size_t skip,
 		 uint32_t len)
 {
+	bool all = true;
+
 	conn->buffer_used = true;
 	for (unsigned int i = 0; i < count && len > 0; i++) {
 		const size_t from = MIN(skip, iov[i].iov_len);
@@ -206,12 +208,14 @@ static void keep(struct vsock_conn *conn, const struct iovec *iov, unsigned int 
 		for (unsigned int k = 0, done = 0; k < n; done += parts[k++].iov_len) {
 			struct iovec rest = { (char *)source.iov_base + done, want - done };
 
-			iov_read(&rest, 1, parts[k].iov_base, parts[k].iov_len);
+			all &= iov_read(&rest, 1, parts[k].iov_base, parts[k].iov_len) ==
+			       parts[k].iov_len;
 		}
 		conn->received += want;
 		len -= want;
 		skip -= from;
 	}
+	return all;
 }
 
 static int throw_away(struct vsock_conn *conn, int ret)
@@ -244,8 +248,9 @@ int vsock_conn_take(struct vsock_conn *conn, const struct iovec *iov, unsigned i
 	}
 	conn->received += (uint32_t)done;
 	conn->forwarded += (uint32_t)done;
-	keep(conn, iov, count, (size_t)done, len - (uint32_t)done);
-	return 0;
+	return keep(conn, iov, count, (size_t)done, len - (uint32_t)done)
+		       ? 0
+		       : throw_away(conn, -EFAULT);
 }
 
 int vsock_conn_flush(struct vsock_conn *conn)

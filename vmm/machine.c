@@ -215,13 +215,13 @@ void machine_resume(struct machine *machine)
 {
 	if (!machine->paused)
 		return;
+	machine->paused = false;
 	expect_memory(machine);
 	for (unsigned int i = machine->device_count; i-- > 0;)
 		virtio_device_resume(machine->devices[i]);
 	memory_pager_got(machine->pager);
 	for (unsigned int i = machine->vcpu_count; i-- > 0;)
 		vcpu_run(&machine->vcpus[i]);
-	machine->paused = false;
 }
 
 /* All are told before any is waited for: a stopped vCPU may be what another one waits for. */

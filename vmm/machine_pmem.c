@@ -3,6 +3,7 @@
  * mapped with the rest of memory, since slots are cheap only before the interrupt controllers; the devices follow.
  */
 
+#include "virtio/iov.h"
 #include "virtio/virtio_pmem.h"
 #include "vmm/machine_priv.h"
 
@@ -81,13 +82,22 @@ struct virtio_device *machine_pmem(struct machine *machine, unsigned int index)
 
 /* Lost pages ------------------------------------------------------------------------------------*/
 
+/* A load or a save that reads it finds out by itself. */
+static bool repair_memory(struct machine *machine, const void *addr)
+{
+	const bool idle = machine->paused || !machine->started;
+
+	if (!idle)
+		iov_lose_memory();
+	return memory_pager_repair(machine->pager, addr, idle);
+}
+
 bool machine_repair_at(struct machine *machine, const void *addr)
 {
 	for (unsigned int i = 0; i < machine->pmem_count; i++)
 		if (pmem_file_repair(&machine->pmems[i].file, addr))
 			return true;
-	return machine->pager &&
-	       memory_pager_repair(machine->pager, addr, machine->paused || !machine->started);
+	return machine->pager && repair_memory(machine, addr);
 }
 
 void machine_check_pmems(struct machine *machine)

@@ -1,5 +1,6 @@
 /* Direct I/O: what is aligned, what is not, and blocks larger than what the guest writes. */
 #include "tests/unit/blk_driver.h"
+#include "virtio/iov.h"
 
 #define BOTH(name) ENGINES(blk_direct, name, .direct = true)
 
@@ -56,6 +57,16 @@ BOTH(writes_from_any_address)
 	cr_expect(file_has(33, 'a') && file_has(34, 'a') && file_has(35, 'a'));
 	cr_expect_eq(number_of(32), 32);
 	cr_expect_eq(number_of(36), 36);
+}
+
+/* What it has by then are zeroes that the guest never wrote. */
+BOTH(writes_nothing_of_memory_that_was_lost)
+{
+	fill(DATA, 0x4000, 'a');
+	iov_lose_memory();
+	request(VIRTIO_BLK_T_OUT, 33, DATA + 7, 512 * 3, NULL);
+	for (uint64_t sector = 33; sector < 36; sector++)
+		cr_expect_eq(number_of(sector), sector);
 }
 
 /* Several windows of the bounce buffer, at odd ends. */
