@@ -14,7 +14,7 @@ import harness
 
 CPUS, MIB = 1, 6144  # of a host; the biggest guest is smaller
 SECONDS = 3600  # of its life; each test has a limit of its own
-SILENCE = 240  # seconds; in one that lives something is told every harness.TELL_EVERY
+SILENCE = 120  # seconds; in one that lives something is told every harness.TELL_EVERY
 TRIES = 5  # of a test whose host died; of all together without one result in between
 
 

@@ -57,9 +57,12 @@ static void feed_stdin(const struct streams *s, int port)
 	close(s->in[0]);
 	/* Once nobody reads, still take what comes, or the host's end would wait for ever. */
 	signal(SIGPIPE, SIG_IGN);
-	while (frame_receive(port, &f) && f.type == FRAME_IN && f.len)
-		write_all(s->in[1], f.data, f.len);
-	close(s->in[1]);
+	while (frame_receive(port, &f)) {
+		if (f.type == FRAME_IN && f.len)
+			write_all(s->in[1], f.data, f.len);
+		else if (f.type == FRAME_IN)
+			close(s->in[1]);
+	}
 	for (;;)
 		pause(); /* its end must not be taken for the command's */
 }

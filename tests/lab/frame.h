@@ -12,6 +12,7 @@ enum frame_type {
 	FRAME_READY = 1, /* guest: everything is mounted, waiting for FRAME_START */
 	FRAME_START,	 /* host: struct frame_start */
 	FRAME_IN,	 /* host: bytes for stdin; none mean its end */
+	FRAME_TICK,	 /* host: nothing, once a second; its interrupt is what counts (relay.c) */
 	FRAME_OUT,	 /* guest: bytes from stdout */
 	FRAME_ERR,	 /* guest: bytes from stderr */
 	FRAME_STATUS,	 /* guest: int32_t, as a shell reports it. The last frame */
