@@ -8,10 +8,10 @@ import time
 
 from api import Client, Served
 from harness import Failure, contains, equal, holds, test
-from native_snapshot import load_body, need_kvm, release, save, waiting_kernel
+from native_snapshot import load_body, need_kvm, waiting_kernel
 from native_snapshot_devices import own_network
 from native_snapshot_hostile import read_state, write_state
-from native_snapshot_identity import opened
+from native_snapshot_identity import opened, save_and_leave
 
 ROUNDS = 300
 
@@ -43,13 +43,7 @@ def saved(t):
     files(t)
     vm = Served(t)
     ask_for_many(t, vm)
-    vm.put("/boot-source", {"kernel_image_path": waiting_kernel(t)})
-    vm.start()
-    vm.wait_for("S")
-    save(t, vm)
-    vm.end()
-    os.unlink(t.path("vsock"))
-    release(t)
+    save_and_leave(t, vm)
     bodies = read_state(t)
     next(fields for name, _, _, fields in bodies if name == "vmclock")["gpa"] = 0xfffff000
     write_state(t, bodies, "spoilt")

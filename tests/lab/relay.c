@@ -132,10 +132,10 @@ static bool send_input(int sock)
 
 /* A process of its own, because the command may write before it reads, or never read.
  *
- * The emulator loses an interrupt now and then: helper_vmrun() sets a bit of interrupt_request while the thread with the
- * timers sets another. When it was the timer's of a host with one CPU, no other comes and the guest that runs there runs
- * for ever: seen with a guest of 8 vCPUs on a machine with nothing else to do. The next interrupt delivers the lost one
- * too, so there is one every second. */
+ * The emulator loses an interrupt now and then, most likely when VMRUN and the thread with the timers change the same word.
+ * When it was the timer's of a host with one CPU, no other comes and the guest that runs there runs for ever: seen with a
+ * guest of 8 vCPUs on a machine with nothing else to do. The next interrupt delivers the lost one too, so there is one
+ * every second. */
 static void feed(int sock)
 {
 	struct pollfd in = { .fd = has_stdin() ? STDIN_FILENO : -1, .events = POLLIN };
