@@ -13,12 +13,18 @@ static uint32_t used(const struct console_sink *sink)
 	return sink->tail - sink->head;
 }
 
+static bool has_room(const struct console_sink *sink)
+{
+	return sink->broken || CONSOLE_SINK_SIZE - used(sink) >= UART_FIFO_SIZE;
+}
+
 bool console_sink_has_room(struct console_sink *sink)
 {
 	bool room;
 
 	pthread_mutex_lock(&sink->lock);
-	room = sink->broken || CONSOLE_SINK_SIZE - used(sink) >= UART_FIFO_SIZE;
+	room = has_room(sink);
+	sink->was_full |= !room;
 	pthread_mutex_unlock(&sink->lock);
 	return room;
 }
@@ -36,7 +42,6 @@ static uint32_t copy_out(struct console_sink *sink, uint8_t *to, uint32_t max)
 /* With the lock held on entry and exit. */
 static void write_some(struct console_sink *sink)
 {
-	bool was_full = CONSOLE_SINK_SIZE - used(sink) < UART_FIFO_SIZE;
 	uint8_t chunk[1024];
 	uint32_t count = copy_out(sink, chunk, sizeof(chunk));
 	ssize_t written;
@@ -58,8 +63,10 @@ static void write_some(struct console_sink *sink)
 		sink->head += (uint32_t)written;
 	}
 	pthread_cond_broadcast(&sink->changed);
-	if (!was_full || !sink->room)
+	/* It may have been full when write() began, or have become so while that waited: who was told counts. */
+	if (!sink->was_full || !has_room(sink) || !sink->room)
 		return;
+	sink->was_full = false;
 	/* The port's lock comes before ours everywhere, and room() takes it. */
 	pthread_mutex_unlock(&sink->lock);
 	sink->room(sink->opaque);

@@ -23,6 +23,7 @@ struct console_sink {
 	pthread_cond_t changed; /* bytes were put, taken, or the end has come */
 	pthread_t writer;
 	bool has_writer, ending, broken;
+	bool was_full;		  /* somebody was told that there is no room */
 	_Atomic uint64_t dropped; /* bytes put while the buffer was full */
 	_Atomic uint64_t writes;  /* to the descriptor */
 	uint32_t head, tail;	  /* bytes written out, bytes put; free-running */
