@@ -28,7 +28,7 @@ static int read_net(const struct vm_config *vm, const struct net_override *overr
 	const struct opt_file *tap = &override->host_dev_name;
 
 	for (unsigned int i = 0; i < vm->net_count; i++) {
-		const char *id = vm->nets[i].id ? vm->nets[i].id : net_name(i);
+		const char *id = vm_config_net_name(vm, i);
 
 		if (strcmp(id, override->iface_id) != 0)
 			continue;
@@ -49,7 +49,7 @@ static int read_drive(const struct vm_config *vm, const struct drive_override *o
 		      struct machine_identity *out, struct error *err)
 {
 	for (unsigned int i = 0; i < vm->drive_count; i++) {
-		const char *id = vm->drives[i].id ? vm->drives[i].id : drive_name(i);
+		const char *id = vm_config_drive_name(vm, i);
 
 		if (strcmp(id, override->drive_id) != 0)
 			continue;
@@ -64,7 +64,7 @@ static int read_pmem(const struct vm_config *vm, const struct pmem_override *ove
 		     struct machine_identity *out, struct error *err)
 {
 	for (unsigned int i = 0; i < vm->pmem_count; i++) {
-		const char *id = vm->pmems[i].id ? vm->pmems[i].id : pmem_name(i);
+		const char *id = vm_config_pmem_name(vm, i);
 
 		if (strcmp(id, override->id) != 0)
 			continue;
@@ -130,10 +130,9 @@ static int check_macs(const struct controller *controller, const struct vm_confi
 			const uint8_t *other = mac_of(controller, identity, j);
 
 			if (one && other && memcmp(one, other, 6) == 0)
-				return error_set(err, EINVAL,
-						 "interfaces %s and %s have the same MAC",
-						 vm->nets[j].id ? vm->nets[j].id : net_name(j),
-						 vm->nets[i].id ? vm->nets[i].id : net_name(i));
+				return error_set(
+					err, EINVAL, "interfaces %s and %s have the same MAC",
+					vm_config_net_name(vm, j), vm_config_net_name(vm, i));
 		}
 	return 0;
 }

@@ -63,7 +63,7 @@ static int keep_drives(struct controller *controller, const struct vm_config *vm
 
 		ret = kept_make(&controller->drives[i], &drive_fields,
 				drive_tree(drive, vm->has_rootfs && i == 0,
-					   drive->id ? drive->id : drive_name(i), drive->path),
+					   vm_config_drive_name(vm, i), drive->path),
 				err);
 		controller->drive_count += ret == 0;
 	}
@@ -95,7 +95,7 @@ static int keep_nets(struct controller *controller, const struct vm_config *vm, 
 		const struct net_config *net = &vm->nets[i];
 
 		ret = kept_make(&controller->nets[i], &net_fields,
-				net_tree(net, net->id ? net->id : net_name(i)), err);
+				net_tree(net, vm_config_net_name(vm, i)), err);
 		controller->net_count += ret == 0;
 	}
 	return ret;
@@ -110,7 +110,7 @@ static int keep_pmems(struct controller *controller, const struct vm_config *vm,
 
 		ret = kept_make(&controller->pmems[i], &pmem_fields,
 				json_pack("{s:s, s:s, s:b, s:b, s:o}", "id",
-					  pmem->id ? pmem->id : pmem_name(i), "path_on_host",
+					  vm_config_pmem_name(vm, i), "path_on_host",
 					  pmem->path ? pmem->path : "", "root_device", pmem->root,
 					  "read_only", pmem->read_only, "rate_limiter",
 					  rate_tree(&pmem->rate)),
@@ -175,8 +175,7 @@ static json_t *names_of_served(const struct vm_config *vm)
 
 	for (unsigned int i = 0; i < vm->net_count; i++)
 		if (vm->nets[i].mmds &&
-		    json_array_append_new(
-			    names, json_string(vm->nets[i].id ? vm->nets[i].id : net_name(i))) < 0)
+		    json_array_append_new(names, json_string(vm_config_net_name(vm, i))) < 0)
 			continue; /* out of memory: one name too few to be shown */
 	return names;
 }

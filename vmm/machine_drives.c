@@ -23,7 +23,7 @@ static int check_not_empty(const struct drive_config *drive, const char *name, s
 int machine_add_drive(struct machine *machine, unsigned int index, struct error *err)
 {
 	const struct drive_config *drive = &machine->config->drives[index];
-	const char *name = drive->id ? drive->id : drive_name(index);
+	const char *name = vm_config_drive_name(machine->config, index);
 	struct virtio_blk_params params = {
 		.name = name,
 		.path = drive->path,

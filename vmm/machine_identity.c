@@ -39,7 +39,7 @@ static int open_tap(const struct machine *machine, unsigned int index, struct ot
 {
 	const struct net_config *config = &machine->config->nets[index];
 	const struct net_tap_params params = {
-		.net = config->id ? config->id : net_name(index),
+		.net = vm_config_net_name(machine->config, index),
 		.tap = file->path,
 		.fd = steal_fd(&file->fd),
 		.pairs = config->queue_pairs ? config->queue_pairs : 1,

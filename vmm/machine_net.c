@@ -5,7 +5,7 @@
 int machine_add_net(struct machine *machine, unsigned int index, struct error *err)
 {
 	const struct net_config *config = &machine->config->nets[index];
-	const char *name = config->id ? config->id : net_name(index);
+	const char *name = vm_config_net_name(machine->config, index);
 	const struct net_tap_params tap = {
 		.net = name,
 		.tap = config->tap,

@@ -23,7 +23,7 @@ static int map(struct machine *machine, unsigned int index, struct error *err)
 	const struct pmem_config *pmem = &machine->config->pmems[index];
 	struct machine_pmem *out = &machine->pmems[index];
 	const struct pmem_file_params params = {
-		.name = pmem->id ? pmem->id : pmem_name(index),
+		.name = vm_config_pmem_name(machine->config, index),
 		.path = pmem->path,
 		.fd = pmem->fd,
 		.read_only = pmem->read_only,

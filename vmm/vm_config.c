@@ -28,6 +28,21 @@ const char *pmem_name(unsigned int index)
 	return index < VM_PMEMS_MAX ? names[index] : "pmem?";
 }
 
+const char *vm_config_drive_name(const struct vm_config *config, unsigned int index)
+{
+	return config->drives[index].id ? config->drives[index].id : drive_name(index);
+}
+
+const char *vm_config_net_name(const struct vm_config *config, unsigned int index)
+{
+	return config->nets[index].id ? config->nets[index].id : net_name(index);
+}
+
+const char *vm_config_pmem_name(const struct vm_config *config, unsigned int index)
+{
+	return config->pmems[index].id ? config->pmems[index].id : pmem_name(index);
+}
+
 static int check_memory(const struct vm_config *config, struct error *err)
 {
 	const uint64_t memory = config->memory;

@@ -145,3 +145,8 @@ const char *net_name(unsigned int index);
 
 /* What a pmem device without an id is called: "pmem0" for 0, as in the guest. Static storage. */
 const char *pmem_name(unsigned int index);
+
+/* What a client calls them, for messages and answers: the id, or else the names above. The index is one of the config's. */
+const char *vm_config_drive_name(const struct vm_config *config, unsigned int index);
+const char *vm_config_net_name(const struct vm_config *config, unsigned int index);
+const char *vm_config_pmem_name(const struct vm_config *config, unsigned int index);
