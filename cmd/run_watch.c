@@ -184,11 +184,10 @@ int run_watch_ending(struct run *run, struct error *err)
 
 	if (ret < 0)
 		return ret;
-	sigemptyset(&set);
+	handled_signals(&set);
 	for (int signal = 1; signal <= SIGRTMAX; signal++)
-		if (is_handled(signal) && signal != SIGTSTP && signal != SIGCONT &&
-		    !is_ignored(signal))
-			sigaddset(&set, signal);
+		if (signal == SIGTSTP || signal == SIGCONT || is_ignored(signal))
+			sigdelset(&set, signal);
 	run->ending_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return run->ending_fd < 0 ? error_set_errno(err, errno, "cannot make a signalfd") : 0;
 }

@@ -311,7 +311,9 @@ static void set_deadline(struct memory_pager *pager, uint64_t ns, enum memory_pa
 
 void memory_pager_expect(struct memory_pager *pager)
 {
-	set_deadline(pager, UINT64_C(1000000) * pager->params.patience_ms, MEMORY_PAGER_SILENT);
+	if (pager)
+		set_deadline(pager, UINT64_C(1000000) * pager->params.patience_ms,
+			     MEMORY_PAGER_SILENT);
 }
 
 enum memory_pager_end memory_pager_got(struct memory_pager *pager)

@@ -46,7 +46,7 @@ struct memory_pager_params {
 must_check int memory_pager_start(struct memory_pager **out, struct guest_memory *mem,
 				  const struct memory_pager_params *params, struct error *err);
 
-/* What comes now waits for pages, and may not for longer than the patience: then they are SILENT. Control thread. */
+/* What comes now waits for pages, and may not for longer than the patience: then they are SILENT. Control thread. NULL is fine. */
 void memory_pager_expect(struct memory_pager *pager);
 
 /* It has come through, or memory was taken away: why. Control thread. NULL is fine. */

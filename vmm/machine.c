@@ -188,19 +188,13 @@ void machine_start(struct machine *machine)
 	machine->started = true;
 }
 
-/* Until memory_pager_got(). What devices need of guest memory a handler fills in, or the machine ends. */
-static void expect_memory(struct machine *machine)
-{
-	if (machine->pager)
-		memory_pager_expect(machine->pager);
-}
-
 /* The vCPUs first: a device that is being drained gets nothing new to do. */
 void machine_pause(struct machine *machine)
 {
 	if (machine->paused || !machine->started)
 		return;
-	expect_memory(machine);
+	/* Until memory_pager_got(). What devices need of guest memory a handler fills in, or the machine ends. */
+	memory_pager_expect(machine->pager);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++)
 		vcpu_ask_pause(&machine->vcpus[i]);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++)
@@ -216,7 +210,7 @@ void machine_resume(struct machine *machine)
 	if (!machine->paused)
 		return;
 	machine->paused = false;
-	expect_memory(machine);
+	memory_pager_expect(machine->pager);
 	for (unsigned int i = machine->device_count; i-- > 0;)
 		virtio_device_resume(machine->devices[i]);
 	memory_pager_got(machine->pager);
