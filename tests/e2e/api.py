@@ -60,8 +60,8 @@ class Client:
         body, self.have = self.have[:length], self.have[length:]
         return Answer(head, body)
 
-    def call(self, method, path, body=None, fds=(), headers=None):
-        """body: bytes, text, or what is to become JSON; None: none."""
+    def ask(self, method, path, body=None, fds=(), headers=None):
+        """Without waiting for the answer. body: bytes, text, or what is to become JSON; None: none."""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         if body is None:
@@ -73,6 +73,9 @@ class Client:
             socket.send_fds(self.socket, [head.encode() + b"\r\n" + data], list(fds))
         else:
             self.send(head.encode() + b"\r\n" + data)
+
+    def call(self, method, path, body=None, fds=(), headers=None):
+        self.ask(method, path, body, fds, headers)
         return self.answer()
 
 

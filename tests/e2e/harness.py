@@ -281,6 +281,15 @@ class Score:
             more = f"; more in {os.path.relpath(log_path(name), ROOT)}" if result == "FAIL" else ""
             print(f"{result} {name}: {text}{more}", flush=True)
 
+    def hear(self, line, names):
+        """A line of another process that runs tests: which of `names` it has the result of, which counts; or None."""
+        result, _, rest = line.partition(" ")
+        name = rest.split(" ")[0].rstrip(":")
+        if result not in self.counts or name not in names:
+            return None
+        self.counts[result] += 1
+        return name
+
     def print(self):
         counts = self.counts
         print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped", flush=True)

@@ -1,6 +1,5 @@
 """A Linux guest whose memory a page-fault handler fills in, and whose balloon gives some of it up meanwhile."""
 
-import json
 import os
 import re
 import signal
@@ -146,8 +145,7 @@ def snapshot_paged_guest_that_gets_no_pages(t, pause):
         clone = Served(t, name=f"{pages}.sock", stdin=subprocess.PIPE)
         clone.client.socket.settimeout(120)
         backend = {"backend_type": "Uffd", "backend_path": handler.path, "timeout_ms": 1000 if pause else 600000}
-        body = load_body(t, mem_backend=backend)
-        clone.client.send(f"PUT /snapshot/load HTTP/1.1\r\nContent-Length: {len(json.dumps(body))}\r\n\r\n{json.dumps(body)}".encode())
+        clone.client.ask("PUT", "/snapshot/load", load_body(t, mem_backend=backend))
         equal("the handler", handler.process.stdout.readline(), "enough\n")
         time.sleep(0.5)  # let them all come to wait
         if pause:

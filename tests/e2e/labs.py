@@ -90,9 +90,7 @@ class Labs:
             return
         for line in lines:
             print(line, flush=True)
-            result, _, rest = line.partition(" ")
-            if result in self.score.counts and rest.split(" ")[0].rstrip(":") == host.test:
-                self.score.counts[result] += 1
+            if self.score.hear(line, [host.test]):
                 host.test, self.barren = None, 0
 
     def lose(self, host, how):

@@ -1,6 +1,5 @@
 """Memory that comes from elsewhere than a file: a template passed as a descriptor, and a page-fault handler."""
 
-import json
 import os
 import select
 import shutil
@@ -165,8 +164,7 @@ class Silent:
 def ask_to_load(t, clone, **more):
     """Without waiting for the answer."""
     backend = {"backend_type": "Uffd", "backend_path": t.path("pager"), **more}
-    body = json.dumps(load_body(t, mem_backend=backend, resume_vm=False))
-    clone.client.send(f"PUT /snapshot/load HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    clone.client.ask("PUT", "/snapshot/load", load_body(t, mem_backend=backend, resume_vm=False))
 
 
 def ready(t, prepared):
@@ -264,8 +262,7 @@ def snapshot_save_that_gets_no_pages(t, goes, status):
     saved(t)
     handler = Handler(t, 1000, "silent")  # all that is not zeroes, and has been written by then
     clone = paged(t, resume_vm=False)
-    body = json.dumps({"snapshot_path": t.path("s"), "mem_file_path": t.path("m")})
-    clone.client.send(f"PUT /snapshot/create HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    clone.client.ask("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m")})
     equal("the handler", handler.process.stdout.readline(), "enough\n")
     if goes:
         handler.end()
