@@ -104,6 +104,9 @@ void controller_judge_tap(const struct controller *controller, const char *tap, 
 			  struct api_reply *reply);
 void controller_judge_taps(const struct controller *controller, bool log, struct api_reply *reply);
 
+/* A file or pipe that is added to, for it needs no reader. Never blocks. -1 and errno. */
+int controller_open_output(const char *path);
+
 /* A file or pipe for lines: never blocks, neither here nor at writing; what came as a descriptor is made so. -errno. */
 int controller_open_sink(const struct opt_file *file);
 

@@ -6,8 +6,7 @@
 
 static const struct field fields[] = {
 	FIELD(struct serial_request, serial_out_path, FIELD_FILE, FIELD_OPTIONAL,
-	      .expected = "path string",
-	      .help = "a file, or a named pipe that somebody reads; it is added at its end"),
+	      .expected = "path string", .help = "a file or named pipe; it is added at its end"),
 	FIELD(struct serial_request, rate_limiter, FIELD_STRUCT, FIELD_OPTIONAL,
 	      .sub = &bucket_fields, .help = "how many bytes of it; what is beyond is dropped"),
 };
@@ -26,15 +25,7 @@ int controller_open_serial_at(const struct opt_file *file, int *fd, struct error
 	const char *path = file->path;
 	char why[OS_ERROR_MAX];
 
-	/* Not to wait for the reader of a pipe. */
-	*fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
-			  0600)
-		   : fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
-	if (*fd < 0 && path && errno == ENXIO)
-		return error_set(err, errno,
-				 "Cannot open the serial port's output %s: a named pipe wants "
-				 "somebody who reads it",
-				 path);
+	*fd = path ? controller_open_output(path) : fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
 	if (*fd < 0)
 		return error_set(err, errno, "Cannot open the serial port's output %s: %s",
 				 path ? path : "by its descriptor", os_error(why, errno));

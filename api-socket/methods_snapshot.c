@@ -75,8 +75,7 @@ static const struct field_set vsock_override_fields =
 
 static const struct field serial_table[] = {
 	FIELD(struct serial_override, serial_out_path, FIELD_FILE, FIELD_REQUIRED,
-	      .expected = "path string",
-	      .help = "a file, or a named pipe that somebody reads; it is added at its end"),
+	      .expected = "path string", .help = "a file or named pipe; it is added at its end"),
 };
 
 static const struct field_set serial_override_fields =

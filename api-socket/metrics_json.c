@@ -202,16 +202,22 @@ static int take_sink(int from)
 	return flags;
 }
 
+/* Reading too, where that is allowed, so that a pipe opens before its reader does, and stays open after. */
+int controller_open_output(const char *path)
+{
+	const int flags = O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+	int fd = open(path, O_RDWR | flags, 0600);
+
+	return fd < 0 && errno == EACCES ? open(path, O_WRONLY | flags, 0600) : fd;
+}
+
 int controller_open_sink(const struct opt_file *file)
 {
 	int fd;
 
 	if (!file->path)
 		return take_sink(file->fd);
-	/* Reading too, so that a pipe opens before its reader does, and stays open after. */
-	fd = open(file->path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
-		  0600);
-
+	fd = controller_open_output(file->path);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -1,6 +1,9 @@
 """The serial port over the API socket: attached clients, their input, those that do not read."""
 
 import base64
+import contextlib
+import json
+import os
 import socket
 import time
 
@@ -195,3 +198,43 @@ def console_with_output_to_a_file(t):
     console.hears(b"Sabc")
     becomes("the same in the file", lambda: open(t.path("serial"), "rb").read() == b"Sabc")
     equal("output", vm.out, b"")
+
+
+def read_all(pipe):
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while more := os.read(pipe, 1 << 16):
+            data += more
+    return data
+
+
+@test("native")
+def console_with_output_to_a_pipe_that_nobody_reads(t):
+    """The guest goes on; who comes later reads what the pipe has held, then what comes; the rest is counted and told."""
+    vm, rpc = guest(t)
+    os.mkfifo(t.path("serial"))
+    rpc.call("serial.put", serial_out_path=t.path("serial"))
+    rpc.call("metrics.put", metrics_path=t.file("metrics"))
+    console = Console(vm)
+    rpc.call("action", action_type="InstanceStart")
+    console.hears(b"S")
+    for _ in range(16):
+        console.data = b""
+        console.types(b"f")
+        console.hears(b".")
+    vm.wait_for_error("nobody reads the guest's output")
+    reader = os.open(t.path("serial"), os.O_RDONLY | os.O_NONBLOCK)
+    first = read_all(reader)
+    vm.wait_for_error("the guest's output is read again")
+    first += read_all(reader)
+    holds("its beginning, as much as a pipe holds", len(first) >= 1 << 16 and first.startswith(b"Sxxx"), len(first))
+    console.types(b"abc")
+    console.hears(b"abc")
+    becomes("what comes now", lambda: read_all(reader) == b"abc")
+    rpc.call("action", action_type="FlushMetrics")
+    lost = sum(json.loads(line)["uart"]["error_count"] for line in open(t.path("metrics"), encoding="utf-8"))
+    equal("read and lost", len(first) + lost, 1 + 16 * (FLOOD + 1))
+    os.close(reader)
+    console.types(b"q")
+    vm.ends(0)
+    contains("at its end", vm.errors(), f"{lost} bytes of the guest's output were lost")

@@ -1,12 +1,17 @@
 #include "vmm/legacy/console_sink.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 
-#include "base/log.h"
 #include "base/thread.h"
 
 #define UART_FIFO_SIZE 16u
+
+/* Between two attempts at a descriptor that takes nothing, and how long a named pipe may do so before nobody reads it. */
+#define PAUSE_MAX_MS 64u
+#define UNREAD_MS 250u
 
 static uint32_t used(const struct console_sink *sink)
 {
@@ -15,7 +20,7 @@ static uint32_t used(const struct console_sink *sink)
 
 static bool has_room(const struct console_sink *sink)
 {
-	return sink->broken || CONSOLE_SINK_SIZE - used(sink) >= UART_FIFO_SIZE;
+	return sink->broken || sink->unread || CONSOLE_SINK_SIZE - used(sink) >= UART_FIFO_SIZE;
 }
 
 bool console_sink_has_room(struct console_sink *sink)
@@ -39,6 +44,32 @@ static uint32_t copy_out(struct console_sink *sink, uint8_t *to, uint32_t max)
 	return count;
 }
 
+/* The writer's thread, without the lock: longer each time. */
+static void pause_a_little(struct console_sink *sink)
+{
+	sink->pause_ms = MIN(MAX(2 * sink->pause_ms, 1u), PAUSE_MAX_MS);
+	sink->paused_ms += sink->pause_ms;
+	nanosleep(&(struct timespec){ .tv_nsec = sink->pause_ms * 1000000L }, NULL);
+}
+
+/* With the lock held. What nobody reads is no reason for a guest to wait. */
+static void note_taken(struct console_sink *sink, size_t count)
+{
+	if (count > 0) {
+		if (sink->unread)
+			log_limited(
+				&sink->limit, LOG_WARN,
+				"console: the guest's output is read again; %lu bytes were lost",
+				sink->dropped);
+		sink->pause_ms = sink->paused_ms = 0;
+		sink->unread = false;
+	} else if (sink->is_fifo && !sink->unread && sink->paused_ms >= UNREAD_MS) {
+		log_limited(&sink->limit, LOG_WARN,
+			    "console: nobody reads the guest's output; what finds no room is lost");
+		sink->unread = true;
+	}
+}
+
 /* With the lock held on entry and exit. */
 static void write_some(struct console_sink *sink)
 {
@@ -48,9 +79,9 @@ static void write_some(struct console_sink *sink)
 
 	pthread_mutex_unlock(&sink->lock);
 	written = retry_eintr(write(sink->fd, chunk, count));
-	/* A non-blocking descriptor inherited from somebody: wait a little and try again. */
+	/* A named pipe, or a non-blocking descriptor inherited from somebody: wait a little and try again. */
 	if (written < 0 && errno == EAGAIN) {
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		pause_a_little(sink);
 		written = 0;
 	}
 	sink->writes++;
@@ -61,6 +92,7 @@ static void write_some(struct console_sink *sink)
 		sink->head = sink->tail;
 	} else {
 		sink->head += (uint32_t)written;
+		note_taken(sink, (size_t)written);
 	}
 	pthread_cond_broadcast(&sink->changed);
 	/* It may have been full when write() began, or have become so while that waited: who was told counts. */
@@ -142,12 +174,23 @@ void console_sink_put(struct console_sink *sink, uint8_t byte)
 	pthread_mutex_unlock(&sink->lock);
 }
 
+/* A named pipe opened for reading too: it does not tell whether anybody else reads it. */
+static bool is_own_fifo(int fd)
+{
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_ACCMODE) == O_RDWR && fstat(fd, &st) == 0 &&
+	       S_ISFIFO(st.st_mode);
+}
+
 void console_sink_init(struct console_sink *sink, int fd, void (*room)(void *), void *opaque)
 {
 	pthread_condattr_t attr;
 
 	sink->fd = fd;
 	sink->direct = true;
+	sink->is_fifo = is_own_fifo(fd);
 	sink->room = room;
 	sink->opaque = opaque;
 	pthread_mutex_init(&sink->lock, NULL);
@@ -179,7 +222,7 @@ bool console_sink_fini(struct console_sink *sink, unsigned int patience_ms)
 
 	pthread_mutex_lock(&sink->lock);
 	sink->room = NULL;
-	empty = !sink->has_writer || wait_until_empty(sink, patience_ms);
+	empty = !sink->has_writer || (!sink->unread && wait_until_empty(sink, patience_ms));
 	sink->ending = true;
 	lost = sink->dropped + used(sink);
 	pthread_cond_broadcast(&sink->changed);
@@ -201,6 +244,7 @@ int console_sink_swap_fd(struct console_sink *sink, int fd)
 	old = sink->fd;
 	sink->fd = fd;
 	sink->direct = true;
+	sink->is_fifo = is_own_fifo(fd);
 	pthread_mutex_unlock(&sink->lock);
 	return old;
 }
