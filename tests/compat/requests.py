@@ -388,7 +388,21 @@ def shown():
     yield ("GET", "/vm/config", None)
 
 
+# Of each kind of metadata, before and after any was put.
+METADATA = ["null", {}, {"a": 1}, {"a": None}, {"a": {"b": None}}, [1], 1, "null"]
+
+
+def metadata():
+    yield from each("PATCH", "/mmds", *METADATA)
+    # Too large only as it is kept: 1000000000.0.
+    yield from each("PUT", "/mmds", "[" + "1e9," * 5000 + "0]") + each("PATCH", "/mmds", {})
+    for first in METADATA:
+        for patch in METADATA:
+            yield from each("PUT", "/mmds", first) + each("PATCH", "/mmds", patch) + [("GET", "/mmds", None)]
+
+
 SCENARIOS = {
+    "metadata": metadata,
     "shown": shown,
     "nobody-drives": lambda: NOBODY_DRIVES,
     "order": lambda: ORDER,

@@ -99,7 +99,10 @@ int mmds_store_put(struct mmds_store *store, json_t *data)
 	json_t *root;
 	int ret = copy_of(store, data, &root);
 
-	return ret < 0 ? ret : publish(store, root);
+	if (ret == 0)
+		ret = publish(store, root);
+	store->was_put |= ret == 0;
+	return ret;
 }
 
 int mmds_store_patch(struct mmds_store *store, json_t *patch)
@@ -108,7 +111,7 @@ int mmds_store_patch(struct mmds_store *store, json_t *patch)
 	json_t *merged = NULL, *copy = NULL;
 	int ret = -ENOENT;
 
-	if (json_is_null(document->root))
+	if (!store->was_put)
 		goto out;
 	/* A copy first: it bounds the depth that the merge goes to. */
 	ret = mmds_json_sorted(patch, &copy);

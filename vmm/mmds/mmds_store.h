@@ -30,6 +30,7 @@ struct mmds_document;
 struct mmds_store {
 	pthread_mutex_t lock;		/* of the pointer */
 	struct mmds_document *document; /* JSON null before the first put */
+	bool was_put;			/* the control thread's: null may be put too */
 	size_t limit;
 };
 
