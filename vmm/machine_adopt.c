@@ -28,6 +28,19 @@ struct adoption {
 
 /* Does it fit? ------------------------------------------------------------------------------------*/
 
+/* Devices are compared one by one; what is done for each interface goes by the configuration, which may lie. */
+static int check_nets(const struct adoption *adoption, struct error *err)
+{
+	const uint32_t saved = adoption->snapshot->saved.net_count;
+	const unsigned int prepared = adoption->machine->config->net_count;
+
+	if (saved == prepared)
+		return 0;
+	return error_set(err, EINVAL,
+			 "snapshot %s: it has %u interfaces, the machine was prepared with %u",
+			 adoption->snapshot->state.name, saved, prepared);
+}
+
 static int check_shape(const struct adoption *adoption, struct error *err)
 {
 	const struct machine *machine = adoption->machine;
@@ -53,7 +66,7 @@ static int check_shape(const struct adoption *adoption, struct error *err)
 				 "snapshot %s: it has %u virtio devices, the machine was prepared "
 				 "with %u",
 				 state->name, devices, machine->device_count);
-	return 0;
+	return check_nets(adoption, err);
 }
 
 struct missing_text {

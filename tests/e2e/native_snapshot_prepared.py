@@ -150,3 +150,28 @@ def snapshot_prepared_exchanges_taps(t, taps):
         os.close(open_tap(name))  # nobody has it
     clone.patch("/vm", {"state": "Resumed"})
     contains("output", clone.ends(0).text(), "R")
+
+
+@test("native")
+def snapshot_prepared_of_more_interfaces_than_devices(t):
+    """A state whose configuration lists an interface that is no device, with the metadata service behind it."""
+    need_kvm()
+    own_network()
+
+    def shape(vm):
+        nets(vm, "tap0")
+        vm.put("/mmds/config", {"network_interfaces": ["eth0"]})
+
+    saved(t, drive=False, before=shape)
+    clone = Served(t, name="prepared.sock")
+    shape(clone)
+    clone.put("/snapshot/prepare", {})
+    bodies = read_state(t)
+    spoilt = copy.deepcopy(bodies)
+    listed = next(fields for name, _, _, fields in spoilt if name == "config")["nets"]
+    listed.append({**listed[0], "id": "eth1"})
+    write_state(t, spoilt)
+    clone.refused("PUT", "/snapshot/load", load_body(t), "it has 2 interfaces, the machine was prepared with 1")
+    write_state(t, bodies)
+    clone.put("/snapshot/load", load_body(t, resume_vm=False))
+    clone.end()
