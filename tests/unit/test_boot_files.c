@@ -187,6 +187,15 @@ Test(boot_initrd, refuses_with_a_sentence)
 	cr_expect_eq(load_initrd(&mem, MIB(64) + 1, &kernel, &initrd, &err), -ENOMEM);
 	cr_expect_str_eq(err.text, "initrd /i: its 65 MiB do not fit into the 64 MiB that the "
 				   "kernel leaves; raise --mem");
+	cr_expect_eq(load_initrd(&mem, MIB(65), &kernel, &initrd, &err), -ENOMEM);
+	cr_expect(strstr(err.text, "its 65 MiB do not"), "%s", err.text);
+	cr_expect_eq(load_initrd(&mem, MIB(1984), &kernel, &initrd, &err), -ENOMEM);
+	cr_expect(strstr(err.text, "raise --mem"), "%s", err.text);
+	cr_expect_eq(load_initrd(&mem, MIB(1984) + 1, &kernel, &initrd, &err), -ENOMEM);
+	cr_expect_str_eq(err.text,
+			 "initrd /i: its 1985 MiB are more than the 1984 MiB between the "
+			 "kernel and the end of what it can reach, whatever --mem is; make "
+			 "it smaller");
 	cr_expect_eq(load_initrd(&mem, INT64_MAX, &kernel, &initrd, &err), -ENOMEM);
 	kernel.load_end = MIB(128);
 	cr_expect_eq(load_initrd(&mem, 1, &kernel, &initrd, &err), -ENOMEM);

@@ -4,22 +4,37 @@
 /* Highest address of an initrd where the kernel file does not say: its own default (boot.rst). */
 #define INITRD_ADDR_MAX_DEFAULT 0x7fffffffu
 
+/* More memory helps only as far as the kernel can reach. */
+static int refuse(uint64_t size, uint64_t bottom, uint64_t top, uint64_t reach, struct error *err)
+{
+	uint64_t wanted = (size >> 20) + !!(size & (MIB(1) - 1));
+
+	if (reach <= bottom || size > reach - bottom)
+		return error_set(err, ENOMEM,
+				 "its %lu MiB are more than the %lu MiB between the kernel and the "
+				 "end of what it can reach, whatever --mem is; make it smaller",
+				 wanted, reach > bottom ? (reach - bottom) >> 20 : 0);
+	return error_set(err, ENOMEM,
+			 "its %lu MiB do not fit into the %lu MiB that the kernel leaves; "
+			 "raise --mem",
+			 wanted, top > bottom ? (top - bottom) >> 20 : 0);
+}
+
 static int place(const struct guest_memory *mem, const struct boot_kernel *kernel, uint64_t size,
 		 uint64_t *gpa, struct error *err)
 {
 	uint64_t bottom = align_up(kernel->load_end, PAGE_SIZE);
 	uint64_t limit = INITRD_ADDR_MAX_DEFAULT;
+	uint64_t reach;
 	uint64_t top;
 
 	if (kernel->is_bzimage && kernel->setup.initrd_addr_max)
 		limit = kernel->setup.initrd_addr_max;
-	top = align_down(MIN(limit + 1, boot_low_ram_end(mem)), PAGE_SIZE);
+	reach = align_down(MIN(limit + 1, LAYOUT_HOLE_START), PAGE_SIZE);
+	top = MIN(reach, align_down(boot_low_ram_end(mem), PAGE_SIZE));
 	/* In this order nothing wraps: size may be anything. */
 	if (top <= bottom || size > top - bottom)
-		return error_set(err, ENOMEM,
-				 "its %lu MiB do not fit into the %lu MiB that the kernel leaves; "
-				 "raise --mem",
-				 (size >> 20) + 1, top > bottom ? (top - bottom) >> 20 : 0);
+		return refuse(size, bottom, top, reach, err);
 	*gpa = align_down(top - size, PAGE_SIZE);
 	return 0;
 }

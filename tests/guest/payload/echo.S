@@ -1,4 +1,4 @@
-/* Says S, then writes what it reads from the serial port: but f is 24 KiB of 'x' at once and a '.', and q restarts. */
+/* Says S, then writes what it reads from the serial port: but f is 8 KiB of 'x' at once and a '.', and q restarts. */
 #include "payload.h"
 #define SERIAL_IER 0x3f9
 #define SERIAL_LSR 0x3fd
