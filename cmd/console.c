@@ -18,10 +18,11 @@ static bool read_more(struct console *console)
 		return false;
 	count = read(STDIN_FILENO, bytes, sizeof(bytes));
 	if (count <= 0) {
-		/* EIO: a terminal that is another program's just now, or is gone. */
-		console->at_end = count == 0;
+		/* EIO: a terminal that is another program's just now, or is gone. A Ctrl-D ends no input. */
+		console->at_end = count == 0 && !terminal_take(STDIN_FILENO);
 		return false;
 	}
+	terminal_take(STDIN_FILENO);
 	if (console->is_terminal)
 		count = (ssize_t)escape_keys_filter(&console->keys, bytes, (size_t)count);
 	console->pending_len = escape_keys_keep(console->pending, console->pending_len,

@@ -27,6 +27,11 @@ bool terminal_make_raw(int fd)
 	return true;
 }
 
+bool terminal_take(int fd)
+{
+	return !is_raw && terminal_make_raw(fd);
+}
+
 void terminal_restore(void)
 {
 	if (!is_raw)

@@ -10,5 +10,11 @@
 /* Makes fd raw if it is a terminal and we are in its foreground; false when it is left alone. */
 bool terminal_make_raw(int fd);
 
+/*
+ * For who has just read from fd, and so is in its foreground: a shell that had let us run in its background (`&`,
+ * then fg) tells us by no signal that it gave us the terminal. True when it was not raw and is now.
+ */
+bool terminal_take(int fd);
+
 /* Puts it back; nothing when it is not raw. Async-signal-safe. */
 void terminal_restore(void);

@@ -128,6 +128,29 @@ def terminal_changed_while_stopped(t):
     restored(vm, changed)
 
 
+@test("native", "terminal-from-the-background-by-a-line", first=b"abc\n")
+@test("native", "terminal-from-the-background-by-end-of-input", first=b"\x04")
+def from_the_background(t, first):
+    """A shell's fg sends no signal to a job that runs; what is typed then shows that the terminal is ours."""
+    need_kvm()
+    shell = ("bash", "--norc", "-ic", '"$@" & read -r line; fg >/dev/null', "bash")
+    vm = payload(t, "echo", terminal=True, before=shell)
+    vm.wait_for("S")
+    time.sleep(0.3)
+    holds("a terminal left alone", not vm.is_raw())
+    found = vm.terminal_modes()
+    vm.send(b"\n")
+    vm.until("input taken", lambda: not vm.to_send)
+    time.sleep(0.5)  # bash takes it and puts the monitor into the foreground
+    vm.send(first)
+    vm.until("a raw terminal", vm.is_raw)
+    vm.send(b"xyz")
+    vm.wait_for("xyz")
+    vm.send(CTRL_A + b"x")
+    vm.ends(0, 5)
+    restored(vm, found)
+
+
 @test("native")
 def stopped_by_SIGSTOP_goes_on(t):
     """Nobody can restore the terminal for a SIGSTOP, but after SIGCONT all must be as before."""
