@@ -50,7 +50,7 @@ $B/fuzz_%: $B/tests/fuzz/fuzz_%.o $B/libmayfly.a
 fuzz: packages
 	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-run
 fuzz-run: $(FUZZ_PROGRAMS)
-	$(Q)tests/fuzz/run $(T) $(FUZZ_PROGRAMS)
+	$(Q)tests/fuzz/run "$(T)" $(FUZZ_PROGRAMS)
 
 # What the corpora reach by themselves, line by line.
 cover := -fprofile-instr-generate -fcoverage-mapping
