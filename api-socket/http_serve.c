@@ -180,14 +180,20 @@ static void fault_no_method(struct http *http, enum api_verb verb, const char *p
 		      is_snapshot ? "/snapshot/" : "", (int)strcspn(part, "/"), part);
 }
 
+static void count_call(struct http *http, const struct method *method, bool fails)
+{
+	method_count(connection_controller(http->connection), method, fails);
+}
+
 /* Cuts the id out of the path. */
-static bool check_path_id(struct http *http, char *id)
+static bool check_path_id(struct http *http, const struct method *method, char *id)
 {
 	struct error err;
 
 	id[strcspn(id, "/")] = '\0';
 	if (api_id_check(id, "", &err) == 0)
 		return true;
+	count_call(http, method, !*id);
 	fault(http, "%s", err.text);
 	return false;
 }
@@ -224,6 +230,7 @@ static void call_with_body(struct http *http, const struct method *method, const
 				: json_text_read(http->body, http->body_len, &err);
 
 	if (!tree) {
+		count_call(http, method, true);
 		if (method->fields)
 			json_text_refused_before(http->body, http->body_len, method->fields, &err);
 		fault(http, JSON_ERROR "%s.", err.text);
@@ -281,8 +288,9 @@ static void serve(struct http *http, enum api_verb verb, char *path)
 	} else if (!method) {
 		fault_no_method(http, verb, path);
 	} else if (method->exact && *id) {
+		count_call(http, method, true);
 		fault(http, "Unrecognized %s request path `%s`.", verb_name(verb), id);
-	} else if (!method->id_field || check_path_id(http, id)) {
+	} else if (!method->id_field || check_path_id(http, method, id)) {
 		call_method(http, method, id);
 	}
 }

@@ -154,7 +154,8 @@ static enum api_outcome call_decoded(struct controller *controller, const struct
 		error_set(&reply->err, ENOMEM, "out of memory");
 	if (ret < 0)
 		return ret == -ENOMEM ? API_REFUSED : API_BAD_FIELDS;
-	if (check_id(method, input->path_id, request->data, &reply->err) == 0)
+	reply->misread = check_id(method, input->path_id, request->data, &reply->err) < 0;
+	if (!reply->misread)
 		outcome = call_checked(controller, method, request, reply);
 	if (!request->taken)
 		fields_free(method->fields, request->data);
@@ -201,15 +202,28 @@ static void log_outcome(const struct method *method, enum api_outcome outcome, c
 	log_info("api: %s: %s", method->name, said.text);
 }
 
+static struct call_counts *count_call(struct controller *controller, const struct method *method)
+{
+	struct call_counts *counts = &controller->calls[method_number(method)];
+
+	counts->count++;
+	return counts;
+}
+
+void method_count(struct controller *controller, const struct method *method, bool fails)
+{
+	count_call(controller, method)->fails += fails;
+}
+
 enum api_outcome method_call(struct controller *controller, const struct method *method,
 			     const struct api_input *input, struct field_error *why,
 			     struct api_reply *reply)
 {
+	/* First: what it asks for may be to tell the counts. */
+	struct call_counts *counts = count_call(controller, method);
 	enum api_outcome outcome = call(controller, method, input, why, reply);
-	struct call_counts *counts = &controller->calls[method_number(method)];
 
-	counts->count++;
-	counts->fails += outcome != API_DONE;
+	counts->fails += outcome == API_BAD_FIELDS || reply->misread;
 	if (reply->deprecated) {
 		controller->deprecated_calls++;
 		log_limited(&controller->deprecations, LOG_WARN,

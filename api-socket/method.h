@@ -51,7 +51,8 @@ struct api_reply {
 	const char
 		*text_type; /* result is a string to be shown as it is: its media type; or NULL */
 	bool deprecated;    /* something of the request is deprecated */
-	bool too_large;	    /* the failure is a limit of size (HTTP: 413) */
+	bool misread; /* of a failure: the request names what it is about wrongly, or two things */
+	bool too_large; /* the failure is a limit of size (HTTP: 413) */
 	unsigned int
 		awaits;	   /* 1 << enum api_event, or'ed: the answer is the next of these events */
 	bool ends_process; /* after the answer: the state is too broken to go on */
@@ -129,6 +130,12 @@ struct api_input {
 enum api_outcome method_call(struct controller *controller, const struct method *method,
 			     const struct api_input *input, struct field_error *why,
 			     struct api_reply *reply);
+
+/*
+ * A call that a front end could not make of what came. As Firecracker counts, `fails` is of requests that cannot be
+ * read: their JSON, fields or names. One that is understood and refused has not failed. method_call() counts itself.
+ */
+void method_count(struct controller *controller, const struct method *method, bool fails);
 
 /* For handlers ----------------------------------------------------------------------------------*/
 

@@ -363,6 +363,7 @@ def api_log_and_metrics(t):
     vm = Served(t, "--id", "vm7", "--log-path", log, "--level", "Info", "--show-level", "--metrics-path", metrics)
     configure(vm, t)
     vm.refused("PUT", "/metrics", {"metrics_path": metrics}, "Reinitialization of metrics not allowed.")
+    vm.refused("PUT", "/metrics", {"metrics_path": 1}, "invalid type: integer `1`")
     equal("bytes of metrics before the start", os.path.getsize(metrics), 0)
     vm.start()
     becomes("a line at the start", lambda: os.path.getsize(metrics) > 0)

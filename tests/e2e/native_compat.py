@@ -52,6 +52,7 @@ def compat_answers_to_curl(t):
     equal("exit status of the comparison", (run.returncode, run.stdout[-600:] if run.returncode else ""), (0, ""))
 
 
+COUNTS = os.path.join(ROOT, "tests/compat/counts")
 METRICS = os.path.join(ROOT, "tests/compat/metrics")
 
 # Of what is not here: memory that is plugged in, and a queue of connections to be ended.
@@ -85,6 +86,30 @@ def metrics_record_is_true(t):
     if not os.path.exists(PEER):
         raise Skip("no Firecracker here: name one in PEER_FIRECRACKER=")
     equal("fields of Firecracker's", metric_fields(t, PEER), recorded_fields())
+
+
+def counts(t, binary):
+    artefact("payload/spin.elf")
+    run = subprocess.run([COUNTS, binary], capture_output=True, text=True, check=False)
+    t.log(run.stdout + run.stderr)
+    return run.stdout.splitlines()
+
+
+def recorded_counts():
+    with open(COUNTS + ".txt", encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+@test("native")
+def metrics_count_requests_as_recorded(t):
+    equal("what requests move", counts(t, MAYFLY), recorded_counts())
+
+
+@test("native")
+def metrics_record_of_requests_is_true(t):
+    if not os.path.exists(PEER):
+        raise Skip("no Firecracker here: name one in PEER_FIRECRACKER=")
+    equal("what requests move", counts(t, PEER), recorded_counts())
 
 
 # What others have written --------------------------------------------------------------------------------
