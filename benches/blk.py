@@ -100,23 +100,23 @@ def print_reasons(counts):
     lines = []
     for entry in counts:
         exits, mmio = entry["exits"], entry["mmio"] or 0
-        lines.append([f"{entry['medium']} {entry['row'][0]} {entry['row'][1]}", MONITORS[entry["name"]],
+        lines.append([" ".join(map(str, (entry["medium"], *entry["row"]))), MONITORS[entry["name"]],
                       f"{sum(exits.values()):.0f}", f"{exits.get(faults, 0) - mmio:.0f}", f"{mmio:.0f}"] +
                      [f"{exits.get(head, 0):.0f}" for head in heads] +
                      [f"{sum(value for key, value in exits.items() if key not in (*heads, faults)):.0f}", ""])
     if lines:
-        report.table(["exits per 1,000 I/Os, depth 32", "", "all", "notify", "to MMIO", *heads, "others", ""], lines,
+        report.table(["exits per 1,000 I/Os", "", "all", "notify", "to MMIO", *heads, "others", ""], lines,
                      ["One run of each with tracepoints on. notify: ended in the kernel, by an eventfd."], left=2)
 
 
 def print_calls(counts):
     heads = ("io_uring_enter", "ioctl", "epoll_wait", "read", "write", "lseek", "pread64", "pwrite64", "preadv2",
              "pwritev2")
-    lines = [[f"{entry['medium']} {entry['row'][0]} {entry['row'][1]}", MONITORS[entry["name"]]] +
+    lines = [[" ".join(map(str, (entry["medium"], *entry["row"]))), MONITORS[entry["name"]]] +
              [f"{entry['calls'].get(head, 0):.0f}" for head in heads] +
              [f"{sum(value for key, value in entry['calls'].items() if key not in heads):.0f}", ""] for entry in counts]
     if lines:
-        report.table(["system calls per 1,000 I/Os, depth 32", "", *heads, "others", ""], lines,
+        report.table(["system calls per 1,000 I/Os", "", *heads, "others", ""], lines,
                      ["The same runs. ioctl: KVM_RUN, one for each exit to the monitor."], left=2)
 
 
@@ -134,6 +134,8 @@ COUNTER_NOTES = """\
   has nothing in flight while it sends the next 32, and the monitor nothing to do. mayfly gathers up to 16 requests of
   4 KiB, so that one half is served while the guest sends the other: at most 1000 / 16 = 62 interrupts. Requests of
   128 KiB are served as they come: moving one takes longer than an interrupt.
+  At depth 1 nothing is shared: an I/O is one notification and one InterruptACK, and a halt when the answer comes later
+  than the guest has nothing left to do; the loop makes three system calls (it sleeps, moves the data, raises the irqfd).
   io_uring_enter: one sleep for each batch, and one to submit it where io_uring moves the data (ext4 reads): at most
   62 and 125 per 1,000 with batches of 16; a batch that is waited for in vain costs one more.
 """
