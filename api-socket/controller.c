@@ -55,7 +55,6 @@ int controller_create(struct controller **out, const struct controller_params *p
 	controller->timeline = params->timeline;
 	controller->id = params->id;
 	controller->tap_policies = params->tap_policies;
-	controller->ending_fd = params->ending_fd;
 	controller->mmds_max = params->mmds_max;
 	controller->serial_fd = -1;
 	controller->log = (struct log_target){ .fd = -1, .id = params->id };

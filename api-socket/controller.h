@@ -20,6 +20,9 @@ struct controller_host {
 	void (*gone)(void *opaque);
 	/* It has gone, and nothing of it runs any more. As often. */
 	void (*freed)(void *opaque);
+	/* A load is to wait for a page-fault handler. A descriptor that is readable while the process is to end and has
+	 * not begun to, the load's; -errno and *err. NULL: there is none. */
+	int (*load_waits)(void *opaque, struct error *err);
 	void *opaque;
 };
 
@@ -33,7 +36,6 @@ struct controller_params {
 		tap_policies; /* names, between commas, of the taps that the jailer set a policy for;
 				   * NULL: nobody jailed this process; borrowed */
 	bool boot_timer;      /* log how long the guest took to boot */
-	int ending_fd; /* above 0: readable while the process is to end and has not begun to; borrowed */
 	uint64_t startup_us, startup_cpu_us; /* what the start of this process took; 0: not known */
 };
 

@@ -22,7 +22,6 @@ struct controller {
 	struct timeline *timeline;
 	const char *id;
 	const char *tap_policies; /* these two as in controller_params */
-	int ending_fd;
 
 	enum api_phase phase;
 	struct listeners listeners; /* the connections that can be told of events */

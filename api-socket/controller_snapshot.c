@@ -137,10 +137,13 @@ static int open_snapshot(struct controller *controller, const struct snapshot_lo
 	struct snapshot_file image = { .path = memory->path,
 				       .fd = -1,
 				       .is_pager = is_paged(request),
-				       .patience_ms = patience_ms(request),
-				       .ending_fd = controller->ending_fd };
+				       .patience_ms = patience_ms(request) };
 	int ret = copy_descriptor(memory, &image.fd, err);
 
+	if (ret == 0 && image.is_pager && controller->host->load_waits)
+		ret = image.ending_fd = controller->host->load_waits(controller->host->opaque, err);
+	if (ret < 0)
+		close_fd(&image.fd);
 	return ret < 0 ? ret : machine_snapshot_open(&controller->snapshot, &state, &image, err);
 }
 

@@ -97,6 +97,12 @@ static bool is_ending(void *opaque)
 	return run->ended_by != 0;
 }
 
+static int on_load_waits(void *opaque, struct error *err)
+{
+	(void)opaque;
+	return run_open_ending(err);
+}
+
 static struct controller *crash_controller; /* for the crash handler alone */
 
 static void tell_crash(int signal)
@@ -223,11 +229,10 @@ static int set_up(struct api *api, const struct controller_host *host, struct er
 	int ret = event_loop_create(&api->run.control, EVENT_LOOP_EPOLL, "control", err);
 
 	if (ret == 0)
-		ret = run_watch_ending(&api->run, err);
+		ret = run_watch_signals(&api->run, err);
 	if (ret == 0)
 		ret = listen_and_confine(api, err);
 	params.loop = api->run.control;
-	params.ending_fd = api->run.ending_fd;
 	measure_startup(&api->options, &params);
 	if (ret == 0)
 		ret = controller_create(&api->controller, &params, err);
@@ -290,6 +295,7 @@ static int serve(struct api *api)
 		.started = on_started,
 		.gone = on_gone,
 		.freed = on_freed,
+		.load_waits = on_load_waits,
 		.opaque = api,
 	};
 	struct error err = { 0 };

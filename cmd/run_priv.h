@@ -17,10 +17,9 @@ struct run {
 	struct console console;
 	struct loop_watch signals, end, files;
 	struct loop_timer settling;
-	unsigned int releases; /* of our own pages, so far */
-	int console_fd;	       /* --console PATH; -1 otherwise */
-	int ended_by;	       /* a signal's number */
-	int ending_fd; /* readable while a signal that ends the process waits to be taken; -1: not asked for */
+	unsigned int releases;	 /* of our own pages, so far */
+	int console_fd;		 /* --console PATH; -1 otherwise */
+	int ended_by;		 /* a signal's number */
 	struct run_agent *agent; /* --agent; NULL: none */
 	/* Ends the machine for the agent's sake, wherever it runs. */
 	void (*give_up)(struct run *run, const char *why);
@@ -30,7 +29,7 @@ struct run {
 #define RUN_INIT                                                                             \
 	{                                                                                    \
 		.console_fd = -1, .files.fd = -1, .settling.watch.fd = -1, .signals.fd = -1, \
-		.ending_fd = -1, .console.room.fd = -1,                                      \
+		.console.room.fd = -1,                                                       \
 	}
 
 /* cmd/run_watch.c ------------------------------------------------------------------------------*/
@@ -38,8 +37,9 @@ struct run {
 /* Signals come to the control loop from here on: before any thread exists. */
 must_check int run_watch_signals(struct run *run, struct error *err);
 
-/* The same, and makes run->ending_fd, which any thread can wait for: for the case that the control loop's cannot. */
-must_check int run_watch_ending(struct run *run, struct error *err);
+/* A descriptor that is readable while a signal that ends the process waits to be taken, for whoever waits when the
+ * control loop cannot. The caller's; -errno and *err. */
+must_check int run_open_ending(struct error *err);
 
 /* Signals that have come so far have their effect now. */
 void run_take_signals(struct run *run);

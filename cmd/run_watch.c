@@ -177,19 +177,17 @@ static void watch_settling(struct run *run)
 		loop_timer_arm(&run->settling, settled_ns[0]);
 }
 
-int run_watch_ending(struct run *run, struct error *err)
+int run_open_ending(struct error *err)
 {
 	sigset_t set;
-	int ret = run_watch_signals(run, err);
+	int fd;
 
-	if (ret < 0)
-		return ret;
 	handled_signals(&set);
 	for (int signal = 1; signal <= SIGRTMAX; signal++)
 		if (signal == SIGTSTP || signal == SIGCONT || is_ignored(signal))
 			sigdelset(&set, signal);
-	run->ending_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return run->ending_fd < 0 ? error_set_errno(err, errno, "cannot make a signalfd") : 0;
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? error_set_errno(err, errno, "cannot make a signalfd") : fd;
 }
 
 int run_watch_signals(struct run *run, struct error *err)
@@ -223,5 +221,4 @@ void run_unwatch(struct run *run)
 	run_unwatch_machine(run);
 	event_loop_unwatch(run->control, &run->signals);
 	close_fd(&run->signals.fd);
-	close_fd(&run->ending_fd);
 }

@@ -128,15 +128,17 @@ int machine_snapshot_open(struct machine_snapshot **out, const struct snapshot_f
 {
 	struct machine_snapshot *snapshot = new_snapshot();
 	int memory_fd = memory->path ? -1 : memory->fd;
+	int ending_fd = memory->ending_fd > 0 ? memory->ending_fd : -1;
 	int ret;
 
 	if (!snapshot) {
 		close_fd(&memory_fd);
+		close_fd(&ending_fd);
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	}
 	snapshot->has_pager = memory->is_pager;
 	snapshot->pager_patience_ms = memory->patience_ms;
-	snapshot->ending_fd = memory->ending_fd;
+	snapshot->ending_fd = ending_fd;
 	snapshot->memory = memory_fd;
 	snapshot->state_name = strdup(state->path ? state->path : "the state's descriptor");
 	snapshot->memory_name = strdup(memory->path	  ? memory->path
@@ -163,6 +165,7 @@ void machine_snapshot_close(struct machine_snapshot *snapshot)
 		return;
 	state_file_fini(&snapshot->state);
 	close_fd(&snapshot->memory);
+	close_fd(&snapshot->ending_fd);
 	free(snapshot->state_name);
 	free(snapshot->memory_name);
 	munmap(snapshot, sizeof(*snapshot));

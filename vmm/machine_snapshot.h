@@ -60,11 +60,11 @@ struct snapshot_file {
 	bool is_pager; /* memory: the socket of, or a connection to, who fills it in (snapshot/memory_pager.h) */
 	unsigned int
 		patience_ms; /* with it: for how long a load, a pause or a resume waits for pages at most */
-	int ending_fd; /* with it: above 0, readable while the process is to end and has not begun to; borrowed */
+	int ending_fd; /* with it: above 0, readable while the process is to end and has not begun to */
 };
 
 /*
- * The state's descriptor is only read from, the memory's is taken over whatever the result. -EINVAL or
+ * The state's descriptor is only read from, the memory's two are taken over whatever the result. -EINVAL or
  * -EPROTONOSUPPORT for what the files are, else the errno of opening them.
  */
 must_check int machine_snapshot_open(struct machine_snapshot **out,
