@@ -289,7 +289,7 @@ int controller_load_snapshot(struct controller *controller,
 	bool prepared = controller->phase == PHASE_PREPARED;
 	int ret;
 
-	timeline_mark(controller->timeline, MOMENT_ASKED);
+	timeline_ask_load(controller->timeline);
 	if (prepared)
 		machine_expect_adoption(controller->machine);
 	ret = open_snapshot(controller, request, err);

@@ -45,3 +45,10 @@ static inline void timeline_ask(struct timeline *timeline)
 	timeline->asked_cpu = clock_now_ns(CLOCK_PROCESS_CPUTIME_ID);
 	timeline_mark(timeline, MOMENT_ASKED);
 }
+
+/* The same for a load: what there was before, of a machine that was prepared, stays. */
+static inline void timeline_ask_load(struct timeline *timeline)
+{
+	timeline->at[MOMENT_ASKED] = timeline->at[MOMENT_SNAPSHOT_READ] = 0;
+	timeline_mark(timeline, MOMENT_ASKED);
+}

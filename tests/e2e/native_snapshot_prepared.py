@@ -4,6 +4,7 @@ import copy
 import os
 import signal
 import subprocess
+import time
 
 from api import Served
 from harness import contains, equal, holds, test
@@ -47,6 +48,20 @@ def snapshot_prepared_tracks(t, prepared):
     create(t, clone, "all")
     merge_is_all(t, "", "1")
     holds("something was written", memory(t, "all") != memory(t, ""))
+    clone.end()
+
+
+@test("native")
+def snapshot_prepared_loads_again(t):
+    """A load that was refused is no part of the trace of the next."""
+    saved(t)
+    clone = prepare(t)
+    clone.refused("PUT", "/snapshot/load", load_body(t, snapshot_path=t.path("none")), "No such file")
+    time.sleep(0.4)
+    clone.put("/snapshot/load", load_body(t, resume_vm=False))
+    moments = {one["moment"]: one["at_ns"] for one in clone.get("/vm/trace")["moments"]}
+    holds("it was asked for after it was prepared", moments["start asked for"] - moments["vCPUs and devices"] > 4e8, moments)
+    holds("in this order", moments["start asked for"] < moments["snapshot read"] < moments["snapshot taken up"], moments)
     clone.end()
 
 
