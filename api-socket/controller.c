@@ -206,24 +206,31 @@ static int make_machine(struct controller *controller, check_config *check, crea
 			struct error *err)
 {
 	struct lent lent = { .count = 0 };
-	int ret = controller_open_serial(controller, err);
+	int ret;
 
-	if (ret < 0)
-		return ret;
 	controller_compose(controller);
 	controller->live = &controller->vm;
 	if ((ret = check(&controller->vm, err)) < 0 ||
 	    (ret = lend_descriptors(&lent, &controller->vm, err)) < 0 ||
 	    (ret = create(&controller->machine, &controller->vm, controller->timeline, err)) < 0) {
 		take_back(&lent);
-		close_fd(&controller->serial_fd);
 		return ret;
 	}
 	ret = controller_connect_machine(controller, err);
-	if (ret < 0) {
+	if (ret < 0)
 		controller_drop_machine(controller);
+	return ret;
+}
+
+static int make_machine_with_console(struct controller *controller, check_config *check,
+				     create_machine *create, struct error *err)
+{
+	int ret = controller_open_serial(controller, err);
+
+	if (ret == 0)
+		ret = make_machine(controller, check, create, err);
+	if (ret < 0)
 		close_fd(&controller->serial_fd);
-	}
 	return ret;
 }
 
@@ -234,7 +241,7 @@ int controller_start(struct controller *controller, struct error *err)
 	timeline_ask(controller->timeline);
 	if (!controller->boot.set)
 		return error_set(err, EINVAL, "Cannot start microvm without kernel configuration.");
-	ret = make_machine(controller, vm_config_check, machine_build, err);
+	ret = make_machine_with_console(controller, vm_config_check, machine_build, err);
 	if (ret < 0)
 		return ret;
 	machine_start(controller->machine);
@@ -257,7 +264,8 @@ static void warm_heap(void)
 
 int controller_prepare(struct controller *controller, struct error *err)
 {
-	int ret = make_machine(controller, vm_config_check_shape, machine_prepare, err);
+	int ret = make_machine_with_console(controller, vm_config_check_shape, machine_prepare,
+					    err);
 
 	if (ret < 0)
 		return ret;

@@ -21,6 +21,12 @@ enum api_event {
 /* As MessagePack-RPC's notifications are called; ends with NULL. */
 extern const char *const event_names[EVENT_COUNT + 1];
 
+/*
+ * Those that are out of date when the next one comes, of something that keeps the loop from turning: they go out at once,
+ * and whoever has not taken what came before misses them. 1 << enum api_event, or'ed.
+ */
+#define EVENTS_FLEETING (1u << EVENT_SNAPSHOT_PROGRESS)
+
 /* One that listens: embedded in whatever it is. */
 struct listener {
 	/* detail is the caller's. Must not call for events of its own. */

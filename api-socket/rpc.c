@@ -85,11 +85,10 @@ static void on_event(struct listener *listener, enum api_event event, json_t *de
 {
 	struct rpc *rpc = container_of(listener, struct rpc, listener);
 	bool is_subscribed = listener->kinds & 1u << event, is_awaited = false;
-	const bool is_progress = event == EVENT_SNAPSHOT_PROGRESS;
+	const bool is_fleeting = EVENTS_FLEETING & 1u << event;
 	size_t before;
 
-	/* Whoever has not taken what came before misses it. */
-	if (is_progress && connection_pending(rpc->connection) > 0)
+	if (is_fleeting && connection_pending(rpc->connection) > 0)
 		is_subscribed = false;
 	for (unsigned int i = 0; i < WAITING_MAX; i++) {
 		struct waiting *waiting = &rpc->waiting[i];
@@ -105,8 +104,7 @@ static void on_event(struct listener *listener, enum api_event event, json_t *de
 		send_notification(rpc, event_names[event], detail);
 	if (is_subscribed || is_awaited)
 		connection_wake(rpc->connection, connection_pending(rpc->connection) - before);
-	/* A save keeps the loop from turning: this goes out at once. */
-	if (is_progress)
+	if (is_fleeting)
 		connection_send_waiting(rpc->connection);
 }
 
