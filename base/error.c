@@ -56,6 +56,14 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 	return err->code;
 }
 
+/* What the kernel says, and what one may do about it where that does not depend on the object. */
+static const char *describe(int code)
+{
+	if (abs(code) == EMFILE)
+		return "Too many open files; raise the limit on them (ulimit -n)";
+	return strerrordesc_np(abs(code));
+}
+
 int error_set_errno(struct error *err, int code, const char *fmt, ...)
 {
 	va_list args;
@@ -63,7 +71,7 @@ int error_set_errno(struct error *err, int code, const char *fmt, ...)
 	if (!err)
 		return -abs(code);
 	va_start(args, fmt);
-	format_text(err, code, strerrordesc_np(abs(code)), fmt, args);
+	format_text(err, code, describe(code), fmt, args);
 	va_end(args);
 	return err->code;
 }

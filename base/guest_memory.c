@@ -80,6 +80,15 @@ static int check_region(const struct guest_memory *mem, uint64_t gpa, uint64_t s
 	return 0;
 }
 
+/* Nothing is touched yet: it is addresses that are missing. */
+static int no_room(uint64_t size, struct error *err)
+{
+	return error_set_errno(err, errno,
+			       "guest memory: no room for %lu MiB; ask for less, or raise the "
+			       "limit on addresses (ulimit -v)",
+			       size >> 20);
+}
+
 /* How many of 2 MiB are free, in words: a jail does not show it. */
 static const char *free_huge_pages(char *text, size_t size)
 {
@@ -138,7 +147,7 @@ int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, stru
 		return ret;
 	host = reserve(size, NULL);
 	if (!host)
-		return error_set_errno(err, errno, "guest memory: no room for %lu MiB", size >> 20);
+		return no_room(size, err);
 	ret = mem->pages == GUEST_PAGES_2M
 		      ? map_huge(host, size, err)
 		      : map_small(host, size, mem->pages == GUEST_PAGES_TRANSPARENT, err);
@@ -190,7 +199,7 @@ int guest_memory_reserve(struct guest_memory *mem, uint64_t gpa, uint64_t size, 
 		return ret;
 	host = reserve(size, far_away(mem->count));
 	if (!host)
-		return error_set_errno(err, errno, "guest memory: no room for %lu MiB", size >> 20);
+		return no_room(size, err);
 	munmap(host, size);
 	mem->regions[mem->count++] = (struct guest_region){ gpa, size, host };
 	return 0;

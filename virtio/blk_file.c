@@ -129,6 +129,18 @@ static int examine(struct blk_file *file, bool direct, const struct label *label
 	return set_size(file, size, label, err);
 }
 
+/* Where only the writing is not allowed, that is what to say. */
+static int refuse_open(const struct blk_file_params *params, int cause, struct error *err)
+{
+	cleanup_fd int fd = -1;
+
+	if (!params->read_only && (cause == EACCES || cause == EROFS))
+		fd = retry_eintr(open(params->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+	return error_set_errno(
+		err, cause, "drive %s: cannot open %s%s", params->drive, params->path,
+		fd < 0 ? "" : " for writing; a drive that is only read (:ro) would do");
+}
+
 int blk_file_open(struct blk_file *file, const struct blk_file_params *params, struct error *err)
 {
 	const int mode = params->read_only ? O_RDONLY : O_RDWR;
@@ -142,8 +154,7 @@ int blk_file_open(struct blk_file *file, const struct blk_file_params *params, s
 		file->fd =
 			retry_eintr(open(params->path, mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
 	if (params->path && file->fd < 0)
-		return error_set_errno(err, errno, "drive %s: cannot open %s", params->drive,
-				       params->path);
+		return refuse_open(params, errno, err);
 	ret = examine(file, params->direct, &label, err);
 	if (ret < 0)
 		blk_file_close(file);

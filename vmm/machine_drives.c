@@ -14,8 +14,10 @@ static int check_not_empty(const struct drive_config *drive, const char *name, s
 	if (ret < 0 || !S_ISREG(st.st_mode) || st.st_size >= 512 || drive->may_be_empty)
 		return 0; /* what else may be wrong with it shows when it is opened */
 	if (st.st_size == 0)
-		return error_set(err, EINVAL, "drive %s: %s is empty", name,
-				 drive->path ? drive->path : "its descriptor's file");
+		return error_set(
+			err, EINVAL,
+			"drive %s: %s is empty; name another, or give it a size (truncate -s)",
+			name, drive->path ? drive->path : "its descriptor's file");
 	return error_set(err, EINVAL, "drive %s: %s has %ld bytes, less than a sector of 512", name,
 			 drive->path ? drive->path : "its descriptor's file", (long)st.st_size);
 }

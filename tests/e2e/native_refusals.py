@@ -131,7 +131,7 @@ def initrd(t, make, words):
 @test("native", "drive-directory", make=os.mkdir, words=["directory"])
 @test("native", "drive-fifo", make=os.mkfifo, words=["FIFO"])
 @test("native", "drive-character-device", make=lambda path: os.symlink("/dev/urandom", path), words=["character device"])
-@test("native", "drive-empty", make=lambda path: open(path, "w").close(), words=["empty"])
+@test("native", "drive-empty", make=lambda path: open(path, "w").close(), words=["empty", "truncate -s"])
 @test("native", "drive-smaller-than-a-sector", make=lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 511),
       words=["511"])
 def drive(t, make, words):

@@ -70,6 +70,10 @@ Test(blk_file, what_is_no_disk_is_named)
 	expect_text("/tmp: is a directory");
 	cr_expect_eq(try("/tmp", false), -EISDIR);
 	expect_text("/tmp: Is a directory");
+	/* Nobody may write this one, root neither. */
+	cr_expect_eq(try("/sys/kernel/uevent_seqnum", false), -EACCES);
+	expect_text("uevent_seqnum for writing; a drive that is only read (:ro) would do: "
+		    "Permission denied");
 	cr_expect_eq(try("/dev/null", false), -EINVAL);
 	expect_text("a character device");
 	close(mkostemp(fifo, O_CLOEXEC));

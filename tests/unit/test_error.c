@@ -54,6 +54,16 @@ Test(error, control_bytes_are_not_obeyed)
 	cr_expect_str_eq(err.text, "kernel a?b?[2J?");
 }
 
+Test(error, a_limit_on_files_can_be_raised)
+{
+	struct error err = { 0 };
+
+	cr_expect_eq(error_set_errno(&err, -EMFILE, "cannot make an eventfd"), -EMFILE);
+	cr_expect_str_eq(err.text,
+			 "cannot make an eventfd: Too many open files; raise the limit on "
+			 "them (ulimit -n)");
+}
+
 Test(error, nobody_wants_to_know)
 {
 	cr_expect_eq(error_set(NULL, EINVAL, "x"), -EINVAL);

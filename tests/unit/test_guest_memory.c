@@ -70,6 +70,20 @@ Test(guest_memory, windows)
 	guest_memory_fini(&mem);
 }
 
+Test(guest_memory, says_what_to_do_without_room)
+{
+	struct guest_memory mem = { 0 };
+	struct error err = { 0 };
+
+	cr_expect_eq(guest_memory_add(&mem, 0, GIB(1ul << 20), &err), -ENOMEM);
+	cr_expect_str_eq(err.text, "guest memory: no room for 1073741824 MiB; ask for less, or "
+				   "raise the limit on addresses (ulimit -v): Cannot allocate "
+				   "memory");
+	cr_expect_eq(guest_memory_reserve(&mem, 0, GIB(1ul << 20), &err), -ENOMEM);
+	cr_expect(strstr(err.text, "ulimit -v"), "%s", err.text);
+	guest_memory_fini(&mem);
+}
+
 Test(guest_memory, huge_pages_are_promised_or_refused)
 {
 	struct guest_memory mem = { .pages = GUEST_PAGES_2M };
