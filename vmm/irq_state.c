@@ -103,6 +103,7 @@ int irq_load(struct irq_routes *routes, const struct irq_state *state, struct er
 	ioapic->select = state->select;
 	for (unsigned int i = 0; i < LAYOUT_IOAPIC_PINS; i++)
 		ioapic->entries[i] = state->entries[i];
+	ioapic_refresh(ioapic);
 	ret = set_table(routes, &table, err);
 	pthread_mutex_unlock(&ioapic->lock);
 	return ret;

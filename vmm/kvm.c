@@ -192,12 +192,12 @@ int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error
 	return ret;
 }
 
-int kvm_add_read_only(struct kvm *kvm, const struct guest_memory *mem,
+int kvm_add_read_only(struct kvm *kvm, const struct guest_memory *mem, unsigned int nth,
 		      const struct guest_region *region, struct error *err)
 {
 	if (kvm_check_extension(kvm, KVM_CAP_READONLY_MEM) <= 0)
 		return error_set(err, EOPNOTSUPP, "this KVM has no read-only memory");
-	return add_slot(kvm, mem->count + mem->window_count, KVM_MEM_READONLY, region, err);
+	return add_slot(kvm, mem->count + mem->window_count + nth, KVM_MEM_READONLY, region, err);
 }
 
 /* Intel hosts need three pages for a TSS and one for an identity map, to emulate real mode where

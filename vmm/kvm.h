@@ -28,9 +28,10 @@ void kvm_close(struct kvm *kvm);
  */
 must_check int kvm_add_memory(struct kvm *kvm, const struct guest_memory *mem, struct error *err);
 
-/* Shows the guest memory of ours that it may read and not write: what it writes there is an exit, as without it. The slot
- * after those of `mem`, and like them before kvm_create_irqchip(). -EOPNOTSUPP where KVM has nothing of the kind. */
-must_check int kvm_add_read_only(struct kvm *kvm, const struct guest_memory *mem,
+/* Shows the guest memory of ours that it may read and not write: what it writes there is an exit, as without it. The
+ * `nth` slot, from 0, after those of `mem`, and like them before kvm_create_irqchip(). -EOPNOTSUPP where KVM has nothing
+ * of the kind. */
+must_check int kvm_add_read_only(struct kvm *kvm, const struct guest_memory *mem, unsigned int nth,
 				 const struct guest_region *region, struct error *err);
 
 /*

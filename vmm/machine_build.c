@@ -60,7 +60,8 @@ static int create_vm(struct machine *machine, struct error *err)
 		ret = kvm_create_irqchip(&machine->kvm, LAYOUT_IOAPIC_PINS, err);
 	if (ret < 0)
 		return ret;
-	ret = bus_add(&machine->mmio, LAYOUT_IOAPIC, 0x1000, &ioapic_ops, &machine->routes.ioapic);
+	ret = bus_add(&machine->mmio, LAYOUT_IOAPIC, LAYOUT_IOAPIC_SIZE, &ioapic_ops,
+		      &machine->routes.ioapic);
 	timeline_mark(machine->timeline, MOMENT_VM_CREATED);
 	return ret;
 }

@@ -52,23 +52,40 @@ static int bind_queues(struct machine *machine, struct virtio_device *dev, uint6
 	return 0;
 }
 
-#define REGISTERS_BYTES (LAYOUT_VIRTIO_DEVICES_MAX * LAYOUT_VIRTIO_MMIO_SIZE)
+/* One mapping of ours, and two places in the guest: a page for each virtio device, then the IOAPIC's. */
+#define VIRTIO_BYTES (LAYOUT_VIRTIO_DEVICES_MAX * LAYOUT_VIRTIO_MMIO_SIZE)
+#define REGISTERS_BYTES (VIRTIO_BYTES + LAYOUT_IOAPIC_SIZE)
+
+static int show_pages(struct machine *machine, uint8_t *pages, struct error *err)
+{
+	const struct guest_region places[] = {
+		{ .gpa = LAYOUT_VIRTIO_MMIO, .size = VIRTIO_BYTES, .host = pages },
+		{ .gpa = LAYOUT_IOAPIC, .size = LAYOUT_IOAPIC_SIZE, .host = pages + VIRTIO_BYTES },
+	};
+	int ret = 0;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(places) && ret == 0; i++)
+		ret = kvm_add_read_only(&machine->kvm, &machine->memory, i, &places[i], err);
+	return ret;
+}
 
 int machine_show_registers(struct machine *machine, struct error *err)
 {
-	struct guest_region region = { .gpa = LAYOUT_VIRTIO_MMIO, .size = REGISTERS_BYTES };
+	uint8_t *pages = mmap(NULL, REGISTERS_BYTES, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int ret;
 
-	region.host = mmap(NULL, REGISTERS_BYTES, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (region.host == MAP_FAILED)
+	if (pages == MAP_FAILED)
 		return error_set(err, ENOMEM, "out of memory");
-	ret = kvm_add_read_only(&machine->kvm, &machine->memory, &region, err);
-	if (ret == 0)
-		machine->registers = region.host;
-	else
-		munmap(region.host, REGISTERS_BYTES);
-	return ret == -EOPNOTSUPP ? 0 : ret; /* the guest has an exit for each, as without it */
+	ret = show_pages(machine, pages, err);
+	if (ret < 0) {
+		munmap(pages, REGISTERS_BYTES);
+		return ret == -EOPNOTSUPP ? 0
+					  : ret; /* the guest has an exit for each, as without it */
+	}
+	machine->registers = pages;
+	ioapic_show(&machine->routes.ioapic, pages + VIRTIO_BYTES);
+	return 0;
 }
 
 int machine_attach(struct machine *machine, struct virtio_device *dev, const struct boot_device *at,

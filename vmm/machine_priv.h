@@ -61,7 +61,8 @@ struct machine {
 	struct virtio_device *devices[LAYOUT_VIRTIO_DEVICES_MAX];
 	struct boot_device addresses[LAYOUT_VIRTIO_DEVICES_MAX]; /* of the same device */
 	unsigned int device_count;
-	uint8_t *registers; /* a page for each, which the guest may read; NULL: this KVM cannot */
+	uint8_t *
+		registers; /* a page for each and the IOAPIC's, which the guest may read; NULL: this KVM cannot */
 	struct virtio_device *balloon;		/* one of them, or NULL */
 	struct machine_mmds *mmds[VM_NETS_MAX]; /* of the interface with that index, or NULL */
 	struct mmds *mmds_service;		/* what they serve; NULL: none of them is there */
@@ -103,7 +104,7 @@ must_check int machine_add_legacy(struct machine *machine, struct error *err);
 must_check int machine_add_virtio(struct machine *machine, struct error *err);
 void machine_free_devices(struct machine *machine);
 
-/* The pages of all of them, as memory that the guest may read. Before kvm_create_irqchip(). */
+/* The pages of all of them and the IOAPIC's, as memory that the guest may read. Before kvm_create_irqchip(). */
 must_check int machine_show_registers(struct machine *machine, struct error *err);
 
 /* The next free place for a virtio device: a register page and an interrupt line of its own. */

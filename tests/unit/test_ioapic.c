@@ -110,3 +110,41 @@ Test(ioapic, registers_of_odd_widths_and_places)
 	reg_write(0xfe, 0xffffffff);
 	cr_expect_eq(routed.count, 0);
 }
+
+/* Shown ----------------------------------------------------------------------------------------*/
+
+static uint32_t page[1024];
+
+static void expect_page_is_true(const char *when)
+{
+	for (uint32_t offset = 0; offset < sizeof(page); offset += 4) {
+		uint32_t value;
+
+		ioapic_ops.read(&ioapic, offset, &value, 4);
+		cr_expect_eq(page[offset / 4], value, "%s: at %#x", when, offset);
+	}
+}
+
+/* What the guest reads without us is what a read by us would say, whatever it selected and wrote. */
+Test(ioapic, the_page_says_what_a_read_would)
+{
+	const uint32_t version = 1;
+
+	ioapic_ops.write(&ioapic, 0x00, &version, 4);
+	ioapic_show(&ioapic, page);
+	cr_expect_eq(page[0], 1);
+	cr_expect_eq(page[4], 0x11 | 47u << 16);
+	for (uint32_t index = 0; index < 0x100; index++) {
+		ioapic_ops.write(&ioapic, 0x00, &index, 4);
+		expect_page_is_true("selected");
+		reg_write(index, 0xffffffff);
+		expect_page_is_true("written");
+		reg_write(index, MASKED);
+		expect_page_is_true("written again");
+	}
+	reg_write(0x10, 0x31);
+	cr_expect_eq(page[4], 0x31);
+	ioapic.entries[0] = 0x41;
+	ioapic_refresh(&ioapic);
+	cr_expect_eq(page[4], 0x41, "loaded");
+}

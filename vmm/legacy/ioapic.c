@@ -92,6 +92,27 @@ static void register_write(struct ioapic *ioapic, uint32_t value)
 	update_entry(ioapic, index / 2, entry & ~ENTRY_READ_ONLY);
 }
 
+/* The window shows the register that is selected: the page is true because each selection is a write, and comes to us.
+ * Two vCPUs that select at once get each other's registers, as from the chip; Linux has a lock for it. */
+void ioapic_refresh(struct ioapic *ioapic)
+{
+	uint32_t *select = (void *)(ioapic->page + IOREGSEL);
+	uint32_t *window = (void *)(ioapic->page + IOWIN);
+
+	if (!ioapic->page)
+		return;
+	__atomic_store_n(select, ioapic->select, __ATOMIC_RELAXED);
+	__atomic_store_n(window, register_read(ioapic), __ATOMIC_RELAXED);
+}
+
+void ioapic_show(struct ioapic *ioapic, void *page)
+{
+	pthread_mutex_lock(&ioapic->lock);
+	ioapic->page = page;
+	ioapic_refresh(ioapic);
+	pthread_mutex_unlock(&ioapic->lock);
+}
+
 static void ioapic_read(void *dev, uint64_t offset, void *data, unsigned int len)
 {
 	struct ioapic *ioapic = dev;
@@ -117,6 +138,7 @@ static void ioapic_write(void *dev, uint64_t offset, const void *data, unsigned 
 		ioapic->select = (uint8_t)value;
 	else if (offset == IOWIN)
 		register_write(ioapic, value);
+	ioapic_refresh(ioapic);
 	pthread_mutex_unlock(&ioapic->lock);
 }
 

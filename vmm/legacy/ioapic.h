@@ -28,6 +28,7 @@ struct ioapic {
 	pthread_mutex_t lock;
 	uint8_t id;
 	uint8_t select; /* IOREGSEL */
+	uint8_t *page;	/* where the guest reads the registers without us; NULL: nowhere */
 	uint64_t entries[LAYOUT_IOAPIC_PINS];
 };
 
@@ -35,6 +36,15 @@ extern const struct bus_ops ioapic_ops;
 
 void ioapic_init(struct ioapic *ioapic,
 		 void (*route)(struct ioapic *, unsigned int, const struct msi_message *));
+
+/*
+ * Where the hypervisor shows the guest a page that it may only read: a read is then no exit. The page (zeroes, PAGE_SIZE
+ * bytes, alive as long as the guest runs) has from now on what ioapic_ops.read() would say. Before the guest runs.
+ */
+void ioapic_show(struct ioapic *ioapic, void *page);
+
+/* Who changed the state from outside says so, with the lock held. */
+void ioapic_refresh(struct ioapic *ioapic);
 
 /* A line comes to this pin, which must be below LAYOUT_IOAPIC_PINS. Before the guest runs. */
 void ioapic_connect(struct ioapic *ioapic, unsigned int pin);
