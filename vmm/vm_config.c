@@ -71,16 +71,17 @@ static int check_drives(const struct vm_config *config, struct error *err)
 		if (!drive->path == (drive->fd < 0))
 			return error_set(err, EINVAL,
 					 "drive %s: give it a path or a descriptor, one of the two",
-					 drive_name(i));
+					 vm_config_drive_name(config, i));
 		for (unsigned int j = 0; drive->fd >= 0 && j < i; j++)
 			if (config->drives[j].fd == drive->fd)
 				return error_set(err, EINVAL,
 						 "drive %s: descriptor %d is drive %s's already",
-						 drive_name(i), drive->fd, drive_name(j));
+						 vm_config_drive_name(config, i), drive->fd,
+						 vm_config_drive_name(config, j));
 		if (drive->loop >= VM_IO_LOOPS_MAX || drive->num_queues > VM_QUEUES_MAX ||
 		    drive->queue_size > VM_QUEUE_SIZE_MAX)
 			return error_set(err, EINVAL, "drive %s: a setting is out of its range",
-					 drive_name(i));
+					 vm_config_drive_name(config, i));
 	}
 	return 0;
 }
@@ -88,26 +89,28 @@ static int check_drives(const struct vm_config *config, struct error *err)
 static int check_pmem(const struct vm_config *config, unsigned int index, struct error *err)
 {
 	const struct pmem_config *pmem = &config->pmems[index];
+	const char *name = vm_config_pmem_name(config, index);
 
 	if (!pmem->path == (pmem->fd < 0))
 		return error_set(err, EINVAL,
-				 "pmem%u: give it a path or a descriptor, one of the two", index);
+				 "pmem %s: give it a path or a descriptor, one of the two", name);
 	for (unsigned int i = 0; i < config->drive_count && pmem->fd >= 0; i++)
 		if (config->drives[i].fd == pmem->fd)
-			return error_set(err, EINVAL, "pmem%u: descriptor %d is drive %s's already",
-					 index, pmem->fd, drive_name(i));
+			return error_set(err, EINVAL,
+					 "pmem %s: descriptor %d is drive %s's already", name,
+					 pmem->fd, vm_config_drive_name(config, i));
 	for (unsigned int i = 0; i < index; i++) {
 		if (pmem->fd >= 0 && config->pmems[i].fd == pmem->fd)
-			return error_set(err, EINVAL, "pmem%u: descriptor %d is pmem%u's already",
-					 index, pmem->fd, i);
+			return error_set(err, EINVAL, "pmem %s: descriptor %d is pmem %s's already",
+					 name, pmem->fd, vm_config_pmem_name(config, i));
 		if (pmem->root && config->pmems[i].root)
 			return error_set(err, EINVAL,
-					 "pmem%u: the root filesystem is on pmem%u already", index,
-					 i);
+					 "pmem %s: the root filesystem is on %s already", name,
+					 vm_config_pmem_name(config, i));
 	}
 	if (pmem->root && config->has_rootfs)
-		return error_set(err, EINVAL, "pmem%u: the root filesystem is on vda already",
-				 index);
+		return error_set(err, EINVAL, "pmem %s: the root filesystem is on %s already", name,
+				 vm_config_drive_name(config, 0));
 	return 0;
 }
 
@@ -149,18 +152,22 @@ static int check_net_alone(const struct vm_config *config, unsigned int i, struc
 
 		if (net->tap && other->tap && strcmp(net->tap, other->tap) == 0)
 			return error_set(err, EINVAL, "net %s: tap %s is net %s's already",
-					 net_name(i), net->tap, net_name(j));
+					 vm_config_net_name(config, i), net->tap,
+					 vm_config_net_name(config, j));
 		if (net->has_mac && other->has_mac && memcmp(net->mac, other->mac, 6) == 0)
-			return error_set(err, EINVAL, "net %s: it has net %s's MAC", net_name(i),
-					 net_name(j));
+			return error_set(err, EINVAL, "net %s: it has net %s's MAC",
+					 vm_config_net_name(config, i),
+					 vm_config_net_name(config, j));
 		if (net->fd >= 0 && net->fd == other->fd)
 			return error_set(err, EINVAL, "net %s: descriptor %d is net %s's already",
-					 net_name(i), net->fd, net_name(j));
+					 vm_config_net_name(config, i), net->fd,
+					 vm_config_net_name(config, j));
 	}
 	for (unsigned int j = 0; net->fd >= 0 && j < config->drive_count; j++)
 		if (net->fd == config->drives[j].fd)
 			return error_set(err, EINVAL, "net %s: descriptor %d is drive %s's already",
-					 net_name(i), net->fd, drive_name(j));
+					 vm_config_net_name(config, i), net->fd,
+					 vm_config_drive_name(config, j));
 	return 0;
 }
 
@@ -195,7 +202,7 @@ static int check_nets(const struct vm_config *config, struct error *err)
 		return error_set(err, EINVAL, "nets: %u are more than the %u a machine can have",
 				 config->net_count, VM_NETS_MAX);
 	for (unsigned int i = 0; i < config->net_count && ret == 0; i++) {
-		ret = check_net(&config->nets[i], net_name(i), err);
+		ret = check_net(&config->nets[i], vm_config_net_name(config, i), err);
 		if (ret == 0)
 			ret = check_net_alone(config, i, err);
 	}
