@@ -38,16 +38,21 @@ static int open_folder(struct new_file *file, struct error *err)
 	return ret;
 }
 
-static int check_target(const struct new_file *file, struct error *err)
+/* Who could not read the file that is replaced does not get to by that. */
+static int check_target(const struct new_file *file, mode_t *mode, struct error *err)
 {
 	struct stat st;
 
-	if (fstatat(file->dir, file->target, &st, 0) < 0 || S_ISREG(st.st_mode))
+	*mode = 0666;
+	if (fstatat(file->dir, file->target, &st, 0) < 0)
+		return 0;
+	*mode &= st.st_mode;
+	if (S_ISREG(st.st_mode))
 		return 0;
 	return error_set(err, EINVAL, "%s is there and not a regular file", file->path);
 }
 
-static int open_beside(struct new_file *file, struct error *err)
+static int open_beside(struct new_file *file, mode_t mode, struct error *err)
 {
 	const char *name = file->name;
 
@@ -55,18 +60,19 @@ static int open_beside(struct new_file *file, struct error *err)
 		return -EINVAL;
 	(void)unlinkat(file->dir, name, 0); /* of a save that died */
 	file->fd = openat(file->dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-			  0666);
+			  mode);
 	return file->fd < 0 ? failed(file, "create", err) : 0;
 }
 
 int new_file_open(struct new_file *file, const char *path, struct error *err)
 {
+	mode_t mode;
 	int ret;
 
 	*file = NEW_FILE_NONE;
 	file->path = path;
-	if ((ret = open_folder(file, err)) < 0 || (ret = check_target(file, err)) < 0 ||
-	    (ret = open_beside(file, err)) < 0)
+	if ((ret = open_folder(file, err)) < 0 || (ret = check_target(file, &mode, err)) < 0 ||
+	    (ret = open_beside(file, mode, err)) < 0)
 		new_file_close(file);
 	return ret;
 }

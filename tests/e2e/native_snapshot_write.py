@@ -234,6 +234,23 @@ def mayctl_waits_no_longer_for_a_save(t):
 
 
 @test("native")
+def snapshot_for_no_more_users(t):
+    """Who may not read a file that is there may not read what takes its place; and a name is needed."""
+    vm = start_writing(t)
+    vm.patch("/vm", {"state": "Paused"})
+    create(t, vm, "0")
+    for name in ("state0", "memory0"):
+        os.chmod(t.path(name), 0o600)
+    for kind in ("Diff", "Full"):
+        create(t, vm, "0", kind)
+        for name in ("state0", "memory0"):
+            equal(f"mode of {name} after {kind}", oct(os.stat(t.path(name)).st_mode & 0o777), oct(0o600))
+    vm.refused("PUT", "/snapshot/create", {"snapshot_path": "", "mem_file_path": t.path("m")}, "snapshot_path is empty")
+    vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": ""}, "mem_file_path is empty")
+    vm.end()
+
+
+@test("native")
 def snapshot_merge_shows_progress(t):
     """On a terminal."""
     vm = start_writing(t)
