@@ -224,6 +224,24 @@ static int load_own(struct adoption *adoption, unsigned int index, struct error 
 	return ret < 0 ? ret : dev->ops->load(dev, own, err);
 }
 
+/* What a device is called may differ, but not so that it gets what the machine has for another of its kind. */
+static int check_name(const struct adoption *adoption, unsigned int index, const char *saved,
+		      struct error *err)
+{
+	const struct machine *machine = adoption->machine;
+	const struct virtio_device *dev = machine->devices[index];
+
+	for (unsigned int i = 0; i < machine->device_count; i++)
+		if (i != index && machine->devices[i]->ops->id == dev->ops->id &&
+		    strcmp(machine->devices[i]->name, saved) == 0 && strcmp(dev->name, saved) != 0)
+			return error_set(err, EINVAL,
+					 "snapshot %s: device %u is %s, the machine was prepared "
+					 "with %s as device %u; prepare in the order of the "
+					 "snapshot",
+					 adoption->snapshot->state.name, index, saved, saved, i);
+	return 0;
+}
+
 /* What a device has beside registers and queues comes first: it may say what is offered. */
 static int load_device(struct adoption *adoption, unsigned int index, struct error *err)
 {
@@ -240,6 +258,8 @@ static int load_device(struct adoption *adoption, unsigned int index, struct err
 				"snapshot %s: device %u is %s, of type %u; the machine was "
 				"prepared with %s, of type %u",
 				file->name, index, core->name, core->id, dev->name, dev->ops->id);
+	if (ret == 0)
+		ret = check_name(adoption, index, core->name, err);
 	if (ret == 0)
 		ret = load_own(adoption, index, err);
 	return ret < 0 ? ret : virtio_device_load(dev, core, err);
