@@ -177,7 +177,7 @@ static void print_method(FILE *out, const struct method *method)
 	if (*http)
 		fprintf(out, " HTTP: `%s`.", http);
 	fprintf(out, "\n");
-	if (!method->fields)
+	if (!method->fields || method->fields->count == 0)
 		return;
 	fprintf(out, "\n| field | is | needed | meaning |\n| --- | --- | --- | --- |\n");
 	describe_fields(method->fields, print_field, out);

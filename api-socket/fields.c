@@ -121,18 +121,18 @@ static int decode_string(struct decoder *decoder, const struct field *field, jso
 	return 0;
 }
 
-/* {"fd": i}, where descriptors came along. */
+/* {"fd": i}. */
 static int decode_descriptor(struct decoder *decoder, json_t *value, struct opt_file *out)
 {
+	const unsigned int count = decoder->fds ? decoder->fds->count : 0;
 	json_t *index = json_object_get(value, "fd");
 
 	if (!json_is_integer(index) || json_object_size(value) != 1)
 		return refuse(decoder, PLACE_VALUE, "a descriptor is named by {\"fd\": index}");
-	if (json_integer_value(index) < 0 ||
-	    json_integer_value(index) >= (json_int_t)decoder->fds->count)
+	if (json_integer_value(index) < 0 || json_integer_value(index) >= (json_int_t)count)
 		return refuse(decoder, PLACE_VALUE,
 			      "no descriptor %" JSON_INTEGER_FORMAT " came along, but %u",
-			      json_integer_value(index), decoder->fds->count);
+			      json_integer_value(index), count);
 	out->fd = decoder->fds->fds[json_integer_value(index)];
 	return 0;
 }
@@ -140,7 +140,8 @@ static int decode_descriptor(struct decoder *decoder, json_t *value, struct opt_
 static int decode_file(struct decoder *decoder, const struct field *field, json_t *value,
 		       struct opt_file *out)
 {
-	if (decoder->fds && json_is_object(value))
+	/* Without descriptors any other object is what it is for Firecracker. */
+	if (json_is_object(value) && (decoder->fds || json_object_get(value, "fd")))
 		return decode_descriptor(decoder, value, out);
 	return decode_string(decoder, field, value, &out->path);
 }
@@ -250,6 +251,9 @@ static int refuse_unknown(struct decoder *decoder, const struct field_set *set, 
 {
 	char wanted[400];
 
+	if (set->count == 0)
+		return refuse(decoder, PLACE_KEY, "unknown field `%.60s`, there are no fields",
+			      key);
 	field_list_names(wanted, sizeof(wanted), set);
 	return refuse(decoder, PLACE_KEY, "unknown field `%.60s`, %s", key, wanted);
 }

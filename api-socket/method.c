@@ -85,11 +85,14 @@ const struct method *method_by_path(enum api_verb verb, char *path, char **id)
 
 /* Calling ---------------------------------------------------------------------------------------*/
 
-static int check_phase(const struct controller *controller, const struct method *method,
-		       struct error *err)
+int method_check_phase(const struct controller *controller, unsigned int phases, struct error *err)
 {
-	if (method->phases & controller->phase)
+	if (phases & controller->phase)
 		return 0;
+	if (controller->phase == PHASE_PREPARED)
+		return error_set(err, EINVAL,
+				 "The requested operation is not supported in a process that was "
+				 "prepared for a snapshot: load one.");
 	return error_set(err, EINVAL,
 			 "The requested operation is not supported %s starting the microVM.",
 			 controller->phase == PHASE_NOT_STARTED ? "before" : "after");
@@ -105,7 +108,7 @@ static enum api_outcome call_checked(struct controller *controller, const struct
 	reply->deprecated = (method->fields &&
 			     fields_use_deprecated(method->fields, request->data)) ||
 			    (method->is_deprecated && method->is_deprecated(request->data));
-	ret = check_phase(controller, method, &reply->err);
+	ret = method_check_phase(controller, method->phases, &reply->err);
 	if (ret == 0)
 		ret = method->handle(controller, request, reply);
 	return ret < 0 ? API_REFUSED : API_DONE;

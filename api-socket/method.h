@@ -139,6 +139,10 @@ void method_count(struct controller *controller, const struct method *method, bo
 
 /* For handlers ----------------------------------------------------------------------------------*/
 
+/* Whether what is done in `phases` (enum api_phase, or'ed) can be done now; the words are Firecracker's where it has that phase. */
+must_check int method_check_phase(const struct controller *controller, unsigned int phases,
+				  struct error *err);
+
 /* reply->err from a sentence; returns -EINVAL. */
 int reply_refuse(struct api_reply *reply, const char *fmt, ...) printf_like(2, 3);
 

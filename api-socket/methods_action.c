@@ -20,11 +20,7 @@ static int check_phase(const struct controller *controller, enum action action, 
 		[ACTION_SEND_CTRL_ALT_DEL] = PHASES_AFTER,
 	};
 
-	if (controller->phase & allowed[action])
-		return 0;
-	return error_set(err, EINVAL,
-			 "The requested operation is not supported %s starting the microVM.",
-			 action == ACTION_INSTANCE_START ? "after" : "before");
+	return method_check_phase(controller, allowed[action], err);
 }
 
 static int put_action(struct controller *controller, struct api_request *request,

@@ -29,7 +29,12 @@ int controller_open_serial_at(const struct opt_file *file, int *fd, struct error
 	if (*fd < 0)
 		return error_set(err, errno, "Cannot open the serial port's output %s: %s",
 				 path ? path : "by its descriptor", os_error(why, errno));
-	return 0;
+	if (path || (fcntl(*fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
+		return 0;
+	close_fd(fd);
+	return error_set(err, EBADF,
+			 "Cannot open the serial port's output by its descriptor: it is not open "
+			 "for writing");
 }
 
 int controller_open_serial(struct controller *controller, struct error *err)

@@ -141,6 +141,37 @@ static int check_backend(const struct mem_backend_request *backend, struct error
 	return 0;
 }
 
+/* Further down an empty name stands for a descriptor. */
+static int check_name(const struct opt_file *file, const char *field, struct error *err)
+{
+	if (!file->path || *file->path)
+		return 0;
+	return error_set(err, EINVAL, DESERIALIZE "%s is empty.", field);
+}
+
+static int check_names(const struct snapshot_load_request *load, struct error *err)
+{
+	const struct drive_override *drives = load->drive_overrides.items;
+	const struct pmem_override *pmems = load->pmem_overrides.items;
+	const struct net_override *nets = load->network_overrides.items;
+	int ret;
+
+	if ((ret = check_name(&load->snapshot_path, "snapshot_path", err)) < 0 ||
+	    (ret = check_name(&load->mem_file_path, "mem_file_path", err)) < 0 ||
+	    (ret = check_name(&load->mem_backend.backend_path, "mem_backend: backend_path", err)) <
+		    0 ||
+	    (ret = check_name(&load->serial_override.serial_out_path,
+			      "serial_override: serial_out_path", err)) < 0)
+		return ret;
+	for (uint32_t i = 0; i < load->drive_overrides.count && ret == 0; i++)
+		ret = check_name(&drives[i].path_on_host, "drive_overrides: a path_on_host", err);
+	for (uint32_t i = 0; i < load->pmem_overrides.count && ret == 0; i++)
+		ret = check_name(&pmems[i].path_on_host, "pmem_overrides: a path_on_host", err);
+	for (uint32_t i = 0; i < load->network_overrides.count && ret == 0; i++)
+		ret = check_name(&nets[i].host_dev_name, "network_overrides: a host_dev_name", err);
+	return ret;
+}
+
 static int check_overrides(const struct snapshot_load_request *load, struct error *err)
 {
 	const struct vsock_override *vsock = &load->vsock_override;
@@ -170,8 +201,18 @@ static int check_load(const void *data, struct error *err)
 				 DESERIALIZE
 				 "missing field: either `mem_backend` or `mem_file_path` is "
 				 "required.");
-	ret = check_backend(&load->mem_backend, err);
-	return ret < 0 ? ret : check_overrides(load, err);
+	if ((ret = check_backend(&load->mem_backend, err)) < 0 ||
+	    (ret = check_names(load, err)) < 0)
+		return ret;
+	return check_overrides(load, err);
+}
+
+static int check_create(const void *data, struct error *err)
+{
+	const struct snapshot_create_request *create = data;
+	int ret = check_name(&create->snapshot_path, "snapshot_path", err);
+
+	return ret < 0 ? ret : check_name(&create->mem_file_path, "mem_file_path", err);
 }
 
 static int put_create(struct controller *controller, struct api_request *request,
@@ -217,6 +258,9 @@ static int put_restore(struct controller *controller, struct api_request *reques
 	return put_load(controller, request, reply);
 }
 
+/* The shape is what was put before, each by its own request: a body that tells of one is not passed over. */
+static const struct field_set prepare_fields = { .name = "PrepareSnapshot", .size = 1 };
+
 static int put_prepare(struct controller *controller, struct api_request *request,
 		       struct api_reply *reply)
 {
@@ -233,6 +277,7 @@ static const struct method methods[] = {
 		.path = "snapshot/create",
 		.phases = PHASES_AFTER,
 		.fields = &create_fields,
+		.check = check_create,
 		.handle = put_create,
 		.help = "Writes a paused microVM to files",
 	},
@@ -263,9 +308,11 @@ static const struct method methods[] = {
 		.path = "snapshot/prepare",
 		.phases = PHASES_BEFORE,
 		.may_be_empty = true,
+		.fields = &prepare_fields,
 		.handle = put_prepare,
-		.help = "Makes all of the microVM that was asked for but what a snapshot brings, "
-			"which is then loaded into it. Firecracker has no such request",
+		.help = "Makes all of the microVM whose machine and devices were put before but what "
+			"a snapshot brings, which is then loaded into it. Firecracker has no such "
+			"request",
 	},
 };
 

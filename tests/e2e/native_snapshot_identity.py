@@ -157,7 +157,8 @@ def snapshot_identity_of_nobody(t, prepared):
             ({"drive_overrides": [{"drive_id": "rootfs", "path_on_host": t.path("x")}]}, "Unknown drive: rootfs."),
             ({"vsock_override": {"guest_cid": 5}}, "Unknown Vsock Device."),
             ({"mmds": {}}, "mmds: the saved microVM has no metadata service"),
-            ({"serial_override": {"serial_out_path": {"fd": 0}}}, "invalid type: map"),
+            ({"serial_override": {"serial_out_path": {"fd": 0}}}, "no descriptor 0 came along, but 0"),
+            ({"serial_override": {"serial_out_path": {"x": 0}}}, "invalid type: map"),
             ({"network_overrides": [{"iface_id": "eth0", "guest_mac": "2:0"}]}, "MAC address is invalid"),
             ({"network_overrides": [{"iface_id": "eth0"}]}, "missing field `host_dev_name`"),
             ({"vsock_override": {}}, "missing field `uds_path`"),
@@ -171,6 +172,26 @@ def snapshot_identity_of_nobody(t, prepared):
             "PUT", "/snapshot/load", load_body(t, serial_override={"serial_out_path": {"fd": 1}}), [null.fileno()])
     equal("status, of a descriptor that did not come", answer.status, 400)
     contains("the refusal", answer.fault(), "descriptor")
+
+
+@test("native")
+def snapshot_identity_that_cannot_be(t):
+    """The refusal names the field, or the device as the client knows it."""
+    saved_with_mmds(t)
+    eth0, rootfs = {"iface_id": "eth0"}, {"drive_id": "rootfs"}
+    for number, (body, why) in enumerate((
+            ({"network_overrides": [{**eth0, "guest_mac": "01:00:00:00:00:01"}]}, "net eth0: its MAC is not the address of one station"),
+            ({"network_overrides": [{**eth0, "host_dev_name": ""}]}, "network_overrides: a host_dev_name is empty"),
+            ({"drive_overrides": [{**rootfs, "path_on_host": ""}]}, "drive_overrides: a path_on_host is empty"),
+            ({"pmem_overrides": [{"id": "p", "path_on_host": ""}]}, "pmem_overrides: a path_on_host is empty"),
+            ({"serial_override": {"serial_out_path": ""}}, "serial_override: serial_out_path is empty"),
+            ({"snapshot_path": ""}, "snapshot_path is empty"),
+            ({"mem_backend": {"backend_type": "File", "backend_path": ""}}, "mem_backend: backend_path is empty"))):
+        Served(t, name=f"{number}.sock").refused("PUT", "/snapshot/load", load_body(t, **body), why)
+    with open("/dev/null", "rb") as null:
+        answer = Served(t, name="fd.sock").client.call(
+            "PUT", "/snapshot/load", load_body(t, serial_override={"serial_out_path": {"fd": 0}}), [null.fileno()])
+    contains("the refusal of a descriptor to read from", answer.fault(), "it is not open for writing")
 
 
 @test("native")

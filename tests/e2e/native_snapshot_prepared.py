@@ -190,3 +190,35 @@ def snapshot_prepared_of_more_interfaces_than_devices(t):
     write_state(t, bodies)
     clone.put("/snapshot/load", load_body(t, resume_vm=False))
     clone.end()
+
+
+@test("native")
+def snapshot_prepared_in_another_order(t):
+    """No drive of the guest gets the image of another of its drives; drives of other names are what they are."""
+    def drives(vm, *names):
+        for name in names:
+            vm.put(f"/drives/{name}", {"drive_id": name, "is_root_device": False, "path_on_host": t.path(name)})
+
+    for name in ("a", "b", "c", "d"):
+        t.file(name, size=1 << 20)
+    saved(t, drive=False, before=lambda vm: drives(vm, "a", "b"))
+    for number, names in enumerate((("b", "a"), ("c", "a"), ("c", "b"), ("c", "d"))):
+        clone = Served(t, name=f"{number}.sock")
+        drives(clone, *names)
+        clone.put("/snapshot/prepare", {})
+        if "a" in names:
+            clone.refused("PUT", "/snapshot/load", load_body(t), "device 0 is a, the machine was prepared with a as device 1")
+        else:
+            clone.put("/snapshot/load", load_body(t, resume_vm=False))
+        clone.end()
+
+
+@test("native")
+def snapshot_prepare_says_what_it_takes(t):
+    """A shape is not told in the request itself; and what is not done any more has a reason that fits."""
+    vm = Served(t)
+    vm.refused("PUT", "/snapshot/prepare", {"vcpu_count": 2}, "unknown field `vcpu_count`, there are no fields")
+    vm.put("/snapshot/prepare", {})
+    for method, path, body in (("PUT", "/snapshot/prepare", {}), ("PATCH", "/vm", {"state": "Paused"}),
+                               ("PUT", "/actions", {"action_type": "InstanceStart"})):
+        vm.refused(method, path, body, "not supported in a process that was prepared for a snapshot")
