@@ -26,8 +26,8 @@ static const struct field backend_table[] = {
 	FIELD(struct mem_backend_request, backend_type, FIELD_CHOICE, FIELD_REQUIRED,
 	      .choices = backends, .help = "a file, or a process that fills in pages"),
 	FIELD(struct mem_backend_request, timeout_ms, FIELD_U32, FIELD_OPTIONAL, .ours = true,
-	      .help = "for how long a load, a pause or a resume waits for that process's pages at "
-		      "most, 30000 if it is not said; Firecracker has no such field"),
+	      .help = "for how long a load, a pause, a resume or a save waits for that process's "
+		      "pages at most, 30000 if it is not said; Firecracker has no such field"),
 };
 
 static const struct field_set backend_fields = FIELD_SET("MemBackendConfig",

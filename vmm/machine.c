@@ -238,6 +238,7 @@ void machine_destroy(struct machine *machine)
 		vcpu_destroy(&machine->vcpus[i]);
 	irq_routes_fini(&machine->routes);
 	kvm_close(&machine->kvm);
+	page_fetch_destroy(machine->fetch);
 	memory_pager_stop(machine->pager);
 	file_backings_fini(&machine->backings);
 	guest_memory_fini(&machine->memory);

@@ -56,6 +56,7 @@ static int map_pager(struct machine *machine, const struct machine_snapshot *sna
 	if (!by_name)
 		params.fd = fcntl(snapshot->memory, F_DUPFD_CLOEXEC, 3);
 	machine->pager_name = snapshot->memory_name;
+	machine->pager_patience_ms = snapshot->pager_patience_ms;
 	return memory_pager_start(&machine->pager, &machine->memory, &params, err);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/event_loop.h"
 #include "snapshot/memory_pager.h"
+#include "snapshot/page_fetch.h"
 #include "virtio/pmem_file.h"
 #include "vmm/boot/boot.h"
 #include "vmm/file_backing.h"
@@ -40,6 +41,8 @@ struct machine {
 	struct file_backings backings; /* which files' pages are in it */
 	struct memory_pager *pager;    /* who fills it in; NULL: nobody needs to */
 	const char *pager_name;	       /* borrowed */
+	unsigned int pager_patience_ms;
+	struct page_fetch *fetch; /* of a save; NULL: none was needed yet */
 	struct machine_pmem pmems[VM_PMEMS_MAX];
 	unsigned int pmem_count; /* mapped so far */
 	struct kvm kvm;

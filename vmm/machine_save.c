@@ -240,11 +240,28 @@ static int write_pages(struct save *save, struct memory_write_result *pages, str
 	return 0;
 }
 
+/* Before there is a file: a handler that does not answer costs the save, and nothing of the machine. */
+static int fetch_pages(struct save *save, struct error *err)
+{
+	struct machine *machine = save->machine;
+	int ret = machine->pager && !machine->fetch ? page_fetch_create(&machine->fetch) : 0;
+
+	if (ret == 0 && machine->pager)
+		ret = page_fetch(machine->fetch, &machine->memory, &save->pages,
+				 machine->pager_patience_ms);
+	if (ret == -ETIMEDOUT)
+		return error_set(err, ETIMEDOUT, "the page-fault handler at %s does not answer",
+				 machine->pager_name);
+	return ret < 0 ? error_set_errno(err, ret, "snapshot: cannot fetch memory") : 0;
+}
+
 static int write_memory(struct save *save, struct save_result *result, struct error *err)
 {
 	struct memory_write_result pages = { 0 };
 	int ret = find_pages(save, err);
 
+	if (ret == 0)
+		ret = fetch_pages(save, err);
 	if (ret == 0 && save->is_diff)
 		ret = save_find_base(save, err);
 	if (ret == 0)

@@ -258,7 +258,7 @@ def snapshot_ended_while_a_pager_is_silent(t, prepared, number):
 @test("native", "snapshot-terminated-while-a-save-waits-for-a-pager", goes=False, status=128 + signal.SIGTERM)
 @test("native", "snapshot-pager-dies-in-a-save", goes=True, status=149)
 def snapshot_save_that_gets_no_pages(t, goes, status):
-    """A save waits for as long as the handler lives, or until a signal ends the process; and leaves nothing."""
+    """A signal that ends the process ends a save that waits, and so does the handler's end; it leaves nothing."""
     saved(t)
     handler = Handler(t, 1000, "silent")  # all that is not zeroes, and has been written by then
     clone = paged(t, resume_vm=False)
@@ -271,6 +271,31 @@ def snapshot_save_that_gets_no_pages(t, goes, status):
     equal("status", clone.wait(60), status)
     left = os.listdir(t.path(""))
     holds("neither file, nor half of one", not {"s", "m"} & set(left) and not any("saving" in name for name in left), left)
+
+
+@test("native")
+def snapshot_save_from_a_silent_pager(t):
+    """It fails when no page has come in time, and the next one too; the microVM is as before, and ends as any."""
+    saved(t)
+    handler = Handler(t, 1000, "silent")
+    clone = Served(t, name="clone.sock")
+    ask_to_load(t, clone, timeout_ms=300)
+    answer = clone.client.answer()
+    if answer.status == 400 and "userfaultfd is not allowed" in answer.body:
+        raise Skip(answer.fault())
+    equal("status of the load", answer.status, 204)
+    before = sorted(opened(clone))
+    for _ in range(2):
+        clone.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m")},
+                      f"the page-fault handler at {t.path('pager')} does not answer")
+        left = os.listdir(t.path(""))
+        holds("no file", not {"s", "m"} & set(left) and not any("saving" in name for name in left), left)
+        equal("open files", sorted(opened(clone)), before)
+        equal("state", clone.get("/")["state"], "Paused")
+    equal("threads that wait", clone.thread_names().count("page-fetch"), 1)
+    equal("the handler lives", handler.process.poll(), None)
+    clone.signal(signal.SIGTERM)
+    clone.ends(128 + signal.SIGTERM, 20)
 
 
 @test("native")
