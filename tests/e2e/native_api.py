@@ -413,8 +413,9 @@ def api_metrics_of_a_forbidden_call(t):
     vm = Vm(t, "--no-api", "--config-file", config(t), "--metrics-path", t.path("metrics"),
             "--seccomp-filter", t.file("policy", "".join(lines).encode())).ends(148)
     contains("messages", vm.errors(), "the system call pwritev2")
+    # The guest runs while the line of the start is written: that may be the last one, or not be written any more.
     with open(t.path("metrics")) as file:
-        equal("faults", json.loads(file.read().splitlines()[-1])["seccomp"], {"num_faults": 1})
+        equal("faults", sum(json.loads(line)["seccomp"]["num_faults"] for line in file), 1)
 
 
 @test("native")
