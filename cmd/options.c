@@ -102,9 +102,27 @@ int parse_count(const char *name, const char *key, const char *value, unsigned i
 	return ret;
 }
 
+/* Of two values for one thing, who knows which was meant? */
+struct keys_seen {
+	const char *keys[8]; /* more than any object has */
+	unsigned int count;
+};
+
+static int check_once(const char *name, const char *key, struct keys_seen *seen, struct error *err)
+{
+	for (unsigned int i = 0; i < seen->count; i++)
+		if (strcmp(seen->keys[i], key) == 0)
+			return error_set(err, EINVAL, "%s: %s is given twice", name, key);
+	if (seen->count < ARRAY_SIZE(seen->keys))
+		seen->keys[seen->count++] = key;
+	return 0;
+}
+
 int parse_keys(const char *name, char *keys, parse_key_fn *parse_key, void *config,
 	       struct error *err)
 {
+	struct keys_seen seen = { .count = 0 };
+
 	for (char *key = keys, *next; key; key = next) {
 		char *value = strchr(key, '=');
 		int ret;
@@ -116,6 +134,8 @@ int parse_keys(const char *name, char *keys, parse_key_fn *parse_key, void *conf
 			return error_set(err, EINVAL, "%s: '%s' is not KEY=VALUE", name, key);
 		*value++ = '\0';
 		ret = parse_key(name, key, value, config, err);
+		if (ret == 0)
+			ret = check_once(name, key, &seen, err);
 		if (ret < 0)
 			return ret;
 	}

@@ -133,6 +133,7 @@ Test(options, refusals_quote_what_was_given)
 	expect_refused("--kernel k --drive fd=1", "descriptor 1");
 	expect_refused("--kernel k --drive fd=x", "'x'");
 	expect_refused("--kernel k --drive :ro", "empty");
+	expect_refused("--kernel k --drive d,loop=1,direct=on,loop=1", "loop is given twice");
 	expect_refused("--kernel k --timings=yes", "--timings");
 }
 
@@ -191,6 +192,7 @@ Test(options, bad_nets)
 	expect_refused("--kernel k --net tap=t,queues=9", "1 to 8");
 	expect_refused("--kernel k --net tap=t,antispoof=no", "on or off");
 	expect_refused("--kernel k --net tap=t,speed=1", "unknown setting 'speed'");
+	expect_refused("--kernel k --net tap=t,mtu=1400,mtu=1500", "mtu is given twice");
 	expect_refused("--kernel k --net tap=a --net tap=b --net tap=c --net tap=d --net tap=e "
 		       "--net tap=f --net tap=g --net tap=h --net tap=i",
 		       "more than 8");
