@@ -16,7 +16,7 @@ def request_of(bench, alone):
     programs = {"mayfly": alone(bench, bench.mayfly)}
     if bench.peer:
         programs["firecracker"] = bench.peer
-    return {"programs": programs, "runs": bench.lab_runs, "saves": SAVES, "dirty_mib": DIRTY_MIB,
+    return {"programs": programs, "loads": bench.lab_loads, "saves": SAVES, "dirty_mib": DIRTY_MIB,
             "kernel": "build/guest/small/vmlinux", "initrd": "build/guest/vsock.cpio"}
 
 
@@ -63,7 +63,7 @@ def print_saves(bench, saves):
 
 
 def bench_in_lab(bench, alone):
-    print(f"snapshot, in the lab: a small Linux; {SAVES} saves of each kind, {bench.lab_runs} loads, in turn; emulated: "
+    print(f"snapshot, in the lab: a small Linux; {SAVES} saves of each kind, {bench.lab_loads} loads, in turn; emulated: "
           "only ratios mean anything\n")
     answer = labs.ask(bench, "snapshot", request_of(bench, alone), PATIENCE, ("-m", "4096"))
     if answer is None:
