@@ -15,11 +15,6 @@
 
 /* The thread ------------------------------------------------------------------------------------*/
 
-static int kick_signal(void)
-{
-	return SIGRTMIN;
-}
-
 static void ignore_kick(int signal)
 {
 	(void)signal;
@@ -30,7 +25,7 @@ void vcpu_setup_kick_signal(void)
 	/* A handler, not SIG_IGN: an ignored signal does not interrupt KVM_RUN. */
 	struct sigaction action = { .sa_handler = ignore_kick };
 
-	sigaction(kick_signal(), &action, NULL);
+	sigaction(vcpu_kick_signal(), &action, NULL);
 }
 
 static void allow_kick(void)
@@ -38,7 +33,7 @@ static void allow_kick(void)
 	sigset_t kick;
 
 	sigemptyset(&kick);
-	sigaddset(&kick, kick_signal());
+	sigaddset(&kick, vcpu_kick_signal());
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 }
 
@@ -58,6 +53,15 @@ static void wait_awake(const struct vcpu *vcpu, sem_t *sem)
 	wait_for(sem);
 }
 
+/* As much stack as a load needs is there before one is asked for. */
+static __attribute__((noinline)) void warm_stack(void)
+{
+	volatile uint8_t room[KIB(12)];
+
+	for (size_t at = 0; at < sizeof(room); at += PAGE_SIZE)
+		room[at] = 0;
+}
+
 /* What depends on the host alone, then, once there is a VM, the vCPU itself. */
 static int make(struct vcpu *vcpu, struct error *err)
 {
@@ -68,6 +72,7 @@ static int make(struct vcpu *vcpu, struct error *err)
 	wait_for(&vcpu->create);
 	if (ret < 0 || atomic_load_explicit(&vcpu->stop, memory_order_acquire))
 		return ret;
+	warm_stack();
 	ret = vcpu_setup(vcpu, &cpuid, err);
 	/* Here, beside the making of the rest, it costs the start no time. */
 	return ret < 0 ? ret : thread_arm(THREAD_VCPU, err);
@@ -266,7 +271,7 @@ static void fetch(struct vcpu *vcpu)
 	if (vcpu->run)
 		__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&vcpu->changed);
-	pthread_kill(vcpu->thread, kick_signal());
+	pthread_kill(vcpu->thread, vcpu_kick_signal());
 }
 
 void vcpu_ask_pause(struct vcpu *vcpu)

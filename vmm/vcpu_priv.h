@@ -1,7 +1,15 @@
 /* Private to vmm/vcpu*.c. Everything here runs on the vCPU's own thread. */
 #pragma once
 
+#include <signal.h>
+
 #include "vmm/vcpu.h"
+
+/* What brings the thread out of KVM_RUN. */
+static inline int vcpu_kick_signal(void)
+{
+	return SIGRTMIN;
+}
 
 /* Only this thread writes it: an addition that need not be one operation. */
 static inline void vcpu_count(_Atomic uint64_t *count)

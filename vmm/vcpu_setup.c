@@ -1,10 +1,12 @@
 /* A vCPU before it runs: made, told what it is, put where the kernel wants it. */
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "vmm/cpu_template.h"
 #include "vmm/vcpu_priv.h"
 
+#define KERNEL_SIGSET_SIZE 8u
 #define MSR_IA32_MISC_ENABLE 0x1a0
 #define MISC_ENABLE_FAST_STRING 1
 #define MSR_MTRR_DEF_TYPE 0x2ff
@@ -111,13 +113,47 @@ static int modify_msrs(struct vcpu *vcpu, struct error *err)
 	return ret;
 }
 
-/* A VM's first KVM_RUN makes what KVM has not made so far (a kernel thread): not when the guest waits for it.
- * It comes back before the guest's first instruction; the flag is cleared when the vCPU may run. */
+/* What KVM has to tell of an exit is in pages of their own, and the guest waits while the first look maps one. */
+static void touch_run(const struct vcpu *vcpu)
+{
+	const volatile uint8_t *run = (const volatile uint8_t *)vcpu->run;
+
+	for (size_t at = 0; at < vcpu->host->kvm->run_size; at += PAGE_SIZE)
+		(void)run[at];
+}
+
+static void run_interrupted(struct vcpu *vcpu)
+{
+	struct {
+		uint32_t len;
+		uint8_t unblocked[KERNEL_SIGSET_SIZE]; /* not a sigset_t, which libc's is longer */
+	} mask = { .len = KERNEL_SIGSET_SIZE };
+	sigset_t kick, old;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, vcpu_kick_signal());
+	pthread_sigmask(SIG_BLOCK, &kick, &old);
+	memcpy(mask.unblocked, &old, sizeof(mask.unblocked));
+	if (ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask) == 0) {
+		pthread_kill(pthread_self(), vcpu_kick_signal());
+		__atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELEASE);
+		(void)ioctl(vcpu->fd, KVM_RUN, 0); /* EINTR; what is wrong the next one says */
+		(void)ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, NULL);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+/*
+ * A VM's first KVM_RUN makes what KVM has not made so far (a kernel thread), and a vCPU's first that gets to the guest's
+ * door what the memory management works with: not when the guest waits for it. With immediate_exit KVM comes back
+ * before the second of these; with a signal that is pending, at the door: the guest has not run, and CPUID can still
+ * become another. The flag is cleared when the vCPU may run.
+ */
 static void warm_up(struct vcpu *vcpu)
 {
+	run_interrupted(vcpu);
+	touch_run(vcpu);
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
-	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
-		return; /* EINTR, as asked; whatever else is wrong the next one says */
 }
 
 int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err)
