@@ -270,6 +270,7 @@ int controller_prepare(struct controller *controller, struct error *err)
 	if (ret < 0)
 		return ret;
 	warm_heap();
+	controller_make_room(controller);
 	controller_set_phase(controller, PHASE_PREPARED);
 	return 0;
 }

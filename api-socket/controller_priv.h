@@ -132,6 +132,9 @@ void compose_rate_update(const struct rate_request *rate, struct rate_update *ou
 /* A limit that was put, as it is shown from then on: what limits nothing is no limit. */
 void compose_rate_kept(struct rate_request *rate);
 
+/* api-socket/controller_snapshot.c: a prepared machine's room for what a load will read. */
+void controller_make_room(struct controller *controller);
+
 /* A patch that the device has taken: what is shown (`kept`) and what a snapshot holds (`live`) follow. */
 void compose_rate_patched(const struct rate_request *patch, struct rate_request *kept,
 			  struct rate_config *live);

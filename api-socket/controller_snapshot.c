@@ -200,12 +200,11 @@ static int configure(struct controller *controller, const struct snapshot_load_r
 }
 
 static int make_machine(struct controller *controller, const struct snapshot_load_request *request,
+			const struct adopt_options *options, struct machine_identity *identity,
 			struct error *err)
 {
-	struct machine_identity identity = { 0 };
-	const struct adopt_options options = adopt_options(controller, request, &identity);
 	struct vm_config *vm = machine_snapshot_config(controller->snapshot);
-	int ret = configure(controller, request, &options, &identity, err);
+	int ret = configure(controller, request, options, identity, err);
 
 	if (ret < 0)
 		return ret;
@@ -216,7 +215,7 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 	machine_expect_adoption(controller->machine);
 	ret = controller_connect_machine(controller, err);
 	return ret < 0 ? ret
-		       : machine_adopt(controller->machine, controller->snapshot, &options, err);
+		       : machine_adopt(controller->machine, controller->snapshot, options, err);
 }
 
 /* A machine that was prepared has become somebody: what is shown and saved says who. There is no way back by now. */
@@ -251,29 +250,26 @@ static void note_adopted(struct controller *controller, const struct machine_ide
 }
 
 static int load_prepared(struct controller *controller, const struct snapshot_load_request *request,
+			 const struct adopt_options *options, struct machine_identity *identity,
 			 struct error *err)
 {
-	struct machine_identity identity = { 0 };
-	const struct adopt_options options = adopt_options(controller, request, &identity);
 	const struct serial_override *serial = &request->serial_override;
-	int ret = controller_read_identity(controller, &controller->vm, request, &identity, err);
+	int ret = controller_read_identity(controller, &controller->vm, request, identity, err);
 
 	if (ret < 0)
 		return ret;
 	if (serial->given) {
-		ret = controller_open_serial_at(&serial->serial_out_path, &identity.console.fd,
+		ret = controller_open_serial_at(&serial->serial_out_path, &identity->console.fd,
 						err);
-		identity.console.given = ret == 0;
+		identity->console.given = ret == 0;
 	}
 	if (ret < 0) {
-		machine_identity_close(&identity);
+		machine_identity_close(identity);
 		return ret;
 	}
-	ret = machine_adopt(controller->machine, controller->snapshot, &options, err);
-	if (ret < 0 && identity.console.given)
-		close_fd(&identity.console.fd);
-	if (ret == 0)
-		note_adopted(controller, &identity, &options);
+	ret = machine_adopt(controller->machine, controller->snapshot, options, err);
+	if (ret < 0 && identity->console.given)
+		close_fd(&identity->console.fd);
 	return ret;
 }
 
@@ -283,10 +279,25 @@ static void forget_snapshot(struct controller *controller)
 	controller->snapshot = NULL;
 }
 
+void controller_make_room(struct controller *controller)
+{
+	controller->snapshot = machine_snapshot_room(&controller->vm);
+}
+
+/* The guest before all that follows, also where it finds no other processor. */
+static void resume(struct controller *controller)
+{
+	machine_resume(controller->machine);
+	sched_yield();
+	controller_set_phase(controller, PHASE_RUNNING);
+}
+
 int controller_load_snapshot(struct controller *controller,
 			     const struct snapshot_load_request *request, struct error *err)
 {
 	bool prepared = controller->phase == PHASE_PREPARED;
+	struct machine_identity identity = { 0 };
+	struct adopt_options options;
 	int ret;
 
 	timeline_ask_load(controller->timeline);
@@ -294,25 +305,27 @@ int controller_load_snapshot(struct controller *controller,
 		machine_expect_adoption(controller->machine);
 	ret = open_snapshot(controller, request, err);
 	timeline_mark(controller->timeline, MOMENT_SNAPSHOT_READ);
-	if (ret == 0)
-		ret = prepared ? load_prepared(controller, request, err)
-			       : make_machine(controller, request, err);
+	if (ret == 0) {
+		options = adopt_options(controller, request, &identity);
+		ret = prepared ? load_prepared(controller, request, &options, &identity, err)
+			       : make_machine(controller, request, &options, &identity, err);
+	}
 	if (ret < 0) {
 		if (!prepared)
 			controller_drop_machine(controller);
 		forget_snapshot(controller);
+		if (prepared)
+			controller_make_room(controller);
 		return ret;
 	}
 	timeline_mark(controller->timeline, MOMENT_ADOPTED);
 	if (request->mmds && mmds_store_put(&controller->mmds->store, request->mmds) < 0)
 		log_error("mmds: out of memory; the metadata is what it was");
 	controller_set_phase(controller, PHASE_PAUSED);
-	if (request->resume_vm.value) {
-		machine_resume(controller->machine);
-		/* The guest before all that follows, also where it finds no other processor. */
-		sched_yield();
-		controller_set_phase(controller, PHASE_RUNNING);
-	}
+	if (request->resume_vm.value)
+		resume(controller);
+	if (prepared)
+		note_adopted(controller, &identity, &options);
 	controller->host->started(controller->host->opaque);
 	metrics_begin(controller);
 	return 0;

@@ -338,7 +338,10 @@ static int load_parts(struct adoption *adoption, const struct adopt_options *opt
 
 	if (beside && (ret = start_vcpus(adoption, options, err)) < 0)
 		return ret;
-	ret = load_rest(adoption, err);
+	/* A dozen of calls: where the vCPUs load meanwhile and fail for what is missing, this is the reason told. */
+	ret = check_capabilities(adoption, err);
+	if (ret == 0)
+		ret = load_rest(adoption, err);
 	if (!beside && (ret < 0 || (ret = start_vcpus(adoption, options, err)) < 0))
 		return ret;
 	if (wait_for_vcpu_loads(adoption, &of_vcpus) < 0 && ret == 0) {
@@ -437,8 +440,7 @@ static int check(struct adoption *adoption, struct error *err)
 {
 	int ret;
 
-	if ((ret = check_shape(adoption, err)) < 0 || (ret = check_cpu(adoption, err)) < 0 ||
-	    (ret = check_capabilities(adoption, err)) < 0)
+	if ((ret = check_shape(adoption, err)) < 0 || (ret = check_cpu(adoption, err)) < 0)
 		return ret;
 	return read_vcpus(adoption, err);
 }

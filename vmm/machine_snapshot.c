@@ -117,20 +117,68 @@ static int check_pair(const struct machine_snapshot *snapshot, struct error *err
  * would clear it all. */
 static struct machine_snapshot *new_snapshot(void)
 {
-	void *pages = mmap(NULL, sizeof(struct machine_snapshot), PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct machine_snapshot *pages = mmap(NULL, sizeof(*pages), PROT_READ | PROT_WRITE,
+					      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	return pages == MAP_FAILED ? NULL : pages;
+	if (pages == MAP_FAILED)
+		return NULL;
+	pages->memory = pages->ending_fd = -1;
+	return pages;
+}
+
+/* Writes what is there to each page. */
+static void touch(void *from, void *end)
+{
+	volatile uint8_t *at = from, *last = (uint8_t *)end - 1;
+
+	for (; at < last; at += PAGE_SIZE)
+		*at = *at;
+	*last = *last;
+}
+
+struct machine_snapshot *machine_snapshot_room(const struct vm_config *shape)
+{
+	struct machine_snapshot *room = new_snapshot();
+	struct saved_config *saved;
+
+	if (!room)
+		return NULL;
+	saved = &room->saved;
+	touch(room, saved->drives);
+	touch(saved->drives, saved->drives + shape->drive_count);
+	touch(saved->nets, saved->nets + shape->net_count);
+	touch(saved->pmems, saved->pmems + shape->pmem_count);
+	touch(&saved->vsock, room + 1);
+	return room;
+}
+
+/* The names and the files; what a failure leaves open the caller closes. */
+static int open_files(struct machine_snapshot *snapshot, const struct snapshot_file *state,
+		      const struct snapshot_file *memory, struct error *err)
+{
+	int ret;
+
+	snapshot->state_name = strdup(state->path ? state->path : "the state's descriptor");
+	snapshot->memory_name = strdup(memory->path	  ? memory->path
+				       : memory->is_pager ? "the passed connection"
+							  : "the memory's descriptor");
+	if (!snapshot->state_name || !snapshot->memory_name)
+		return error_set(err, ENOMEM, "snapshot: out of memory");
+	ret = open_state(snapshot, state, err);
+	if (ret == 0)
+		ret = open_memory(snapshot, memory->path, err);
+	return ret < 0 ? ret : check_pair(snapshot, err);
 }
 
 int machine_snapshot_open(struct machine_snapshot **out, const struct snapshot_file *state,
 			  const struct snapshot_file *memory, struct error *err)
 {
-	struct machine_snapshot *snapshot = new_snapshot();
+	struct machine_snapshot *snapshot = *out ? *out : new_snapshot();
 	int memory_fd = memory->path ? -1 : memory->fd;
 	int ending_fd = memory->ending_fd > 0 ? memory->ending_fd : -1;
 	int ret;
 
+	*out = NULL;
 	if (!snapshot) {
 		close_fd(&memory_fd);
 		close_fd(&ending_fd);
@@ -140,17 +188,8 @@ int machine_snapshot_open(struct machine_snapshot **out, const struct snapshot_f
 	snapshot->pager_patience_ms = memory->patience_ms;
 	snapshot->ending_fd = ending_fd;
 	snapshot->memory = memory_fd;
-	snapshot->state_name = strdup(state->path ? state->path : "the state's descriptor");
-	snapshot->memory_name = strdup(memory->path	  ? memory->path
-				       : memory->is_pager ? "the passed connection"
-							  : "the memory's descriptor");
-	if (!snapshot->state_name || !snapshot->memory_name) {
-		machine_snapshot_close(snapshot);
-		return error_set(err, ENOMEM, "snapshot: out of memory");
-	}
-	if ((ret = open_state(snapshot, state, err)) < 0 ||
-	    (ret = open_memory(snapshot, memory->path, err)) < 0 ||
-	    (ret = check_pair(snapshot, err)) < 0) {
+	ret = open_files(snapshot, state, memory, err);
+	if (ret < 0) {
 		machine_snapshot_close(snapshot);
 		return ret;
 	}

@@ -5,7 +5,7 @@
  *   save:     machine_pause(); machine_save(); machine_resume() or the end
  *   restore:  machine_snapshot_open(); machine_snapshot_config() and changes to it; machine_prepare();
  *             machine_adopt(); machine_resume()
- *   clone:    machine_prepare() long before; machine_snapshot_open(); machine_adopt(); machine_resume()
+ *   clone:    machine_prepare(), machine_snapshot_room() long before; machine_snapshot_open(); machine_adopt(); machine_resume()
  */
 #pragma once
 
@@ -64,8 +64,15 @@ struct snapshot_file {
 };
 
 /*
- * The state's descriptor is only read from, the memory's two are taken over whatever the result. -EINVAL or
- * -EPROTONOSUPPORT for what the files are, else the errno of opening them.
+ * Room for what the files of a machine of this shape hold, made beforehand: its pages are there when a load is waited
+ * for. NULL: out of memory, and the load makes it.
+ */
+struct machine_snapshot *machine_snapshot_room(const struct vm_config *shape);
+
+/*
+ * *out is NULL or such room, which is taken over. The state's descriptor is only read from, the memory's two are taken
+ * over whatever the result. -EINVAL or -EPROTONOSUPPORT for what the files are, else the errno of opening them; *out is
+ * NULL then.
  */
 must_check int machine_snapshot_open(struct machine_snapshot **out,
 				     const struct snapshot_file *state,

@@ -205,6 +205,28 @@ Test(machine_snapshot, only_a_paused_machine_is_saved)
 	cr_expect_lt(access(state_path, F_OK), 0);
 }
 
+/* Room that nothing was read into is no file's: closing it leaves descriptor 0 alone. */
+Test(machine_snapshot, is_opened_in_room_made_beforehand)
+{
+	const struct vm_config shape = { .drive_count = 1, .net_count = 1 };
+	struct machine_snapshot *room = machine_snapshot_room(&shape);
+	struct error err = { 0 };
+
+	cr_assert_not_null(room);
+	machine_snapshot_close(room);
+	cr_expect_geq(fcntl(STDIN_FILENO, F_GETFD), 0);
+	start(1);
+	pause_and_save();
+	room = snapshot = machine_snapshot_room(&shape);
+	cr_assert_eq(open_files(&snapshot, &err), 0, "%s", err.text);
+	cr_expect_eq(snapshot, room);
+	machine_snapshot_close(snapshot);
+	snapshot = machine_snapshot_room(&shape);
+	cr_expect_eq(unlink(memory_path), 0);
+	cr_expect_eq(open_files(&snapshot, &err), -ENOENT);
+	cr_expect_null(snapshot);
+}
+
 static int try_open(struct error *err)
 {
 	struct machine_snapshot *other = NULL;
