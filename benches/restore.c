@@ -273,7 +273,7 @@ static void add_command(const struct turns *turns, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct turns turns = { "restore", 40, 2, 20, 20, "M", "." };
+	struct turns turns = { "restore", 40, 2, 20, 20, 0, "M", "." };
 
 	turns_parse(&turns, argc, argv, add_command);
 	turns_run(&turns, command_count, run_once);

@@ -7,6 +7,7 @@
  *   -r RUNS     of each command (40), after -w WARM-UP (2)
  *   -t SECONDS  for one run (60)
  *   -p MS       pause before each run (0): a VM's end goes on in the kernel after its process
+ *   -s MIB      written and given back before each run (0): turns_scrub() says why
  *   -m MARKER   what to wait for (M)
  *   -e DIR      for standard errors (.)
  *
@@ -188,7 +189,7 @@ static void add_command(const struct turns *turns, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct turns turns = { "spawn", 40, 2, 60, 0, "M", "." };
+	struct turns turns = { "spawn", 40, 2, 60, 0, 0, "M", "." };
 
 	turns_parse(&turns, argc, argv, add_command);
 	turns_run(&turns, command_count, run_once);

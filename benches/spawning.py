@@ -15,10 +15,10 @@ def read_lines(text):
     return result
 
 
-def spawn(program, commands, runs, error_dir, marker, seconds, warm_up, pause=0):
+def spawn(program, commands, runs, error_dir, marker, seconds, warm_up, pause=0, scrub=0):
     """Runs {name: command} interleaved. Standard errors are in error_dir/NAME.err afterwards."""
     arguments = [program, "-r", str(runs), "-w", str(warm_up), "-t", str(seconds),
-                 "-p", str(pause), "-m", marker, "-e", error_dir, "--"]
+                 "-p", str(pause), "-s", str(scrub), "-m", marker, "-e", error_dir, "--"]
     for number, (name, command) in enumerate(commands.items()):
         path = os.path.join(error_dir, name + ".err")
         if os.path.exists(path):

@@ -10,6 +10,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 
 #include "base/util.h"
@@ -18,7 +19,7 @@
 
 struct turns {
 	const char *program; /* for messages */
-	unsigned int runs, warm_up, seconds, pause_ms;
+	unsigned int runs, warm_up, seconds, pause_ms, scrub_mib;
 	const char *marker, *error_dir;
 };
 
@@ -72,7 +73,7 @@ static inline void turns_parse_options(struct turns *turns, int argc, char **arg
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "+r:w:t:p:m:e:")) != -1) {
+	while ((option = getopt(argc, argv, "+r:w:t:p:s:m:e:")) != -1) {
 		if (option == 'r')
 			turns->runs = (unsigned int)strtoul(optarg, NULL, 10);
 		else if (option == 'w')
@@ -81,6 +82,8 @@ static inline void turns_parse_options(struct turns *turns, int argc, char **arg
 			turns->seconds = (unsigned int)strtoul(optarg, NULL, 10);
 		else if (option == 'p')
 			turns->pause_ms = (unsigned int)strtoul(optarg, NULL, 10);
+		else if (option == 's')
+			turns->scrub_mib = (unsigned int)strtoul(optarg, NULL, 10);
 		else if (option == 'm')
 			turns->marker = optarg;
 		else if (option == 'e')
@@ -113,7 +116,27 @@ static inline void turns_parse(struct turns *turns, int argc, char **argv,
 	}
 }
 
-/* run_once() for each of `count` commands in turn, after the pause. */
+/*
+ * Writes to so much memory and gives it back: the host takes first what was freed last. In an emulated host what a guest
+ * has left holds code that the emulator has translated, and who writes there first waits until it has thrown that away.
+ */
+static inline void turns_scrub(const struct turns *turns)
+{
+	const size_t size = (size_t)turns->scrub_mib << 20;
+	char *memory;
+
+	if (!size)
+		return;
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		turns_fail(turns, "no memory to scrub");
+	madvise(memory, size, MADV_HUGEPAGE); /* as guests have it; small pages do as well */
+	for (size_t at = 0; at < size; at += 4096)
+		((volatile char *)memory)[at] = 1;
+	munmap(memory, size);
+}
+
+/* run_once() for each of `count` commands in turn, after scrub and pause. */
 static inline void turns_run(const struct turns *turns, unsigned int count,
 			     void (*run_once)(const struct turns *turns, unsigned int command,
 					      bool counts))
@@ -121,6 +144,7 @@ static inline void turns_run(const struct turns *turns, unsigned int count,
 	signal(SIGALRM, turns_on_alarm);
 	for (unsigned int round = 0; round < turns->warm_up + turns->runs; round++)
 		for (unsigned int i = 0; i < count; i++) {
+			turns_scrub(turns);
 			usleep(turns->pause_ms * 1000);
 			run_once(turns, i, round >= turns->warm_up);
 		}
