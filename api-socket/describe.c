@@ -140,7 +140,7 @@ static const char introduction[] =
 	"the process follows |\n"
 	"| `device.failed` | `device`, `text`: why | it needs a reset by its driver |\n"
 	"| `balloon.statistics` | as the method | the guest has sent new ones |\n"
-	"| `snapshot.progress` | `step`: copy (of what a diff is merged into), memory, sync (which tells no more); "
+	"| `snapshot.progress` | `step`: fetch (from a page-fault handler), copy (of what a diff is merged into), memory, sync (which tells no more); "
 	"`done_bytes`, `total_bytes` | a snapshot is being saved: each step's beginning and end, and every 100 ms |\n"
 	"| `console.output` | `data`: base64; `dropped`: bytes lost before it | only with `console.attach` |\n"
 	"| `console.room` | | the same: what `console.write` did not take can be written |\n"

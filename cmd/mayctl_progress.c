@@ -9,6 +9,7 @@
 static const struct {
 	const char *step, *what;
 } steps[] = {
+	{ "fetch", "fetching memory" },
 	{ "copy", "copying what is there" },
 	{ "memory", "writing memory" },
 	{ "sync", "waiting for the disk" },

@@ -107,40 +107,46 @@ static struct timespec in_ms(unsigned int ms)
 }
 
 /* With the lock held: till nothing is left to do. */
-static int wait_until_done(struct page_fetch *fetch, unsigned int patience_ms)
+static int wait_until_done(struct page_fetch *fetch, const struct page_fetch_job *job)
 {
-	while (fetch->count) {
-		const uint64_t before = fetch->touched;
-		const struct timespec until = in_ms(patience_ms);
+	unsigned int waited_ms = 0;
 
-		if (pthread_cond_timedwait(&fetch->changed, &fetch->lock, &until) == ETIMEDOUT &&
-		    fetch->touched == before)
+	while (fetch->count) {
+		const unsigned int ms = MIN(job->patience_ms - waited_ms, PROGRESS_NS / 1000000);
+		const struct timespec until = in_ms(ms);
+		const uint64_t before = fetch->touched;
+
+		if (pthread_cond_timedwait(&fetch->changed, &fetch->lock, &until) != ETIMEDOUT)
+			continue;
+		waited_ms = fetch->touched == before ? waited_ms + ms : 0;
+		if (waited_ms >= job->patience_ms)
 			return -ETIMEDOUT;
+		progress_add(job->progress, 0);
 	}
 	return 0;
 }
 
 /* What an earlier caller gave up comes first. */
-static int fetch_pages(struct page_fetch *fetch, const uint8_t *pages, unsigned int count,
-		       unsigned int patience_ms)
+static int fetch_pages(struct page_fetch *fetch, const struct page_fetch_job *job,
+		       const uint8_t *pages, unsigned int count)
 {
 	int ret;
 
 	pthread_mutex_lock(&fetch->lock);
-	ret = wait_until_done(fetch, patience_ms);
+	ret = wait_until_done(fetch, job);
 	if (ret == 0) {
 		fetch->pages = pages;
 		fetch->count = count;
 		pthread_cond_broadcast(&fetch->changed);
-		ret = wait_until_done(fetch, patience_ms);
+		ret = wait_until_done(fetch, job);
 	}
 	pthread_mutex_unlock(&fetch->lock);
 	return ret;
 }
 
 /* From the first that is not there to the last. */
-static int fetch_missing(struct page_fetch *fetch, const uint8_t *pages, unsigned int count,
-			 unsigned int patience_ms)
+static int fetch_missing(struct page_fetch *fetch, const struct page_fetch_job *job,
+			 const uint8_t *pages, unsigned int count)
 {
 	unsigned char there[PIECE_MAX];
 	unsigned int first = 0;
@@ -151,9 +157,8 @@ static int fetch_missing(struct page_fetch *fetch, const uint8_t *pages, unsigne
 		first++;
 	while (count > first && there[count - 1] & 1)
 		count--;
-	return first == count
-		       ? 0
-		       : fetch_pages(fetch, pages + first * PAGE_SIZE, count - first, patience_ms);
+	return first == count ? 0
+			      : fetch_pages(fetch, job, pages + first * PAGE_SIZE, count - first);
 }
 
 /* The page of the image is in one of the regions, and *left pages of that follow, with it. */
@@ -167,19 +172,19 @@ static const uint8_t *page_at(const struct guest_memory *mem, uint64_t page, uin
 	return mem->regions[i].host + page * PAGE_SIZE;
 }
 
-int page_fetch(struct page_fetch *fetch, const struct guest_memory *mem, const struct page_set *set,
-	       unsigned int patience_ms)
+int page_fetch(struct page_fetch *fetch, const struct page_fetch_job *job)
 {
 	uint64_t first = 0, count, left;
 	int ret = 0;
 
-	while (ret == 0 && page_set_next(set, &first, &count)) {
-		const uint8_t *pages = page_at(mem, first, &left);
+	while (ret == 0 && page_set_next(job->set, &first, &count)) {
+		const uint8_t *pages = page_at(job->mem, first, &left);
 		unsigned int piece;
 
 		count = MIN(count, left);
 		piece = (unsigned int)MIN(count, PIECE_MAX);
-		ret = fetch_missing(fetch, pages, piece, patience_ms);
+		ret = fetch_missing(fetch, job, pages, piece);
+		progress_add(job->progress, (uint64_t)piece * PAGE_SIZE);
 		first += piece;
 	}
 	return ret;

@@ -10,6 +10,7 @@
 
 #include "base/guest_memory.h"
 #include "snapshot/page_set.h"
+#include "snapshot/progress.h"
 
 struct page_fetch;
 
@@ -19,6 +20,13 @@ must_check int page_fetch_create(struct page_fetch **out);
 /* Waits for a page that is on its way or until memory has been taken away. NULL is fine. */
 void page_fetch_destroy(struct page_fetch *fetch);
 
-/* All pages of the set are there: 0; -ETIMEDOUT: for `patience_ms` none has come; -errno. What is there costs nothing. */
-must_check int page_fetch(struct page_fetch *fetch, const struct guest_memory *mem,
-			  const struct page_set *set, unsigned int patience_ms);
+struct page_fetch_job {
+	const struct guest_memory *mem;
+	const struct page_set *set;
+	unsigned int patience_ms;
+	struct progress *progress; /* of a step that has begun; or NULL */
+};
+
+/* All pages of the set are there: 0; -ETIMEDOUT: for as long as the patience none has come; -errno. What is there costs
+ * nothing. */
+must_check int page_fetch(struct page_fetch *fetch, const struct page_fetch_job *job);

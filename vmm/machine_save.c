@@ -244,11 +244,18 @@ static int write_pages(struct save *save, struct memory_write_result *pages, str
 static int fetch_pages(struct save *save, struct error *err)
 {
 	struct machine *machine = save->machine;
-	int ret = machine->pager && !machine->fetch ? page_fetch_create(&machine->fetch) : 0;
+	const struct page_fetch_job job = { .mem = &machine->memory,
+					    .set = &save->pages,
+					    .patience_ms = machine->pager_patience_ms,
+					    .progress = save->request->progress };
+	int ret;
 
-	if (ret == 0 && machine->pager)
-		ret = page_fetch(machine->fetch, &machine->memory, &save->pages,
-				 machine->pager_patience_ms);
+	if (!machine->pager)
+		return 0;
+	progress_begin(job.progress, "fetch", page_set_count(job.set) * PAGE_SIZE);
+	ret = machine->fetch ? 0 : page_fetch_create(&machine->fetch);
+	if (ret == 0)
+		ret = page_fetch(machine->fetch, &job);
 	if (ret == -ETIMEDOUT)
 		return error_set(err, ETIMEDOUT, "the page-fault handler at %s does not answer",
 				 machine->pager_name);

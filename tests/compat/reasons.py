@@ -13,7 +13,7 @@ REASONS = [
      "Firecracker's deprecated templates are not there; /cpu-config is"),
     ("before", "GET /machine-config", "body", "shows the template of the request above"),
     ("before", "GET /vm/config", "body", "shows the template of the request above"),
-    ("before", "PATCH /machine-config [[]]", "body", "an array is no object"),
+    ("before", "PATCH /machine-config [[]]", "body", "an array is no object: serde takes its elements for fields in the order of a struct, which is no interface"),
     ("nobody-drives", "GET /vm/config", "body", "a pmem's limit as it is now; Firecracker shows the one that was PUT"),
-    ("paused", 'PUT /snapshot/create *', "body", "the reason comes in other words"),
+    ("paused", 'PUT /snapshot/create *', "body", "ours names the file that cannot be made; Firecracker's sentence has no name"),
 ]

@@ -171,7 +171,7 @@ def snapshot_progress_meanwhile(t):
         rpc.call("version")
     number = save_by(rpc, t, "2")
     seen = [progress(rpc.event()) for _ in range(3)]
-    holds("nothing but memory so far", all(step == "memory" and done < total for step, done, total in seen), str(seen))
+    holds("nothing is there so far", all(step == "fetch" and done < total for step, done, total in seen), str(seen))
     stalled.let()
     rpc.answer(number)
     equal("the last", progress(rpc.events[-1]), ("sync", 0, 0))
@@ -205,9 +205,9 @@ def mayctl_shows_a_save(t):
     """On a terminal a line that goes again; elsewhere, and with --json, only when it is asked for."""
     stalled = Stalled(t)
     vm, words = stalled.clone, ("snapshot", "save", t.path("state2"), t.path("memory2"))
-    status, out, shown = terminal_of([MAYCTL, "--sock", vm.path, *words], "writing memory: ", stalled.let)
+    status, out, shown = terminal_of([MAYCTL, "--sock", vm.path, *words], "fetching memory: ", stalled.let)
     equal("status and output", (status, out), (0, ""))
-    contains("the terminal", shown, "\rwriting memory: 0 %, 0 of 128 MiB\x1b[K", "\rwaiting for the disk\x1b[K")
+    contains("the terminal", shown, "\rfetching memory: 0 %, 0 of 128 MiB\x1b[K", "\rwaiting for the disk\x1b[K")
     holds("a terminal without it", shown.endswith("\r\x1b[K"), repr(shown))
     status, out, shown = terminal_of([MAYCTL, "--sock", vm.path, "--json", *words])
     equal("with --json", (status, out, shown), (0, "", ""))
@@ -217,7 +217,7 @@ def mayctl_shows_a_save(t):
         lines = ended.stderr.splitlines()
         equal(f"status and output with {options}", (ended.returncode, ended.stdout), (0, ""))
         equal(f"first and last with {options}", (lines[0], lines[-1]),
-              ("writing memory: 0 %, 0 of 128 MiB", "waiting for the disk"))
+              ("fetching memory: 0 %, 0 of 128 MiB", "waiting for the disk"))
     refused = subprocess.run([MAYCTL, "--sock", vm.path, "--progress", "snapshot", "save", t.path("no/s"), t.path("no/m")],
                              capture_output=True, text=True, timeout=20)
     equal("status of a refusal", refused.returncode, 1)
@@ -229,7 +229,7 @@ def mayctl_waits_no_longer_for_a_save(t):
     """--timeout is for all of it, however much is told meanwhile."""
     stalled = Stalled(t)
     words = ("--timeout", "0.5", "--progress", "snapshot", "save", t.path("state2"), t.path("memory2"))
-    contains("too late", mayctl(t, stalled.clone.path, *words, status=3), "writing memory: 0 %", "in time")
+    contains("too late", mayctl(t, stalled.clone.path, *words, status=3), "fetching memory: 0 %", "in time")
     stalled.let()
 
 
