@@ -207,7 +207,9 @@ int machine_begin_readiness(struct machine *machine, struct error *err)
 
 int machine_put_in_readiness(struct machine *machine, struct error *err)
 {
-	int ret = machine_begin_readiness(machine, err);
+	int ret;
 
+	machine->vcpu_host.ahead = true;
+	ret = machine_begin_readiness(machine, err);
 	return ret < 0 ? ret : machine_wait_for_vcpus(machine, err);
 }

@@ -72,7 +72,8 @@ static int make(struct vcpu *vcpu, struct error *err)
 	wait_for(&vcpu->create);
 	if (ret < 0 || atomic_load_explicit(&vcpu->stop, memory_order_acquire))
 		return ret;
-	warm_stack();
+	if (vcpu->host->ahead)
+		warm_stack();
 	ret = vcpu_setup(vcpu, &cpuid, err);
 	/* Here, beside the making of the rest, it costs the start no time. */
 	return ret < 0 ? ret : thread_arm(THREAD_VCPU, err);

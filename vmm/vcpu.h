@@ -33,6 +33,7 @@ struct vcpu_host {
 	const struct kvm *kvm;
 	struct cpuid_source *cpuid;
 	const struct bus *pio, *mmio;
+	bool ahead; /* its vCPUs are made long before they run: what is slow once is done then */
 	/* vCPU thread: the first KVM_RUN is next. May be NULL. */
 	void (*first_run)(void *opaque);
 	/* vCPU thread: memory was lost. True: it may be there again (something has changed since *seen, the

@@ -146,14 +146,20 @@ static void run_interrupted(struct vcpu *vcpu)
 /*
  * A VM's first KVM_RUN makes what KVM has not made so far (a kernel thread), and a vCPU's first that gets to the guest's
  * door what the memory management works with: not when the guest waits for it. With immediate_exit KVM comes back
- * before the second of these; with a signal that is pending, at the door: the guest has not run, and CPUID can still
- * become another. The flag is cleared when the vCPU may run.
+ * before the second of these, which a start that is under way would wait for here as well as later. With a signal
+ * that is pending it comes back at the door: the guest has not run, and CPUID can still become another. The flag is
+ * cleared when the vCPU may run.
  */
 static void warm_up(struct vcpu *vcpu)
 {
-	run_interrupted(vcpu);
-	touch_run(vcpu);
+	if (vcpu->host->ahead) {
+		run_interrupted(vcpu);
+		touch_run(vcpu);
+	}
 	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	if (!vcpu->host->ahead)
+		(void)ioctl(vcpu->fd, KVM_RUN,
+			    0); /* EINTR, as asked; whatever else is wrong the next one says */
 }
 
 int vcpu_setup(struct vcpu *vcpu, struct cpuid *cpuid, struct error *err)
