@@ -305,7 +305,7 @@ int controller_load_snapshot(struct controller *controller,
 		machine_expect_adoption(controller->machine);
 	ret = open_snapshot(controller, request, err);
 	timeline_mark(controller->timeline, MOMENT_SNAPSHOT_READ);
-	if (ret == 0) {
+	if (ret >= 0) {
 		options = adopt_options(controller, request, &identity);
 		ret = prepared ? load_prepared(controller, request, &options, &identity, err)
 			       : make_machine(controller, request, &options, &identity, err);

@@ -124,16 +124,17 @@ static int decode_string(struct decoder *decoder, const struct field *field, jso
 /* {"fd": i}. */
 static int decode_descriptor(struct decoder *decoder, json_t *value, struct opt_file *out)
 {
-	const unsigned int count = decoder->fds ? decoder->fds->count : 0;
+	const struct field_fds *fds = decoder->fds;
+	const unsigned int count = fds ? fds->count : 0;
 	json_t *index = json_object_get(value, "fd");
 
 	if (!json_is_integer(index) || json_object_size(value) != 1)
 		return refuse(decoder, PLACE_VALUE, "a descriptor is named by {\"fd\": index}");
-	if (json_integer_value(index) < 0 || json_integer_value(index) >= (json_int_t)count)
+	if (!fds || json_integer_value(index) < 0 || json_integer_value(index) >= (json_int_t)count)
 		return refuse(decoder, PLACE_VALUE,
 			      "no descriptor %" JSON_INTEGER_FORMAT " came along, but %u",
 			      json_integer_value(index), count);
-	out->fd = decoder->fds->fds[json_integer_value(index)];
+	out->fd = fds->fds[json_integer_value(index)];
 	return 0;
 }
 

@@ -16,7 +16,9 @@ static void nothing(void *opaque)
 	(void)opaque;
 }
 
-static const struct controller_host no_guest_host = { built, nothing, nothing, nothing, NULL, NULL };
+static const struct controller_host no_guest_host = {
+	built, nothing, nothing, nothing, NULL, NULL
+};
 
 /* What controller_create() is given, all but the loop. */
 static inline struct controller_params no_guest_params(void)

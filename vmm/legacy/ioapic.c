@@ -96,11 +96,12 @@ static void register_write(struct ioapic *ioapic, uint32_t value)
  * Two vCPUs that select at once get each other's registers, as from the chip; Linux has a lock for it. */
 void ioapic_refresh(struct ioapic *ioapic)
 {
-	uint32_t *select = (void *)(ioapic->page + IOREGSEL);
-	uint32_t *window = (void *)(ioapic->page + IOWIN);
+	uint32_t *select, *window;
 
 	if (!ioapic->page)
 		return;
+	select = (void *)(ioapic->page + IOREGSEL);
+	window = (void *)(ioapic->page + IOWIN);
 	__atomic_store_n(select, ioapic->select, __ATOMIC_RELAXED);
 	__atomic_store_n(window, register_read(ioapic), __ATOMIC_RELAXED);
 }
