@@ -89,3 +89,13 @@ int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void
 		free(start);
 	return -ret;
 }
+
+void thread_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}

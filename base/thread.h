@@ -15,6 +15,9 @@
 /* The name is cut to 15 bytes. Returns 0 or -errno. Join it with pthread_join(). */
 must_check int thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg);
 
+/* A condition whose timed waits go by CLOCK_MONOTONIC. Undo it with pthread_cond_destroy(). */
+void thread_cond_init(pthread_cond_t *cond);
+
 /* The calling thread's name, as given to thread_start(); the main thread's is "main". Async-signal-safe. */
 const char *thread_name(void);
 

@@ -128,9 +128,7 @@ static int ask(void *arg)
 /* sem_timedwait() goes by the wall clock: a step of it puts off a push and a report, and nothing else. */
 static bool has_ended(struct ring_writer *writer)
 {
-	const uint64_t until = clock_now_ns(CLOCK_REALTIME) + PUSH_NS;
-	const struct timespec limit = { .tv_sec = (time_t)(until / 1000000000u),
-					.tv_nsec = (long)(until % 1000000000u) };
+	const struct timespec limit = clock_after_ns(CLOCK_REALTIME, PUSH_NS);
 
 	return sem_timedwait(&writer->ended, &limit) == 0;
 }

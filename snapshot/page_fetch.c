@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
 
 /* Of pages that are asked for at once: between two such pieces it shows that memory was taken away. */
@@ -60,16 +61,12 @@ static void *touch_pages(void *arg)
 int page_fetch_create(struct page_fetch **out)
 {
 	struct page_fetch *fetch = calloc(1, sizeof(*fetch));
-	pthread_condattr_t attr;
 	int ret;
 
 	if (!fetch)
 		return -ENOMEM;
 	pthread_mutex_init(&fetch->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&fetch->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	thread_cond_init(&fetch->changed);
 	ret = thread_start(&fetch->thread, "page-fetch", touch_pages, fetch);
 	if (ret < 0) {
 		free(fetch);
@@ -95,17 +92,6 @@ void page_fetch_destroy(struct page_fetch *fetch)
 
 /* The caller ------------------------------------------------------------------------------------*/
 
-static struct timespec in_ms(unsigned int ms)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	return until;
-}
-
 /* With the lock held: till nothing is left to do. */
 static int wait_until_done(struct page_fetch *fetch, const struct page_fetch_job *job)
 {
@@ -113,7 +99,8 @@ static int wait_until_done(struct page_fetch *fetch, const struct page_fetch_job
 
 	while (fetch->count) {
 		const unsigned int ms = MIN(job->patience_ms - waited_ms, PROGRESS_NS / 1000000);
-		const struct timespec until = in_ms(ms);
+		const struct timespec until = clock_after_ns(CLOCK_MONOTONIC,
+							     UINT64_C(1000000) * ms);
 		const uint64_t before = fetch->touched;
 
 		if (pthread_cond_timedwait(&fetch->changed, &fetch->lock, &until) != ETIMEDOUT)

@@ -64,8 +64,8 @@ struct machine {
 	struct virtio_device *devices[LAYOUT_VIRTIO_DEVICES_MAX];
 	struct boot_device addresses[LAYOUT_VIRTIO_DEVICES_MAX]; /* of the same device */
 	unsigned int device_count;
-	uint8_t *
-		registers; /* a page for each and the IOAPIC's, which the guest may read; NULL: this KVM cannot */
+	/* A page for each and the IOAPIC's, which the guest may read; NULL: this KVM cannot. */
+	uint8_t *registers;
 	struct virtio_device *balloon;		/* one of them, or NULL */
 	struct machine_mmds *mmds[VM_NETS_MAX]; /* of the interface with that index, or NULL */
 	struct mmds *mmds_service;		/* what they serve; NULL: none of them is there */

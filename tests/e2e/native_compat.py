@@ -68,8 +68,8 @@ def metric_fields(t, binary):
     return run.stdout.splitlines()
 
 
-def recorded_fields():
-    with open(METRICS + ".txt", encoding="utf-8") as file:
+def recorded(script):
+    with open(script + ".txt", encoding="utf-8") as file:
         return file.read().splitlines()
 
 
@@ -77,7 +77,7 @@ def recorded_fields():
 def metrics_have_the_fields_recorded(t):
     """Every field that Firecracker's metrics have, of all that there is here."""
     mine = metric_fields(t, MAYFLY)
-    equal("fields that lack", [line for line in recorded_fields() if line not in mine and not line.startswith(NO_METRICS)], [])
+    equal("fields that lack", [line for line in recorded(METRICS) if line not in mine and not line.startswith(NO_METRICS)], [])
     equal("fields that are there after all", [line for line in mine if line.startswith(NO_METRICS)], [])
 
 
@@ -85,7 +85,7 @@ def metrics_have_the_fields_recorded(t):
 def metrics_record_is_true(t):
     if not os.path.exists(PEER):
         raise Skip("no Firecracker here: name one in PEER_FIRECRACKER=")
-    equal("fields of Firecracker's", metric_fields(t, PEER), recorded_fields())
+    equal("fields of Firecracker's", metric_fields(t, PEER), recorded(METRICS))
 
 
 def counts(t, binary):
@@ -95,21 +95,16 @@ def counts(t, binary):
     return run.stdout.splitlines()
 
 
-def recorded_counts():
-    with open(COUNTS + ".txt", encoding="utf-8") as file:
-        return file.read().splitlines()
-
-
 @test("native")
 def metrics_count_requests_as_recorded(t):
-    equal("what requests move", counts(t, MAYFLY), recorded_counts())
+    equal("what requests move", counts(t, MAYFLY), recorded(COUNTS))
 
 
 @test("native")
 def metrics_record_of_requests_is_true(t):
     if not os.path.exists(PEER):
         raise Skip("no Firecracker here: name one in PEER_FIRECRACKER=")
-    equal("what requests move", counts(t, PEER), recorded_counts())
+    equal("what requests move", counts(t, PEER), recorded(COUNTS))
 
 
 # What others have written --------------------------------------------------------------------------------

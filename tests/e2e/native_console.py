@@ -51,6 +51,12 @@ class Console:
     def types(self, data):
         return self.rpc.call("console.write", data=base64.b64encode(data).decode())["taken"]
 
+    def floods(self):
+        """The payload says FLOOD bytes and a full stop; only these are in `data` then."""
+        self.data = b""
+        self.types(b"f")
+        self.hears(b".")
+
 
 @test("native")
 def console_of_several_clients(t):
@@ -89,9 +95,7 @@ def console_output_to_its_end(t):
     rpc.call("action", action_type="InstanceStart")
     console.hears(b"S")
     for _ in range(3):
-        console.data = b""
-        console.types(b"f")
-        console.hears(b".")
+        console.floods()
         equal("bytes", (console.data.count(b"x"), console.dropped), (FLOOD, 0))
     console.types(b"abcq")
     console.hears(b".abc")
@@ -219,9 +223,7 @@ def console_with_output_to_a_pipe_that_nobody_reads(t):
     rpc.call("action", action_type="InstanceStart")
     console.hears(b"S")
     for _ in range(16):
-        console.data = b""
-        console.types(b"f")
-        console.hears(b".")
+        console.floods()
     vm.wait_for_error("nobody reads the guest's output")
     reader = os.open(t.path("serial"), os.O_RDONLY | os.O_NONBLOCK)
     first = read_all(reader)

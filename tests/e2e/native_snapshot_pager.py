@@ -167,6 +167,11 @@ def ask_to_load(t, clone, **more):
     clone.client.ask("PUT", "/snapshot/load", load_body(t, mem_backend=backend, resume_vm=False))
 
 
+def nothing_saved(t):
+    left = os.listdir(t.path(""))
+    holds("neither file, nor half of one", not {"s", "m"} & set(left) and not any("saving" in name for name in left), left)
+
+
 def ready(t, prepared):
     clone = Served(t, name="clone.sock")
     clone.client.socket.settimeout(20)
@@ -269,8 +274,7 @@ def snapshot_save_that_gets_no_pages(t, goes, status):
     else:
         clone.signal(signal.SIGTERM)
     equal("status", clone.wait(60), status)
-    left = os.listdir(t.path(""))
-    holds("neither file, nor half of one", not {"s", "m"} & set(left) and not any("saving" in name for name in left), left)
+    nothing_saved(t)
 
 
 @test("native")
@@ -288,8 +292,7 @@ def snapshot_save_from_a_silent_pager(t):
     for _ in range(2):
         clone.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m")},
                       f"the page-fault handler at {t.path('pager')} does not answer")
-        left = os.listdir(t.path(""))
-        holds("no file", not {"s", "m"} & set(left) and not any("saving" in name for name in left), left)
+        nothing_saved(t)
         equal("open files", sorted(opened(clone)), before)
         equal("state", clone.get("/")["state"], "Paused")
     equal("threads that wait", clone.thread_names().count("page-fetch"), 1)

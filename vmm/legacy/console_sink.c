@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
 
 #define UART_FIFO_SIZE 16u
@@ -186,29 +187,21 @@ static bool is_own_fifo(int fd)
 
 void console_sink_init(struct console_sink *sink, int fd, void (*room)(void *), void *opaque)
 {
-	pthread_condattr_t attr;
-
 	sink->fd = fd;
 	sink->direct = true;
 	sink->is_fifo = is_own_fifo(fd);
 	sink->room = room;
 	sink->opaque = opaque;
 	pthread_mutex_init(&sink->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&sink->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	thread_cond_init(&sink->changed);
 }
 
 /* True when all is written; false when the reader did not take it in time. */
 static bool wait_until_empty(struct console_sink *sink, unsigned int patience_ms)
 {
-	struct timespec until;
+	const struct timespec until = clock_after_ns(CLOCK_MONOTONIC,
+						     UINT64_C(1000000) * patience_ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)(patience_ms % 1000) * 1000000;
-	until.tv_sec += patience_ms / 1000 + until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	while (used(sink) > 0)
 		if (pthread_cond_timedwait(&sink->changed, &sink->lock, &until) == ETIMEDOUT)
 			return used(sink) == 0;
