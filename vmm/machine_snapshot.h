@@ -125,7 +125,9 @@ struct machine_identity {
 		bool given;
 		uint8_t mac[6];
 	} macs[VM_NETS_MAX];
-	const char *vsock_path;	   /* NULL: the shape's */
+	const char *vsock_path;			      /* NULL: the shape's */
+	char vsock_listens_at[VM_VSOCK_PATH_MAX + 1]; /* room for the path of: */
+	int vsock_listener;	   /* above 0: listens there already; stays the caller's */
 	uint32_t vsock_cid;	   /* 0: the saved one */
 	struct other_file console; /* its fd: borrowed as vm_config.console_fd is; no path */
 	struct mmds *mmds; /* serves the interfaces that the snapshot says; NULL: it says none */
