@@ -60,7 +60,7 @@ struct snapshot_file {
 	bool is_pager; /* memory: the socket of, or a connection to, who fills it in (snapshot/memory_pager.h) */
 	unsigned int
 		patience_ms; /* with it: for how long a load, a pause or a resume waits for pages at most */
-	int ending_fd; /* with it: above 0, readable while the process is to end and has not begun to */
+	int ending_fd; /* with it: readable while the process is to end and has not begun to; 0: there is none */
 };
 
 /*

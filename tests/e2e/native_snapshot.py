@@ -246,6 +246,25 @@ def snapshot_pair_that_does_not_belong_together(t):
 
 
 @test("native")
+def snapshot_memory_of_nobody(t):
+    """An attribute that is no snapshot's id, being empty or too long, is another's; where there is none the file is believed."""
+    vm = start(t)
+    save(t, vm)
+    vm.end()
+    try:
+        os.getxattr(t.path("memory"), "user.mayfly.snapshot")
+    except OSError:
+        raise Skip("no user attributes here") from None
+    mine = os.getxattr(t.path("memory"), "user.mayfly.snapshot")
+    for number, text in enumerate((b"", mine + b"0", mine[:-1], b"x" * 500)):
+        os.setxattr(t.path("memory"), "user.mayfly.snapshot", text)
+        refused_load(t, "do not belong together: the memory is of " + (text.decode() if len(text) == 32 else "an unknown one"),
+                     name=f"{number}.sock")
+    os.removexattr(t.path("memory"), "user.mayfly.snapshot")
+    Served(t, name="good.sock").put("/snapshot/load", load_body(t, resume_vm=False))
+
+
+@test("native")
 def snapshot_needs_a_pause(t):
     vm = start(t)
     vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m")},
