@@ -31,13 +31,21 @@ static void run_calls(struct loop_watch *wake)
 static bool on_loop_thread(const struct event_loop *loop)
 {
 	return !atomic_load_explicit(&loop->started, memory_order_acquire) ||
-	       pthread_equal(pthread_self(), loop->thread);
+	       pthread_equal(pthread_self(), loop->thread) || loop_is_borrowed_here(loop);
+}
+
+void loop_wake(struct event_loop *loop)
+{
+	const uint64_t one = 1;
+
+	/* Cannot fail: the counter would need 2^64 - 1 unread calls. */
+	if (write(loop->wake.fd, &one, sizeof(one)) < 0)
+		log_error("loop %s: cannot wake it", loop->name);
 }
 
 int event_loop_call(struct event_loop *loop, int (*fn)(void *arg), void *arg)
 {
 	struct loop_call call = { .fn = fn, .arg = arg };
-	const uint64_t one = 1;
 
 	if (on_loop_thread(loop))
 		return fn(arg);
@@ -47,9 +55,7 @@ int event_loop_call(struct event_loop *loop, int (*fn)(void *arg), void *arg)
 	*loop->calls_tail = &call;
 	loop->calls_tail = &call.next;
 	pthread_mutex_unlock(&loop->call_lock);
-	/* Cannot fail: the counter would need 2^64 - 1 unread calls. */
-	if (write(loop->wake.fd, &one, sizeof(one)) < 0)
-		log_error("loop %s: cannot wake it", loop->name);
+	loop_wake(loop);
 	while (sem_wait(&call.done) < 0)
 		; /* EINTR: a kick meant for the vCPU that is calling */
 	sem_destroy(&call.done);
@@ -84,7 +90,7 @@ void event_loop_undefer(struct event_loop *loop, struct loop_defer *defer)
 }
 
 /* A run() may defer again, itself or another: that is part of this batch too. */
-static void run_defers(struct event_loop *loop)
+void loop_run_defers(struct event_loop *loop)
 {
 	while (loop->defer_head) {
 		struct loop_defer *defer = loop->defer_head;
@@ -167,6 +173,7 @@ static struct event_loop *alloc_loop(const char *name, struct error *err)
 	loop->defer_tail = &loop->defer_head;
 	loop->calls_tail = &loop->calls;
 	pthread_mutex_init(&loop->call_lock, NULL);
+	pthread_mutex_init(&loop->baton, NULL);
 	sem_init(&loop->enabled, 0, 0);
 	loop->wake.fd = -1;
 	return loop;
@@ -178,6 +185,7 @@ static void free_loop(struct event_loop *loop)
 		loop->backend->fini(loop);
 	close_fd(&loop->wake.fd);
 	sem_destroy(&loop->enabled);
+	pthread_mutex_destroy(&loop->baton);
 	pthread_mutex_destroy(&loop->call_lock);
 	free(loop);
 }
@@ -223,6 +231,15 @@ static int enable(struct event_loop *loop)
 	return ret;
 }
 
+static void run_turn(struct event_loop *loop, enum loop_wait wait)
+{
+	loop_run_defers(loop);
+	loop->backend->turn(loop, wait);
+	if (loop->delays)
+		loop_run_delays(loop);
+	loop_run_defers(loop);
+}
+
 void event_loop_run_once(struct event_loop *loop, bool wait)
 {
 	/* A loop that is driven by hand: the first turn makes this thread its own. */
@@ -230,17 +247,16 @@ void event_loop_run_once(struct event_loop *loop, bool wait)
 		log_error("loop %s: cannot start", loop->name);
 		return;
 	}
-	run_defers(loop);
-	loop->backend->turn(loop, wait);
-	if (loop->delays)
-		loop_run_delays(loop);
-	run_defers(loop);
+	run_turn(loop, wait ? LOOP_SLEEP : LOOP_LOOK);
 }
 
-static void run_until_quit(struct event_loop *loop)
+/* A callback that waits by event_loop_run_once() is in the middle of something: only this, outermost, sleep lends. */
+static void run_until_quit(struct event_loop *loop, enum loop_wait wait)
 {
+	pthread_mutex_lock(&loop->baton);
 	while (!loop->quit)
-		event_loop_run_once(loop, true);
+		run_turn(loop, wait);
+	pthread_mutex_unlock(&loop->baton);
 }
 
 static void *loop_thread(void *arg)
@@ -258,7 +274,7 @@ static void *loop_thread(void *arg)
 	}
 	sem_post(&loop->enabled);
 	if (ret == 0) {
-		run_until_quit(loop);
+		run_until_quit(loop, LOOP_LEND);
 		/* Here and not in destroy: only this thread may submit to the ring. */
 		event_loop_unwatch(loop, &loop->wake);
 	}
@@ -312,7 +328,7 @@ void event_loop_run(struct event_loop *loop)
 			return;
 		}
 	}
-	run_until_quit(loop);
+	run_until_quit(loop, LOOP_SLEEP);
 	loop->quit = false;
 }
 

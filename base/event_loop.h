@@ -3,9 +3,9 @@
  * callbacks of whoever asked. It waits on its io_uring, or on epoll where io_uring is forbidden or
  * not wanted; watches and calls look the same on both.
  *
- * Every callback runs on the loop's thread, one at a time. Everything here but event_loop_call(),
- * event_loop_wait_started() and event_loop_destroy() may be used only on that thread (before the start:
- * by the creator). A callback must not block, and must never wait for a vCPU.
+ * Every callback runs on the loop's thread (or on one that has borrowed the loop), one at a time. Everything
+ * here but event_loop_call(), event_loop_borrow(), event_loop_wait_started() and event_loop_destroy() may be
+ * used only on that thread (before the start: by the creator). A callback must not block, and must never wait for a vCPU.
  */
 #pragma once
 
@@ -136,6 +136,17 @@ int event_loop_register_file(struct event_loop *loop, int fd);
 
 /* Nothing that names the slot may be in flight. No-op for a negative one. Loop thread only. */
 void event_loop_unregister_file(struct event_loop *loop, int slot);
+
+/*
+ * For work that takes less time than it takes to wake the loop. True when the loop's thread sleeps and nothing waits for
+ * it: then, until event_loop_give_back(), this thread is the loop's, and may do what a callback may. Not these: watch and
+ * unwatch, register files, wait by event_loop_run_once(). What it defers runs in give_back(); what it submits (a few
+ * operations) or delays, the loop's thread is woken for. Be as short as a callback: the loop, once it is woken, waits until
+ * it is given back, and is next. False: wake it as ever. Any thread, with no lock held that a callback may want; of loops
+ * with a thread of their own (event_loop_start()) only.
+ */
+must_check bool event_loop_borrow(struct event_loop *loop);
+void event_loop_give_back(struct event_loop *loop);
 
 /* Handles whatever is ready now and returns; when nothing is, waits for something if `wait`.
  * For drains and tests that drive a loop by hand. Loop thread only. */

@@ -63,11 +63,16 @@ static void epoll_unwatch(struct event_loop *loop, struct watch_node *node, int 
 		free_nodes(&state->dead);
 }
 
-static void wait_for_events(struct event_loop *loop, bool wait)
+static void wait_for_events(struct event_loop *loop, enum loop_wait wait)
 {
 	struct epoll_state *state = loop->backend_state;
-	int count = epoll_wait(state->fd, state->events, EVENTS_PER_TURN, wait ? -1 : 0);
+	int count;
 
+	if (wait == LOOP_LEND)
+		loop_lend(loop);
+	count = epoll_wait(state->fd, state->events, EVENTS_PER_TURN, wait == LOOP_LOOK ? 0 : -1);
+	if (wait == LOOP_LEND)
+		loop_take_back(loop);
 	if (count < 0 && errno != EINTR)
 		log_error("loop %s: epoll_wait: %s", loop->name, strerrordesc_np(errno));
 	state->count = count > 0 ? count : 0;
@@ -76,7 +81,7 @@ static void wait_for_events(struct event_loop *loop, bool wait)
 
 /* A turn inside another goes on with the events of the outer one: the kernel tells of an edge once, and the
  * inner turn may be waiting for just that. */
-static void epoll_turn(struct event_loop *loop, bool wait)
+static void epoll_turn(struct event_loop *loop, enum loop_wait wait)
 {
 	struct epoll_state *state = loop->backend_state;
 
@@ -91,6 +96,12 @@ static void epoll_turn(struct event_loop *loop, bool wait)
 	}
 	if (--state->turns == 0)
 		free_nodes(&state->dead);
+}
+
+static bool epoll_has_unsent(const struct event_loop *loop)
+{
+	(void)loop;
+	return false;
 }
 
 static void epoll_fini(struct event_loop *loop)
@@ -108,6 +119,7 @@ static const struct loop_backend epoll_backend = {
 	.watch = epoll_watch,
 	.unwatch = epoll_unwatch,
 	.turn = epoll_turn,
+	.has_unsent = epoll_has_unsent,
 	.fini = epoll_fini,
 };
 

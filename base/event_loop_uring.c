@@ -309,18 +309,53 @@ static int submit_and_wait(struct event_loop *loop, struct io_uring *ring)
 	return ret == -ETIME ? 0 : ret;
 }
 
+/*
+ * While it is lent the ring's submission side is whoever's has the loop, so the thread that sleeps must not look at it:
+ * it enters the kernel by itself, to wait and for nothing else. Not when it has something to submit or to do in time.
+ */
+static int wait_lent(struct event_loop *loop, struct io_uring *ring)
+{
+	int ret;
+
+	if (loop->delays || io_uring_sq_ready(ring) > 0)
+		return submit_and_wait(loop, ring);
+	loop_lend(loop);
+	ret = io_uring_enter((unsigned int)ring->ring_fd, 0, 1, IORING_ENTER_GETEVENTS, NULL);
+	loop_take_back(loop);
+	return ret;
+}
+
+static int wait_for_completions(struct event_loop *loop, struct io_uring *ring, enum loop_wait wait)
+{
+	switch (wait) {
+	case LOOP_LEND:
+		return wait_lent(loop, ring);
+	case LOOP_SLEEP:
+		return submit_and_wait(loop, ring);
+	default:
+		return io_uring_submit_and_get_events(ring);
+	}
+}
+
 /* One system call submits the batch and waits; with a completion already there it returns at once,
  * so what completes inline is reaped without a wake-up. */
-static void uring_turn(struct event_loop *loop, bool wait)
+static void uring_turn(struct event_loop *loop, enum loop_wait wait)
 {
 	struct io_uring *ring = &state_of(loop)->ring;
-	int ret = wait ? submit_and_wait(loop, ring) : io_uring_submit_and_get_events(ring);
+	int ret = wait_for_completions(loop, ring, wait);
 
 	/* EBUSY and EAGAIN: the completion queue is full or memory short; reaping helps both. */
 	if (ret < 0 && ret != -EINTR && ret != -EBUSY && ret != -EAGAIN)
 		log_limited(&state_of(loop)->errors, LOG_ERROR, "loop %s: io_uring_enter: %s",
 			    loop->name, strerrordesc_np(-ret));
 	uring_reap(ring);
+}
+
+static bool uring_has_unsent(const struct event_loop *loop)
+{
+	const struct uring_state *state = loop->backend_state;
+
+	return io_uring_sq_ready(&state->ring) > 0;
 }
 
 static void uring_fini(struct event_loop *loop)
@@ -340,6 +375,7 @@ static const struct loop_backend uring_backend = {
 	.watch = uring_watch,
 	.unwatch = uring_unwatch,
 	.turn = uring_turn,
+	.has_unsent = uring_has_unsent,
 	.fini = uring_fini,
 };
 

@@ -17,12 +17,21 @@ struct watch_node {
 	struct loop_op op; /* uring */
 };
 
+/* How a turn of the loop waits when nothing is ready. */
+enum loop_wait {
+	LOOP_LOOK,  /* not at all */
+	LOOP_SLEEP, /* until something is */
+	LOOP_LEND,  /* the same, and others may borrow the loop meanwhile */
+};
+
 struct loop_backend {
 	int (*enable)(struct event_loop *loop); /* on the loop's thread, before its first turn */
 	int (*watch)(struct event_loop *loop, struct watch_node *node);
 	void (*unwatch)(struct event_loop *loop, struct watch_node *node, int fd);
-	/* Handles what is ready; sleeps first if `wait` and nothing is. */
-	void (*turn)(struct event_loop *loop, bool wait);
+	/* Handles what is ready; waits first if nothing is. */
+	void (*turn)(struct event_loop *loop, enum loop_wait wait);
+	/* Is there something that only the loop's own thread can send on its way? */
+	bool (*has_unsent)(const struct event_loop *loop);
 	void (*fini)(struct event_loop *loop);
 };
 
@@ -54,6 +63,11 @@ struct event_loop {
 
 	struct loop_delay *delays;
 
+	/* Held by whoever does the loop's work: its thread, but for the time that it sleeps with LOOP_LEND. */
+	pthread_mutex_t baton;
+	atomic_bool wants_baton; /* its thread is awake again: nobody else is let in */
+	bool is_lent; /* under the baton: its thread sleeps, and has nothing left to do */
+
 	/* The only things other threads touch. */
 	pthread_mutex_t call_lock;
 	struct loop_call *calls;
@@ -65,6 +79,17 @@ int loop_epoll_init(struct event_loop *loop, struct error *err);
 
 /* -errno when the kernel refuses a ring (disabled, forbidden, too old, out of memory). */
 int loop_uring_init(struct event_loop *loop);
+
+/* base/event_loop_lend.c, for backends: before and after a sleep in which the loop may be borrowed. Loop thread. */
+void loop_lend(struct event_loop *loop);
+void loop_take_back(struct event_loop *loop);
+
+/* Has this thread borrowed it? */
+bool loop_is_borrowed_here(const struct event_loop *loop);
+
+/* base/event_loop.c: what was deferred, by whoever does the loop's work; and wakes its thread. Any thread. */
+void loop_run_defers(struct event_loop *loop);
+void loop_wake(struct event_loop *loop);
 
 /* base/event_loop_delay.c: ns until the next one, UINT64_MAX without any; and runs those that are due. */
 uint64_t loop_delay_left(const struct event_loop *loop);

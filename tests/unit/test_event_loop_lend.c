@@ -1,0 +1,269 @@
+/* A loop that sleeps is lent, on epoll and on io_uring: its work is done by one thread at a time, and it gets its turn. */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/event_loop.h"
+
+#define PATIENCE 5000 /* ms */
+
+static void on_thread(enum event_loop_kind kind, void (*test)(struct event_loop *loop))
+{
+	struct event_loop *loop = NULL;
+	struct error err = { 0 };
+
+	cr_assert_eq(event_loop_start(&loop, kind, "test", &err), 0, "%s", err.text);
+	cr_assert_eq(event_loop_wait_started(loop, &err), 0, "%s", err.text);
+	test(loop);
+	event_loop_destroy(loop);
+}
+
+#define BOTH(name)                                 \
+	static void name(struct event_loop *loop); \
+	Test(event_loop_lend, name##_epoll)        \
+	{                                          \
+		on_thread(EVENT_LOOP_EPOLL, name); \
+	}                                          \
+	Test(event_loop_lend, name##_uring)        \
+	{                                          \
+		on_thread(EVENT_LOOP_URING, name); \
+	}                                          \
+	static void name(struct event_loop *loop)
+
+static int nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+/* It falls asleep when it has nothing to do, not at once; and a sleep that began with a submission is not lent. */
+static void borrow(struct event_loop *loop)
+{
+	for (int i = 0; i < PATIENCE; i++) {
+		if (event_loop_borrow(loop))
+			return;
+		event_loop_call(loop, nothing, NULL);
+		usleep(1000);
+	}
+	cr_assert_fail("it never sleeps");
+}
+
+struct deferred {
+	struct loop_defer defer;
+	pthread_t ran_on;
+	bool ran;
+};
+
+static void note_thread(struct loop_defer *defer)
+{
+	struct deferred *deferred = container_of(defer, struct deferred, defer);
+
+	deferred->ran_on = pthread_self();
+	deferred->ran = true;
+}
+
+BOTH(what_a_borrower_defers_runs_when_it_gives_back)
+{
+	struct deferred deferred = { .defer.run = note_thread };
+
+	borrow(loop);
+	event_loop_defer(loop, &deferred.defer);
+	cr_expect(!deferred.ran);
+	event_loop_give_back(loop);
+	cr_expect(deferred.ran);
+	cr_expect(pthread_equal(deferred.ran_on, pthread_self()));
+}
+
+struct gate {
+	struct event_loop *loop;
+	struct loop_watch watch;
+	sem_t entered, leave;
+	bool opened;
+};
+
+static int wait_at_gate(void *arg)
+{
+	struct gate *gate = arg;
+
+	sem_post(&gate->entered);
+	sem_wait(&gate->leave);
+	return 0;
+}
+
+static void *call_gate(void *arg)
+{
+	struct gate *gate = arg;
+
+	event_loop_call(gate->loop, wait_at_gate, gate);
+	return NULL;
+}
+
+BOTH(a_loop_at_work_is_not_lent)
+{
+	struct gate gate = { .loop = loop };
+	pthread_t caller;
+
+	sem_init(&gate.entered, 0, 0);
+	sem_init(&gate.leave, 0, 0);
+	pthread_create(&caller, NULL, call_gate, &gate);
+	sem_wait(&gate.entered);
+	for (int i = 0; i < 100; i++)
+		cr_assert(!event_loop_borrow(loop));
+	sem_post(&gate.leave);
+	pthread_join(caller, NULL);
+	borrow(loop);
+	event_loop_give_back(loop);
+}
+
+static void open_gate(struct loop_watch *watch)
+{
+	container_of(watch, struct gate, watch)->opened = true;
+}
+
+/* A drain: the callback sleeps in the loop, in the middle of something. */
+static int drain(void *arg)
+{
+	struct gate *gate = arg;
+	int ret = event_loop_watch(gate->loop, &gate->watch);
+
+	sem_post(&gate->entered);
+	while (ret == 0 && !gate->opened)
+		event_loop_run_once(gate->loop, true);
+	event_loop_unwatch(gate->loop, &gate->watch);
+	return ret;
+}
+
+static void *call_drain(void *arg)
+{
+	struct gate *gate = arg;
+
+	event_loop_call(gate->loop, drain, gate);
+	return NULL;
+}
+
+BOTH(a_callback_that_waits_is_not_disturbed)
+{
+	const uint64_t one = 1;
+	struct gate gate = { .loop = loop, .watch.ready = open_gate };
+	pthread_t caller;
+
+	gate.watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sem_init(&gate.entered, 0, 0);
+	pthread_create(&caller, NULL, call_drain, &gate);
+	sem_wait(&gate.entered);
+	for (int i = 0; i < 20; i++) {
+		usleep(1000); /* it sleeps by now */
+		cr_assert(!event_loop_borrow(loop));
+	}
+	cr_assert_eq(write(gate.watch.fd, &one, sizeof(one)), sizeof(one));
+	pthread_join(caller, NULL);
+	close(gate.watch.fd);
+}
+
+Test(event_loop_lend, one_that_is_driven_by_hand_is_not_lent)
+{
+	struct event_loop *loop = NULL;
+	struct error err = { 0 };
+
+	cr_assert_eq(event_loop_create(&loop, EVENT_LOOP_EPOLL, "test", &err), 0);
+	cr_expect(!event_loop_borrow(loop));
+	event_loop_run_once(loop, false);
+	cr_expect(!event_loop_borrow(loop));
+	event_loop_destroy(loop);
+}
+
+struct reading {
+	struct loop_op op;
+	char byte;
+	sem_t done;
+	pthread_t done_on;
+	int32_t res;
+};
+
+static void read_done(struct loop_op *op, int32_t res, uint32_t flags)
+{
+	struct reading *reading = container_of(op, struct reading, op);
+
+	(void)flags;
+	reading->res = res;
+	reading->done_on = pthread_self();
+	sem_post(&reading->done);
+}
+
+/* The ring takes submissions of its own thread alone. */
+static void submit_as_borrower(struct event_loop *loop)
+{
+	struct reading reading = { .op.done = read_done };
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	struct io_uring_sqe *sqe;
+
+	sem_init(&reading.done, 0, 0);
+	borrow(loop);
+	sqe = event_loop_sqe(loop);
+	cr_assert(sqe);
+	io_uring_prep_read(sqe, fd, &reading.byte, 1, 1);
+	event_loop_submit_op(sqe, &reading.op);
+	event_loop_give_back(loop);
+	sem_wait(&reading.done);
+	cr_expect_eq(reading.res, 1);
+	cr_expect_eq(reading.byte, 'E'); /* of ELF */
+	cr_expect(!pthread_equal(reading.done_on, pthread_self()));
+	close(fd);
+}
+
+Test(event_loop_lend, what_a_borrower_submits_the_loop_sends)
+{
+	on_thread(EVENT_LOOP_URING, submit_as_borrower);
+}
+
+#define ROUNDS 20000
+
+struct shared {
+	struct event_loop *loop;
+	unsigned int count; /* whoever does the loop's work may touch it, and nobody else */
+	atomic_uint borrowed;
+	atomic_bool over;
+};
+
+static int count_one(void *arg)
+{
+	((struct shared *)arg)->count++;
+	return 0;
+}
+
+static void *keep_borrowing(void *arg)
+{
+	struct shared *shared = arg;
+
+	while (!atomic_load(&shared->over)) {
+		if (!event_loop_borrow(shared->loop))
+			continue;
+		/* A call to the loop is at once, as it would be on its thread. */
+		event_loop_call(shared->loop, count_one, shared);
+		event_loop_give_back(shared->loop);
+		atomic_fetch_add(&shared->borrowed, 1);
+	}
+	return NULL;
+}
+
+/* A test that ends says too that the loop is not starved: each call waits for its turn. */
+BOTH(one_at_a_time_and_the_loop_gets_its_turn)
+{
+	struct shared shared = { .loop = loop };
+	pthread_t borrowers[2];
+
+	for (int i = 0; i < 2; i++)
+		pthread_create(&borrowers[i], NULL, keep_borrowing, &shared);
+	for (int i = 0; i < ROUNDS; i++)
+		event_loop_call(loop, count_one, &shared);
+	atomic_store(&shared.over, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(borrowers[i], NULL);
+	cr_expect_eq(shared.count, ROUNDS + atomic_load(&shared.borrowed));
+	cr_expect_gt(atomic_load(&shared.borrowed), 0);
+}
