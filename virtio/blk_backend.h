@@ -63,6 +63,7 @@ static inline bool blk_io_changes(const struct blk_io *io)
 
 struct blk_backend_ops {
 	const char *name; /* for messages */
+	bool at_once;	  /* submit() moves here and now what needs no waiting */
 	/* Arms what it waits on; and lets go of it, with nothing in flight. May be NULL. */
 	int (*start)(struct blk_backend *backend);
 	void (*stop)(struct blk_backend *backend);

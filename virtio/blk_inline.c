@@ -192,6 +192,7 @@ static void destroy(struct blk_backend *backend)
 
 static const struct blk_backend_ops ops = {
 	.name = "cached",
+	.at_once = true,
 	.start = start,
 	.stop = stop,
 	.submit = submit,

@@ -2,11 +2,6 @@
 
 #include "base/clock.h"
 
-static bool limits(const struct rate_limiter *limiter)
-{
-	return token_bucket_limits(&limiter->bytes) || token_bucket_limits(&limiter->ops);
-}
-
 static bool has_timer(const struct rate_limiter *limiter)
 {
 	return limiter->timer.loop;
@@ -32,14 +27,14 @@ void rate_limiter_init(struct rate_limiter *limiter, const struct rate_config *c
 	token_bucket_init(&limiter->bytes, &config->bytes, now);
 	token_bucket_init(&limiter->ops, &config->ops, now);
 	/* Without a descriptor the start tries again, and says so. */
-	if (limits(limiter))
+	if (rate_limiter_limits(limiter))
 		(void)!loop_timer_open(&limiter->timer, expired);
 }
 
 int rate_limiter_start(struct rate_limiter *limiter, struct event_loop *loop)
 {
 	limiter->loop = loop;
-	return limits(limiter) ? loop_timer_attach(&limiter->timer, loop) : 0;
+	return rate_limiter_limits(limiter) ? loop_timer_attach(&limiter->timer, loop) : 0;
 }
 
 void rate_limiter_stop(struct rate_limiter *limiter)
@@ -74,7 +69,7 @@ bool rate_limiter_take(struct rate_limiter *limiter, uint64_t bytes)
 {
 	uint64_t now, at, wait;
 
-	if (!limits(limiter)) {
+	if (!rate_limiter_limits(limiter)) {
 		limiter->due = 0;
 		return true;
 	}
@@ -95,7 +90,7 @@ bool rate_limiter_take(struct rate_limiter *limiter, uint64_t bytes)
 
 void rate_limiter_charge(struct rate_limiter *limiter, uint64_t bytes)
 {
-	if (limits(limiter))
+	if (rate_limiter_limits(limiter))
 		charge(limiter, bytes, 0, clock_now_ns(CLOCK_MONOTONIC));
 }
 

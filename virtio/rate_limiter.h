@@ -61,6 +61,12 @@ void rate_limiter_charge(struct rate_limiter *limiter, uint64_t bytes);
 /* Gives back what was taken for a request that did not happen: the operation and `bytes`. */
 void rate_limiter_put_back(struct rate_limiter *limiter, uint64_t bytes);
 
+/* Is there a limit at all? */
+static inline bool rate_limiter_limits(const struct rate_limiter *limiter)
+{
+	return token_bucket_limits(&limiter->bytes) || token_bucket_limits(&limiter->ops);
+}
+
 /* Is something waiting? */
 static inline bool rate_limiter_waits(const struct rate_limiter *limiter)
 {

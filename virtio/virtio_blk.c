@@ -155,7 +155,7 @@ static void transfer(struct virtio_blk *blk, struct blk_request *request, enum b
 {
 	if (kind == BLK_READ)
 		request->written += request->bytes;
-	if (request->bytes > BLK_BYTES_MAX || !blk_in_range(blk, request->sector, request->bytes) ||
+	if (!blk_in_range(blk, request->sector, request->bytes) ||
 	    (kind == BLK_WRITE && blk->file->read_only)) {
 		blk_refuse(request, VIRTIO_BLK_S_IOERR);
 		return;
@@ -325,6 +325,15 @@ static void blk_notify(struct virtio_queue *queue)
 		virtio_count(queue->dev, BLK_NO_AVAIL_BUFFER, 1);
 }
 
+/* A flush or a discard is for the engine, but those are rare. */
+static bool blk_at_once(const struct virtio_queue *queue)
+{
+	const struct virtio_blk *blk = blk_of(queue->dev);
+
+	return blk->in_flight == 0 && blk->backend->ops->at_once && !blk->before.file &&
+	       !rate_limiter_limits(&blk->limiter);
+}
+
 /* In turn, so that none waits for ever while others take what there is. */
 void blk_resume(struct rate_limiter *limiter)
 {
@@ -395,6 +404,7 @@ const struct virtio_ops blk_ops = {
 	.notify = blk_notify,
 	.stop = blk_stop,
 	.free = blk_free,
+	.at_once = blk_at_once,
 	.gathers = true,
 	.state = &blk_state_desc,
 	.save = blk_save,

@@ -10,6 +10,8 @@
  * the lock, so the loop (which takes the lock for moments, to say "needs reset") never waits for
  * a vCPU, and two vCPUs that race on the registers are served one after the other.
  *
+ * "The loop" is its thread, or a vCPU's that has borrowed it (virtio_here.c): never two at once.
+ *
  * A device is a constant `struct virtio_ops` and a struct with a `struct virtio_device` in it.
  */
 #pragma once
@@ -40,6 +42,15 @@ struct virtio_gather {
 	uint64_t since;	  /* ns, when the wait began */
 };
 
+/* Whether a vCPU that notifies serves the queue itself (virtio_here.c). */
+struct virtio_here {
+	bool now; /* one does */
+	uint16_t
+		alone; /* turns of the loop, one after the other, that found one small chain each */
+	uint16_t wanted; /* how many of them it takes */
+	uint16_t left;	 /* times until the loop is to have a look again */
+};
+
 /* One queue of a device: the ring and how it is woken. Loop thread only, but for notify_fd. */
 struct virtio_queue {
 	struct virtqueue ring;
@@ -49,6 +60,7 @@ struct virtio_queue {
 		notified; /* its fd: an eventfd that each notification of the guest writes */
 	struct loop_defer publish; /* shows a batch of pushed chains at the end of the turn */
 	struct virtio_gather gather;
+	struct virtio_here here;
 };
 
 #define VIRTIO_LATENCIES 2u
@@ -89,6 +101,9 @@ struct virtio_ops {
 	void (*save)(struct virtio_device *dev, void *state);
 	int (*load)(struct virtio_device *dev, const void *state, struct error *err);
 
+	/* Would notify() serve what comes into this queue next before it returns, and wait for nothing? NULL: no. */
+	bool (*at_once)(const struct virtio_queue *queue);
+
 	bool gathers; /* its queues wait a moment for more when more is likely */
 
 	/* What it counts, by the names that Firecracker's metrics use; virtio_count() takes the index
@@ -123,6 +138,7 @@ struct virtio_device {
 	uint16_t queue_size_max;
 	const void *config; /* the device's configuration space, in itself */
 	size_t config_size; /* bytes */
+	bool serves_here; /* notifications come to virtio_mmio_write(), not to the eventfds; has ops->at_once */
 	int notice_fd; /* an eventfd: something has happened that others want to know; 0: nobody does */
 
 	/* Under the lock. */
@@ -261,6 +277,9 @@ void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t writt
 void virtio_queue_publish(struct virtio_queue *queue);
 
 /* For transports: vCPU threads -------------------------------------------------------------------*/
+
+/* The driver notifies a queue: serves it or wakes the loop for that. Without the lock. */
+void virtio_device_notify(struct virtio_device *dev, uint32_t queue);
 
 /* Takes the lock when no transition is in progress. */
 void virtio_device_lock(struct virtio_device *dev);

@@ -1,4 +1,4 @@
-/* Private to virtio_device.c, virtio_queue.c and virtio_gather.c. */
+/* Private to virtio_device.c, virtio_queue.c, virtio_gather.c and virtio_here.c. */
 #pragma once
 
 #include "virtio/virtio_device.h"
@@ -23,3 +23,10 @@ void virtio_gather_served(struct virtio_queue *queue, unsigned int chains);
 
 /* No wait is under way after it. */
 void virtio_gather_end(struct virtio_queue *queue);
+
+/* virtio_here.c. Loop thread: a queue that nobody has notified yet; and a turn that found so many chains. */
+void virtio_here_init(struct virtio_queue *queue);
+void virtio_here_learn(struct virtio_queue *queue, unsigned int chains);
+
+/* Of so many chains that a turn may take, how many here? */
+unsigned int virtio_here_budget(const struct virtio_queue *queue, unsigned int budget);

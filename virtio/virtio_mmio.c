@@ -183,17 +183,6 @@ static void write_register(struct virtio_device *dev, uint64_t offset, uint32_t 
 	}
 }
 
-/* Without the lock: the eventfds are fixed, and it takes no more than an ioeventfd would. */
-static void write_notify(const struct virtio_device *dev, uint32_t queue)
-{
-	const uint64_t one = 1;
-	ssize_t ret = 0;
-
-	if (queue < dev->queue_count)
-		ret = write(dev->queues[queue].notified.fd, &one, sizeof(one));
-	(void)ret; /* EAGAIN: 2^64 - 2 notifications are pending */
-}
-
 static void write_config(struct virtio_device *dev, uint64_t offset, const void *data,
 			 unsigned int len)
 {
@@ -214,7 +203,7 @@ void virtio_mmio_write(struct virtio_device *dev, uint64_t offset, const void *d
 
 	memcpy(&value, data, MIN((size_t)len, sizeof(value)));
 	if (offset == VIRTIO_MMIO_QUEUE_NOTIFY) {
-		write_notify(dev, value);
+		virtio_device_notify(dev, value);
 		return;
 	}
 	if (offset >= VIRTIO_MMIO_CONFIG) {

@@ -41,6 +41,7 @@ void virtio_queue_init(struct virtio_queue *queue)
 	queue->notified.ready = notified;
 	queue->publish.run = publish;
 	virtio_gather_init(queue);
+	virtio_here_init(queue);
 }
 
 void virtio_queue_quiet(struct virtio_queue *queue)
@@ -79,18 +80,26 @@ void virtio_queue_serve_later(struct virtio_queue *queue)
 		log_error("%s: cannot wake queue %u", queue->dev->name, queue->index);
 }
 
+static unsigned int chains_since(const struct virtio_queue *queue, uint16_t first)
+{
+	return (uint16_t)(queue->ring.state.next_avail - first);
+}
+
 void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_queue *queue),
 			unsigned int budget)
 {
 	const uint16_t first = queue->ring.state.next_avail;
+	unsigned int chains;
 	int ret;
 
 	if (!queue->ring.desc)
 		return;
+	budget = virtio_here_budget(queue, budget);
 	do {
 		virtqueue_disable_notify(&queue->ring);
 		do {
 			if (budget-- == 0) {
+				virtio_here_learn(queue, chains_since(queue, first));
 				virtio_queue_serve_later(queue);
 				return;
 			}
@@ -103,8 +112,10 @@ void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_q
 			return;
 		}
 	} while (virtqueue_enable_notify(&queue->ring));
+	chains = chains_since(queue, first);
+	virtio_here_learn(queue, chains);
 	if (queue->dev->ops->gathers)
-		virtio_gather_served(queue, (uint16_t)(queue->ring.state.next_avail - first));
+		virtio_gather_served(queue, chains);
 }
 
 bool virtio_device_has(const struct virtio_device *dev, unsigned int feature)

@@ -38,10 +38,12 @@ int machine_reserve(struct machine *machine, struct boot_device *at, struct irq_
 	return irq_routes_line(&machine->routes, at->gsi, irq, err);
 }
 
-/* A guest's notification goes from KVM straight to the device's loop. */
+/* A guest's notification goes from KVM straight to the device's loop; or, where the vCPU may serve it, to us. */
 static int bind_queues(struct machine *machine, struct virtio_device *dev, uint64_t gpa,
 		       struct error *err)
 {
+	if (dev->serves_here)
+		return 0;
 	for (unsigned int i = 0; i < virtio_device_queue_count(dev); i++) {
 		int ret = kvm_ioeventfd(&machine->kvm, virtio_device_notify_fd(dev, i),
 					gpa + VIRTIO_MMIO_QUEUE_NOTIFY_OFFSET, i, 4);

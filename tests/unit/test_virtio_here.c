@@ -1,0 +1,209 @@
+/* A vCPU serves the queue of a guest that makes one request at a time, and of no other. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "tests/unit/blk_driver.h"
+
+#define PATIENCE_NS 5000000000ull
+
+static pthread_t vcpu;
+static atomic_uint by_vcpu, by_loop;
+
+/* Each answer raises one interrupt, on the thread that gives it. */
+static void note_who(struct irq_line *line)
+{
+	(void)line;
+	atomic_fetch_add(pthread_equal(pthread_self(), vcpu) ? &by_vcpu : &by_loop, 1);
+}
+
+static void begin_started(enum event_loop_kind kind, struct virtio_blk_params params)
+{
+	log_set_level(LOG_ERROR);
+	make_file_in("/tmp");
+	fake_init_started(&fake, kind);
+	fake_end_audit(&fake);
+	create_with(params);
+	vcpu = pthread_self();
+	fake.irq.raise = note_who;
+	fake_drive(&fake, offered() & ~EVENT_IDX, 256);
+}
+
+#define STARTED(name, ...)                                                                  \
+	static void name(void);                                                             \
+	Test(virtio_here, name##_threads)                                                   \
+	{                                                                                   \
+		begin_started(EVENT_LOOP_EPOLL, (struct virtio_blk_params){ __VA_ARGS__ }); \
+		name();                                                                     \
+		end();                                                                      \
+	}                                                                                   \
+	Test(virtio_here, name##_uring)                                                     \
+	{                                                                                   \
+		begin_started(EVENT_LOOP_URING, (struct virtio_blk_params){ __VA_ARGS__ }); \
+		name();                                                                     \
+		end();                                                                      \
+	}                                                                                   \
+	static void name(void)
+
+static void offer(uint32_t type, uint64_t sector, uint32_t len)
+{
+	const struct fake_buffer buffers[] = { { HEADER, 16, false },
+					       { DATA, len, type == VIRTIO_BLK_T_IN },
+					       { STATUS, 1, true } };
+
+	set_header(HEADER, type, sector);
+	fake_chain(&fake, buffers, 3);
+}
+
+static void notify(void)
+{
+	fake_write(&fake, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+}
+
+static void wait_for_answers(unsigned int count)
+{
+	const uint64_t until = clock_now_ns(CLOCK_MONOTONIC) + PATIENCE_NS;
+	struct vring_used_elem elem;
+
+	while (count > 0) {
+		if (fake_used(&fake, &elem))
+			count--;
+		cr_assert_lt(clock_now_ns(CLOCK_MONOTONIC), until, "no answer");
+	}
+}
+
+/* One request by itself; the loop is asleep again when the next one comes. */
+static void ask(uint32_t type, uint64_t sector, uint32_t len)
+{
+	*status_byte() = 0xff;
+	offer(type, sector, len);
+	notify();
+	wait_for_answers(1);
+	cr_assert_eq(*status_byte(), VIRTIO_BLK_S_OK);
+	usleep(300);
+}
+
+/* So many answers of so many requests of the last kind came from this thread. */
+static unsigned int answers_here(unsigned int count, uint32_t len)
+{
+	const unsigned int before = atomic_load(&by_vcpu);
+
+	for (unsigned int i = 0; i < count; i++)
+		ask(VIRTIO_BLK_T_IN, i, len);
+	return atomic_load(&by_vcpu) - before;
+}
+
+STARTED(one_at_a_time_is_answered_by_the_vcpu)
+{
+	uint64_t *data = fake_ptr(&fake, DATA, 512);
+
+	for (uint64_t i = 0; i < 300; i++) {
+		ask(VIRTIO_BLK_T_IN, i, 512);
+		cr_assert_eq(*data, i);
+	}
+	cr_expect_gt(atomic_load(&by_vcpu), 150);
+	cr_expect_geq(atomic_load(&by_loop), 4 + 2, "first, and now and then, the loop looks");
+	cr_expect_eq(by_vcpu + by_loop, 300, "one interrupt each");
+}
+
+STARTED(what_the_vcpu_wrote_is_there)
+{
+	uint64_t *data = fake_ptr(&fake, DATA, 512), found;
+
+	for (uint64_t i = 0; i < 100; i++) {
+		*data = ~i;
+		ask(VIRTIO_BLK_T_OUT, i, 512);
+	}
+	cr_expect_gt(atomic_load(&by_vcpu), 30);
+	for (uint64_t i = 0; i < 100; i++) {
+		cr_assert_eq(pread(file, &found, 8, (off_t)i * 512), 8);
+		cr_assert_eq(found, ~i);
+	}
+}
+
+STARTED(several_at_once_are_the_loops_again)
+{
+	cr_assert_gt(answers_here(100, 512), 30);
+	for (int i = 0; i < 3; i++)
+		offer(VIRTIO_BLK_T_IN, 0, 512);
+	notify();
+	wait_for_answers(3);
+	usleep(300);
+	/* Twice as many as before have to come alone now. */
+	cr_expect_eq(answers_here(8, 512), 0);
+	cr_expect_gt(answers_here(100, 512), 30);
+}
+
+STARTED(large_ones_are_the_loops)
+{
+	cr_expect_eq(answers_here(50, KIB(64)), 0);
+}
+
+STARTED(those_of_a_drive_with_a_limit_are_the_loops,
+	.rate = { .ops = { .size = 1000000, .refill_ms = 1 } })
+{
+	cr_expect_eq(answers_here(50, 512), 0);
+}
+
+STARTED(a_flush_among_them_is_answered)
+{
+	cr_assert_gt(answers_here(100, 512), 30);
+	for (int i = 0; i < 20; i++) {
+		const struct fake_buffer bare[] = { { HEADER, 16, false }, { STATUS, 1, true } };
+
+		*status_byte() = 0xff;
+		set_header(HEADER, VIRTIO_BLK_T_FLUSH, 0);
+		fake_chain(&fake, bare, 2);
+		notify();
+		wait_for_answers(1);
+		cr_assert_eq(*status_byte(), VIRTIO_BLK_S_OK);
+		usleep(300);
+	}
+}
+
+STARTED(a_lie_that_the_vcpu_finds_breaks_the_device_once)
+{
+	cr_assert_gt(answers_here(100, 512), 30);
+	fake_offer(&fake, 256);
+	notify();
+	for (int i = 0;
+	     i < 1000 && !(fake_read(&fake, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET); i++)
+		usleep(1000);
+	cr_expect(fake_read(&fake, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	notify();
+	fake_drive(&fake, offered(), 256);
+	ask(VIRTIO_BLK_T_IN, 7, 512);
+	cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA, 8), 7);
+}
+
+static atomic_bool over;
+
+static void *storm(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&over))
+		notify();
+	return NULL;
+}
+
+/* Whoever notifies serves, and never a queue that is being taken down. */
+STARTED(a_notify_storm_of_another_vcpu_through_resets)
+{
+	pthread_t other;
+
+	atomic_store(&over, false);
+	pthread_create(&other, NULL, storm, NULL);
+	for (int round = 0; round < 30; round++) {
+		fake_drive(&fake, offered(), 256);
+		for (uint64_t i = 0; i < 20; i++) {
+			*status_byte() = 0xff;
+			offer(VIRTIO_BLK_T_IN, i, 512);
+			notify();
+			wait_for_answers(1);
+			cr_assert_eq(*status_byte(), VIRTIO_BLK_S_OK);
+		}
+	}
+	atomic_store(&over, true);
+	pthread_join(other, NULL);
+}

@@ -1,0 +1,100 @@
+/*
+ * Serving here: where a guest makes one request at a time, and the page cache has the answer, waking the loop takes several
+ * times as long as the work, and the guest, with nothing else to do, goes to sleep meanwhile. So its vCPU comes out to us
+ * with the notification, borrows the loop and serves the queue itself; it finds the interrupt when it goes back in. In the
+ * lab, 4 KiB at depth 1: 1.5 times the requests, for two thirds of the processor time.
+ *
+ * A guest that has more to ask must not be held up by that: it would be answered before it can send the next, and never be
+ * seen to have two. So the loop, beside whom the guest goes on, decides: a vCPU serves only after several turns of the
+ * loop's that found one small chain each, and now and then leaves one to the loop again. Each time that this finds more,
+ * the next attempt takes longer.
+ */
+#include "base/log.h"
+#include "virtio/virtio_device_priv.h"
+
+#define WANTED_MIN 4u
+#define WANTED_MAX 256u
+#define LEFT_MAX 64u
+
+/* Chains that other vCPUs may add meanwhile: as many as cost the loop's other devices nothing to speak of. */
+#define BUDGET 4u
+
+void virtio_here_init(struct virtio_queue *queue)
+{
+	queue->here = (struct virtio_here){ .wanted = WANTED_MIN };
+}
+
+static void give_up(struct virtio_here *here)
+{
+	if (here->alone >= here->wanted)
+		here->wanted = (uint16_t)MIN(here->wanted * 2u, WANTED_MAX);
+	here->alone = 0;
+}
+
+void virtio_here_learn(struct virtio_queue *queue, unsigned int chains)
+{
+	struct virtio_here *here = &queue->here;
+
+	if (chains > 1 || queue->gather.large)
+		give_up(here);
+	else if (here->now || chains == 0)
+		return;
+	else if (here->alone < here->wanted)
+		here->alone++;
+	else
+		here->wanted = MAX((uint16_t)(here->wanted / 2), (uint16_t)WANTED_MIN);
+}
+
+unsigned int virtio_here_budget(const struct virtio_queue *queue, unsigned int budget)
+{
+	return queue->here.now ? MIN(budget, BUDGET) : budget;
+}
+
+static bool gathers(const struct virtio_queue *queue)
+{
+	return queue->gather.target > 1 && queue->ring.event_idx;
+}
+
+/* With the loop borrowed. An unarmed watch: the queue is not enabled, or the device stopped. */
+static bool is_for_here(struct virtio_queue *queue)
+{
+	struct virtio_here *here = &queue->here;
+
+	if (!queue->notified.node || queue->dev->broken || here->alone < here->wanted ||
+	    gathers(queue) || !queue->dev->ops->at_once(queue))
+		return false;
+	if (here->left == 0) {
+		here->left = LEFT_MAX;
+		return false;
+	}
+	here->left--;
+	return true;
+}
+
+static bool serve_here(struct virtio_queue *queue)
+{
+	struct event_loop *loop = queue->dev->loop;
+	bool is_served;
+
+	if (!event_loop_borrow(loop))
+		return false;
+	is_served = is_for_here(queue);
+	if (is_served) {
+		queue->here.now = true;
+		queue->dev->ops->notify(queue);
+		queue->here.now = false;
+	}
+	event_loop_give_back(loop);
+	return is_served;
+}
+
+void virtio_device_notify(struct virtio_device *dev, uint32_t queue)
+{
+	const uint64_t one = 1;
+	ssize_t ret = 0;
+
+	if (queue >= dev->queue_count || (dev->serves_here && serve_here(&dev->queues[queue])))
+		return;
+	ret = write(dev->queues[queue].notified.fd, &one, sizeof(one));
+	(void)ret; /* EAGAIN: 2^64 - 2 notifications are pending */
+}
