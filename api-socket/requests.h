@@ -143,9 +143,7 @@ extern const struct field_set pmem_fields;
 struct vsock_request {
 	bool given;
 	struct opt_uint guest_cid;
-	struct opt_file
-		uds_path; /* of a descriptor, once it is kept, both: its path is the socket's */
-	const char *vsock_id;
+	const char *uds_path, *vsock_id;
 };
 
 extern const struct field_set vsock_fields;
@@ -247,7 +245,7 @@ struct pmem_override {
 
 struct vsock_override {
 	bool given;
-	struct opt_file uds_path;
+	const char *uds_path;
 	struct opt_uint guest_cid; /* ours */
 };
 
