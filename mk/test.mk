@@ -5,7 +5,7 @@ UNIT_OBJS := $(UNIT_SRCS:%.c=$B/%.o)
 
 # Criterion is a shared library: the test program is dynamic whatever the mode. Wrapped: what a test answers in the
 # kernel's stead.
-UNIT_WRAPS := -Wl,--wrap=io_uring_get_probe_ring -Wl,--wrap=sysinfo -Wl,--wrap=ioctl
+UNIT_WRAPS := -Wl,--wrap=io_uring_get_probe_ring -Wl,--wrap=sysinfo -Wl,--wrap=ioctl -Wl,--wrap=sched_yield
 $B/unit-tests: $(UNIT_OBJS) $B/libmayfly.a
 	@$(if $(V),,echo '  LINK    $@')
 	$(Q)$(CC) $(ALL_CFLAGS) $(filter-out -static-pie,$(ALL_LDFLAGS)) -pie $(UNIT_WRAPS) $^ \

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <linux/serial_reg.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
@@ -52,6 +53,27 @@ Test(serial, output_arrives_in_order)
 	cr_expect(console_sink_fini(&sink, 1000));
 	cr_assert_eq(read(out_pipe[0], got, 5), 5);
 	cr_expect_str_eq(got, "hello");
+}
+
+int __real_sched_yield(void);
+int __wrap_sched_yield(void);
+
+static _Thread_local unsigned int yields;
+
+int __wrap_sched_yield(void)
+{
+	yields++;
+	return __real_sched_yield();
+}
+
+Test(serial, who_waits_for_the_first_byte_goes_before_the_guest)
+{
+	out(UART_SCR, 'x');
+	cr_expect_eq(yields, 0);
+	out(UART_TX, 'a');
+	cr_expect_eq(yields, 1);
+	out(UART_TX, 'b');
+	cr_expect_eq(yields, 1);
 }
 
 Test(serial, input_raises_an_interrupt_and_is_read_back)

@@ -1,6 +1,7 @@
 #include "vmm/legacy/serial.h"
 
 #include <linux/serial_reg.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -227,11 +228,17 @@ static void serial_read(void *dev, uint64_t offset, void *data, unsigned int len
 static void serial_write(void *dev, uint64_t offset, const void *data, unsigned int len)
 {
 	struct serial *serial = dev;
+	bool wrote;
 
 	serial->missed_writes += len != 1;
 	pthread_mutex_lock(&serial->lock);
+	wrote = serial->wrote;
 	register_write(serial, offset, *(const uint8_t *)data);
+	wrote = !wrote && serial->wrote;
 	pthread_mutex_unlock(&serial->lock);
+	/* Somebody may wait for just this byte, on the processor that the guest would go on with. */
+	if (wrote)
+		sched_yield();
 }
 
 const struct bus_ops serial_ops = { serial_read, serial_write };
