@@ -323,8 +323,9 @@ void vcpu_keep_awake(struct vcpu *vcpu)
 {
 	pthread_mutex_lock(&vcpu->lock);
 	vcpu->awake_until = clock_now_ns(CLOCK_MONOTONIC) + AWAKE_NS;
-	pthread_cond_broadcast(&vcpu->changed);
 	pthread_mutex_unlock(&vcpu->lock);
+	/* It may take this thread's processor at once, and is not to find the lock held there. */
+	pthread_cond_broadcast(&vcpu->changed);
 }
 
 /* Whatever it waits for, it is let go and finds `stop`. */
