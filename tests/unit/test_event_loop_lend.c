@@ -267,3 +267,58 @@ BOTH(one_at_a_time_and_the_loop_gets_its_turn)
 	cr_expect_eq(shared.count, ROUNDS + atomic_load(&shared.borrowed));
 	cr_expect_gt(atomic_load(&shared.borrowed), 0);
 }
+
+#define TURNS 40
+
+struct events {
+	struct event_loop *loop;
+	struct loop_watch watch;
+	atomic_int seen;
+};
+
+static int watch_events(void *arg)
+{
+	struct events *events = arg;
+
+	return event_loop_watch(events->loop, &events->watch);
+}
+
+static int unwatch_events(void *arg)
+{
+	struct events *events = arg;
+
+	event_loop_unwatch(events->loop, &events->watch);
+	return 0;
+}
+
+static void count_event(struct loop_watch *watch)
+{
+	atomic_fetch_add(&container_of(watch, struct events, watch)->seen, 1);
+}
+
+/* One who gives it back and asks again at once is behind the loop that waits. A loop that was not even woken in that time,
+ * on a busy machine, does not wait yet: hence most of them, and not all. */
+BOTH(the_loop_is_next)
+{
+	struct events events = { .loop = loop, .watch.ready = count_event };
+	const uint64_t one = 1;
+	int passed_over = 0;
+
+	events.watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	cr_assert_eq(event_loop_call(loop, watch_events, &events), 0);
+	for (int i = 0; i < TURNS; i++) {
+		borrow(loop);
+		cr_assert_eq(write(events.watch.fd, &one, sizeof(one)), sizeof(one));
+		usleep(5000);
+		event_loop_give_back(loop);
+		if (event_loop_borrow(loop)) {
+			passed_over += atomic_load(&events.seen) <= i;
+			event_loop_give_back(loop);
+		}
+		while (atomic_load(&events.seen) <= i)
+			usleep(100);
+	}
+	cr_expect_lt(passed_over, TURNS / 2);
+	event_loop_call(loop, unwatch_events, &events);
+	close(events.watch.fd);
+}
