@@ -30,12 +30,17 @@ static uint64_t updates(const struct virtio_device *balloon)
 static void look_at_balloon(struct controller *controller)
 {
 	uint64_t count = updates(machine_balloon(controller->machine));
+	struct error err;
 
 	if (count == controller->notices.statistics)
+		return;
+	/* They are told with the next ones when the device waits for a page that does not come. */
+	if (machine_await_devices(controller->machine, 100, &err) < 0)
 		return;
 	controller->notices.statistics = count;
 	listeners_tell(&controller->listeners, EVENT_BALLOON_STATISTICS,
 		       controller_balloon_statistics(controller));
+	machine_had_devices(controller->machine);
 }
 
 static void look_at_init(struct controller *controller)

@@ -98,6 +98,23 @@ int method_check_phase(const struct controller *controller, unsigned int phases,
 			 controller->phase == PHASE_NOT_STARTED ? "before" : "after");
 }
 
+/* Long enough for a handler that has the page at hand; the others wait too. */
+#define DEVICES_MS 2000u
+
+static int handle(struct controller *controller, const struct method *method,
+		  struct api_request *request, struct api_reply *reply)
+{
+	struct machine *machine = method->calls_devices ? controller->machine : NULL;
+	int ret = machine ? machine_await_devices(machine, DEVICES_MS, &reply->err) : 0;
+
+	if (ret < 0)
+		return ret;
+	ret = method->handle(controller, request, reply);
+	if (machine)
+		machine_had_devices(machine);
+	return ret;
+}
+
 static enum api_outcome call_checked(struct controller *controller, const struct method *method,
 				     struct api_request *request, struct api_reply *reply)
 {
@@ -110,7 +127,7 @@ static enum api_outcome call_checked(struct controller *controller, const struct
 			    (method->is_deprecated && method->is_deprecated(request->data));
 	ret = method_check_phase(controller, method->phases, &reply->err);
 	if (ret == 0)
-		ret = method->handle(controller, request, reply);
+		ret = handle(controller, method, request, reply);
 	return ret < 0 ? API_REFUSED : API_DONE;
 }
 

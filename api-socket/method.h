@@ -68,6 +68,7 @@ struct method {
 	const struct field_set *fields; /* NULL: there are none */
 	bool listens;			/* only for callers that can be told of events */
 	bool may_be_empty;		/* HTTP: no body is the same as {} */
+	bool calls_devices;		/* its handler waits for their loops */
 	bool exact;	/* HTTP: its path goes no further, which is refused, not ignored */
 	bool names_ids; /* HTTP: the refusal of two ids that differ shows both */
 	/* What the table of fields cannot say. Pure. May be NULL. */

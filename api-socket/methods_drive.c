@@ -267,6 +267,7 @@ static const struct method methods[] = {
 		.id_field = "drive_id",
 		.phases = PHASES_AFTER,
 		.fields = &patch_fields,
+		.calls_devices = true,
 		.handle = patch_drive,
 		.help = "Gives a running drive another image or other limits",
 	},

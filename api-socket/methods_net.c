@@ -191,6 +191,7 @@ static const struct method methods[] = {
 		.names_ids = true,
 		.phases = PHASES_AFTER,
 		.fields = &patch_fields,
+		.calls_devices = true,
 		.handle = patch_net,
 		.help = "Gives a running interface other limits",
 	},

@@ -116,6 +116,7 @@ static const struct method methods[] = {
 		.id_field = "id",
 		.phases = PHASES_AFTER,
 		.fields = &patch_fields,
+		.calls_devices = true,
 		.handle = patch_pmem,
 		.help = "Gives a running persistent memory device other limits",
 	},

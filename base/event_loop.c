@@ -4,25 +4,38 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/loop_backend.h"
 #include "base/thread.h"
 
 /* Calls ----------------------------------------------------------------------------------------*/
 
+/* Takes a call out of those that wait: this one, or the first when it is NULL. NULL: it is not there (any more). */
+static struct loop_call *take_call(struct event_loop *loop, const struct loop_call *wanted)
+{
+	struct loop_call **at = &loop->calls, *call;
+
+	pthread_mutex_lock(&loop->call_lock);
+	while (*at && wanted && *at != wanted)
+		at = &(*at)->next;
+	call = *at;
+	if (call)
+		*at = call->next;
+	if (call && loop->calls_tail == &call->next)
+		loop->calls_tail = at;
+	pthread_mutex_unlock(&loop->call_lock);
+	return call;
+}
+
+/* One after the other: those behind one that takes long can be withdrawn. */
 static void run_calls(struct loop_watch *wake)
 {
 	struct event_loop *loop = container_of(wake, struct event_loop, wake);
-	struct loop_call *call, *next;
+	struct loop_call *call;
 
-	pthread_mutex_lock(&loop->call_lock);
-	call = loop->calls;
-	loop->calls = NULL;
-	loop->calls_tail = &loop->calls;
-	pthread_mutex_unlock(&loop->call_lock);
-
-	for (; call; call = next) {
-		next = call->next; /* the caller's stack: gone once it is woken */
+	while ((call = take_call(loop, NULL))) {
+		/* The caller's stack: gone once it is woken. */
 		call->ret = call->fn(call->arg);
 		sem_post(&call->done);
 	}
@@ -43,23 +56,52 @@ void loop_wake(struct event_loop *loop)
 		log_error("loop %s: cannot wake it", loop->name);
 }
 
+static void add_call(struct event_loop *loop, struct loop_call *call)
+{
+	sem_init(&call->done, 0, 0);
+	pthread_mutex_lock(&loop->call_lock);
+	*loop->calls_tail = call;
+	loop->calls_tail = &call->next;
+	pthread_mutex_unlock(&loop->call_lock);
+	loop_wake(loop);
+}
+
 int event_loop_call(struct event_loop *loop, int (*fn)(void *arg), void *arg)
 {
 	struct loop_call call = { .fn = fn, .arg = arg };
 
 	if (on_loop_thread(loop))
 		return fn(arg);
-
-	sem_init(&call.done, 0, 0);
-	pthread_mutex_lock(&loop->call_lock);
-	*loop->calls_tail = &call;
-	loop->calls_tail = &call.next;
-	pthread_mutex_unlock(&loop->call_lock);
-	loop_wake(loop);
+	add_call(loop, &call);
 	while (sem_wait(&call.done) < 0)
 		; /* EINTR: a kick meant for the vCPU that is calling */
 	sem_destroy(&call.done);
 	return call.ret;
+}
+
+static int do_nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+bool event_loop_answers(struct event_loop *loop, uint64_t ns)
+{
+	const struct timespec until = clock_after_ns(CLOCK_MONOTONIC, ns);
+	struct loop_call call = { .fn = do_nothing };
+	bool answers = true;
+
+	if (on_loop_thread(loop))
+		return true;
+	add_call(loop, &call);
+	while (sem_clockwait(&call.done, CLOCK_MONOTONIC, &until) < 0) {
+		/* One that is being made is nothing to wait for. */
+		answers = errno != ETIMEDOUT || !take_call(loop, &call);
+		if (!answers)
+			break;
+	}
+	sem_destroy(&call.done);
+	return answers;
 }
 
 /* Defers ---------------------------------------------------------------------------------------*/

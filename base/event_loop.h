@@ -55,6 +55,9 @@ void event_loop_destroy(struct event_loop *loop);
  */
 int event_loop_call(struct event_loop *loop, int (*fn)(void *arg), void *arg);
 
+/* Does the loop's thread come to such a call within this time? As event_loop_call(). */
+bool event_loop_answers(struct event_loop *loop, uint64_t ns);
+
 /*
  * A descriptor to be told of. Edge-triggered: ready() runs after the descriptor has become
  * readable (or hung up), maybe spuriously; the next call comes only after something new arrived,

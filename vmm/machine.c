@@ -218,6 +218,24 @@ void machine_resume(struct machine *machine)
 		vcpu_run(&machine->vcpus[i]);
 }
 
+int machine_await_devices(struct machine *machine, unsigned int ms, struct error *err)
+{
+	for (unsigned int i = 0; machine->pager && i < VM_IO_LOOPS_MAX; i++)
+		if (machine->loops[i] &&
+		    !event_loop_answers(machine->loops[i], (uint64_t)ms * 1000000u))
+			return error_set(err, ETIMEDOUT,
+					 "a device waits for a page of guest memory, and the "
+					 "page-fault handler at %s does not answer",
+					 machine->pager_name);
+	memory_pager_expect(machine->pager);
+	return 0;
+}
+
+void machine_had_devices(struct machine *machine)
+{
+	(void)memory_pager_got(machine->pager);
+}
+
 /* All are told before any is waited for: a stopped vCPU may be what another one waits for. */
 void machine_stop(struct machine *machine)
 {

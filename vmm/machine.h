@@ -108,6 +108,14 @@ struct machine_stats {
 void machine_stats(struct machine *machine, struct machine_stats *out);
 
 /*
+ * Before what waits for devices' loops, which may wait for a page of guest memory themselves: -ETIMEDOUT and *err when
+ * there is a page-fault handler and one does not answer within `ms`, and nothing has changed. Else, until
+ * machine_had_devices(), a wait ends as that of machine_pause() does. Control thread.
+ */
+must_check int machine_await_devices(struct machine *machine, unsigned int ms, struct error *err);
+void machine_had_devices(struct machine *machine);
+
+/*
  * An eventfd that is signalled when init runs, a device needs a reset or the balloon has new statistics: each is counted
  * or marked elsewhere.
  */

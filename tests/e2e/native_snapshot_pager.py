@@ -1,11 +1,13 @@
 """Memory that comes from elsewhere than a file: a template passed as a descriptor, and a page-fault handler."""
 
+import ctypes
 import os
 import select
 import shutil
 import signal
 import socket
 import subprocess
+import time
 
 from api import Served
 from harness import BUILD, Skip, becomes, contains, equal, holds, test
@@ -299,6 +301,58 @@ def snapshot_save_from_a_silent_pager(t):
     equal("the handler lives", handler.process.poll(), None)
     clone.signal(signal.SIGTERM)
     clone.ends(128 + signal.SIGTERM, 20)
+
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+
+
+class Frozen:
+    """A thread of the monitor's that does not go on, as one that waits for a page does not."""
+
+    def __init__(self, vm, name):
+        folder = f"/proc/{vm.process.pid}/task"
+        self.tid = next(int(task) for task in os.listdir(folder) if open(f"{folder}/{task}/comm").read().strip() == name)
+        self.ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+        self.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
+            if self.ptrace(request, self.tid, None, None) != 0:
+                raise Skip(f"a thread cannot be stopped here: {os.strerror(ctypes.get_errno())}")
+        os.waitpid(self.tid, 0x40000000)  # __WALL
+
+    def thaw(self):
+        self.ptrace(PTRACE_DETACH, self.tid, None, None)
+
+
+def with_devices(t, vm):
+    vm.put("/balloon", {"amount_mib": 5, "deflate_on_oom": True, "stats_polling_interval_s": 1, "free_page_hinting": True})
+    t.file("pmem", b"x" * (2 << 20))
+    vm.put("/pmem/pmem0", {"id": "pmem0", "path_on_host": t.path("pmem")})
+
+
+@test("native", limit=120)
+def snapshot_requests_while_a_device_waits_for_a_page(t):
+    """What asks the device is refused after a while, all else is answered at once; then both go on."""
+    saved(t, before=lambda vm: with_devices(t, vm))
+    Handler(t)
+    clone = paged(t, resume_vm=False)
+    asks = (("PATCH", "/drives/rootfs", {"drive_id": "rootfs", "rate_limiter": {"ops": {"size": 10, "refill_time": 100}}}),
+            ("PATCH", "/drives/rootfs", {"drive_id": "rootfs", "path_on_host": t.path("disk")}),
+            ("PATCH", "/pmem/pmem0", {"id": "pmem0", "rate_limiter": {"ops": {"size": 10, "refill_time": 100}}}),
+            ("PATCH", "/balloon", {"amount_mib": 6}), ("PATCH", "/balloon/statistics", {"stats_polling_interval_s": 2}),
+            ("GET", "/balloon/statistics", None), ("GET", "/balloon/hinting/status", None))
+    frozen = Frozen(clone, "io0")
+    for method, path, body in asks:
+        clone.refused(method, path, body, f"a device waits for a page of guest memory, and the page-fault handler at {t.path('pager')}")
+        start = time.monotonic()
+        for other in ("/", "/vm/config", "/machine-config", "/balloon", "/version", "/vm/stats", "/vm/trace"):
+            clone.get(other)
+        holds("answers at once", time.monotonic() - start < 1.5, time.monotonic() - start)
+    frozen.thaw()
+    for method, path, body in asks:
+        answer = clone.client.call(method, path, body)
+        holds("done, or refused for what it is", answer.status in (200, 204) or "not activated" in answer.body, answer)
+    clone.signal(signal.SIGTERM)
+    clone.ends(128 + signal.SIGTERM)
 
 
 @test("native")
