@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -23,6 +24,10 @@ static inline int loop_disk_attach(int image, unsigned int block_size)
 		snprintf(path, sizeof(path), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
 		fd = open(path, O_RDWR | O_CLOEXEC);
 		if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config) == 0) {
+			const int read_only = 0;
+
+			/* A device remembers that somebody before us had it read-only (BLKROSET). */
+			(void)ioctl(fd, BLKROSET, &read_only);
 			close(control);
 			return fd;
 		}
