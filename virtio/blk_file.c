@@ -102,6 +102,21 @@ static int check_flags(struct blk_file *file, bool direct, const struct label *l
 	return 0;
 }
 
+/* Linux opens such a device for writing all the same and fails each write. */
+static int check_device_writable(const struct blk_file *file, const struct label *label,
+				 struct error *err)
+{
+	int is_read_only = 0;
+
+	if (!file->is_block || file->read_only || ioctl(file->fd, BLKROGET, &is_read_only) < 0 ||
+	    !is_read_only)
+		return 0;
+	return error_set(
+		err, EROFS,
+		"%s: the device cannot be written to; a drive that is only read (:ro) would do",
+		label->text);
+}
+
 static int examine(struct blk_file *file, bool direct, const struct label *label, struct error *err)
 {
 	struct stat st;
@@ -115,6 +130,9 @@ static int examine(struct blk_file *file, bool direct, const struct label *label
 				 label->text, kind_of(st.st_mode));
 	file->is_block = S_ISBLK(st.st_mode);
 	ret = check_flags(file, direct, label, err);
+	if (ret < 0)
+		return ret;
+	ret = check_device_writable(file, label, err);
 	if (ret < 0)
 		return ret;
 	ret = read_size(file, &size);

@@ -95,6 +95,19 @@ def drive_that_is_a_block_device(t):
 
 
 @test("lab")
+def block_device_that_nobody_may_write(t):
+    """As a drive to write to it is refused, with what to do; as a read-only one it is read."""
+    image = t.file("image", files.pattern(4096, 45), size=1 << 20)
+    loop = os.popen(f"losetup --show -r -f {image}").read().strip()
+    t.cleanups.append(lambda: os.system(f"losetup -d {loop}"))
+    vm = small(t, "true", options=["--drive", loop], devices=[loop]).ends(152)
+    contains("messages", vm.errors(), f"drive vda: {loop}: the device cannot be written to; a drive that is only read (:ro) would do")
+    vm = small(t, "@pattern-check", "/dev/vda", 4096, 45, "@@", "cat", "/sys/block/vda/ro",
+               options=["--drive", loop + ":ro,direct=on"], devices=[loop]).ends(0)
+    contains("output", vm.text(), "checked 4096", "\n1\n")
+
+
+@test("lab")
 def rootfs_is_vda_wherever_it_stands(t):
     one, root, two = (t.file(name, name.encode() * 128, size=1 << 20) for name in ("oneX", "root", "twoX"))
     vm = small(t, "sh", "-c", "for d in a b c; do head -c 4 /dev/vd$d; echo; done; cat /sys/block/vda/serial",

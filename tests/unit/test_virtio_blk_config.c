@@ -1,4 +1,7 @@
 /* What a drive says of itself, how it is cached, several queues, and a size that changes. */
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
 #include "tests/unit/blk_driver.h"
 #include "tests/unit/loop_disk.h"
 
@@ -51,6 +54,31 @@ Test(virtio_blk_config, a_device_speaks_for_itself)
 	cr_expect_eq(config().blk_size, 4096);
 	cr_expect_eq(config().physical_block_exp, 0);
 	cr_expect_eq(config().min_io_size, 1);
+	end();
+	close(image);
+}
+
+/* To be told when it is opened, not by each write that fails. */
+Test(virtio_blk_config, a_device_that_is_read_only_says_so)
+{
+	struct virtio_blk_params params = { .name = "vda", .fd = -1 };
+	struct error err = { 0 };
+	char path[32];
+	int image;
+
+	make_file_in("/tmp");
+	image = file;
+	file = loop_disk_attach(image, 512);
+	cr_assert_eq(ioctl(file, BLKROSET, &(int){ 1 }), 0);
+	fake_init(&fake, EVENT_LOOP_URING);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	params.path = path;
+	cr_expect_lt(virtio_blk_create(&fake.dev, &params, &fake.mem, fake.loop, &fake.irq, &err),
+		     0);
+	cr_expect_eq(strncmp(err.text, "drive vda: ", 11), 0, "%s", err.text);
+	cr_expect(strstr(err.text, ":ro"), "%s", err.text);
+	create_with((struct virtio_blk_params){ .read_only = true });
+	cr_expect(offered() & FEATURE(RO));
 	end();
 	close(image);
 }
