@@ -1,6 +1,7 @@
 #include "cmd/run.h"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -195,6 +196,21 @@ int run_check_descriptors(const struct vm_config *vm, struct error *err)
 	return 0;
 }
 
+/* Linux would make a tap of any name for root, which reaches nobody: a name that is misspelt most likely. */
+static int check_taps(const struct vm_config *vm, struct error *err)
+{
+	for (unsigned int i = 0; i < vm->net_count; i++) {
+		const char *tap = vm->nets[i].tap;
+
+		if (tap && *tap && if_nametoindex(tap) == 0 && errno == ENODEV)
+			return error_set(err, EINVAL,
+					 "net %s: there is no tap %s; `ip tuntap add %s mode tap` "
+					 "makes one",
+					 net_name(i), tap, tap);
+	}
+	return 0;
+}
+
 /* Whoever runs a command in the guest must be able to tell its status from ours. */
 static int fail(const struct run *run, int status, const struct error *err)
 {
@@ -228,7 +244,8 @@ int run_main(int argc, char **argv, struct timeline *timeline)
 	}
 	if (vm_config_check(&run.options.vm, &err) < 0)
 		return fail(&run, EXIT_BAD_CONFIG, &err);
-	if (run_check_descriptors(&run.options.vm, &err) < 0)
+	if (run_check_descriptors(&run.options.vm, &err) < 0 ||
+	    check_taps(&run.options.vm, &err) < 0)
 		return fail(&run, EXIT_BAD_CONFIG, &err);
 	timeline_mark(timeline, MOMENT_CONFIGURED);
 	guard = (struct guard_options){ run.options.seccomp_filter, run.options.no_seccomp };

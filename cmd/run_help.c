@@ -65,7 +65,7 @@ static void print_devices(void)
 	       "  queue-size=N             entries of each, a power of 2 up to %u (default 256)\n"
 	       "  loop=N                   the I/O thread that serves it, 0 to %u (default 0)\n"
 	       "\n"
-	       "A NET is tap=NAME, a tap of the host, or fd=N, an open one, then settings as\n"
+	       "A NET is tap=NAME, a tap that the host has, or fd=N, an open one, then settings as\n"
 	       ",KEY=VALUE.\n"
 	       "  mac=XX:XX:XX:XX:XX:XX    the guest's address (default: made up)\n"
 	       "  mtu=N                    what the guest is to use, %u to 65535 (default: it decides)\n"

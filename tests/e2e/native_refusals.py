@@ -288,6 +288,12 @@ def console_is_a_pipe_that_nobody_reads(t):
 
 
 @test("native")
+def tap_that_the_host_has_not(t):
+    """Nor is it afterwards: root could make one by opening it."""
+    refused(t, run("--net", "tap=misspelt0"), BAD_CONFIG, "net net0", "there is no tap misspelt0", "ip tuntap add")
+
+
+@test("native")
 def one_descriptor_for_two_drives(t):
     image = t.file("image", bytes(1 << 20))
     with open(image, "r+b") as opened:
