@@ -107,6 +107,43 @@ def block_device_that_nobody_may_write(t):
     contains("output", vm.text(), "checked 4096", "\n1\n")
 
 
+# Large and small, whole and odd, at once on queues as large and as many as there can be.
+MANY = """
+for n in 1 2 3; do
+	for d in a b c; do
+		dd if=/dev/urandom of=/dev/vd$d bs=$((512 * n)) seek=$((n * 1000)) count=400 oflag=direct 2>/dev/null &
+		dd if=/dev/vd$d of=/dev/null bs=1M count=7 iflag=direct 2>/dev/null &
+	done
+done
+wait
+for d in a b c; do
+	blkdiscard -o 4194304 -l 524288 /dev/vd$d && echo discarded
+	cat /sys/block/vd$d/queue/nr_requests
+	md5sum /dev/vd$d
+done
+"""
+
+
+@test("lab")
+def every_setting_at_once(t):
+    """The settings that a drive has, in combinations that no other test has, and the smallest queue."""
+    images = [t.file(name, b"x" * (8 << 20)) for name in ("one", "two", "three")]
+    settings = (",num-queues=32,queue-size=1024,direct=on,loop=15", ",queue-size=2,cache=unsafe",
+                ",cache=writeback,direct=on,num-queues=2,queue-size=16,loop=1")
+    script = t.file("script", MANY.encode().ljust(4096, b"\n"))
+    drives = [image + setting for image, setting in zip(images, settings)]
+    vm = small(t, "sh", "/dev/vdd", options=["--cpus", 2, *(word for drive in (*drives, script + ":ro")
+                                                            for word in ("--drive", drive))]).ends(0)
+    equal("discarded", vm.text().count("discarded"), 3)
+    for image in images:
+        with open(image, "rb") as file:
+            content = file.read()
+        contains("output", vm.text(), hashlib.md5(content).hexdigest())
+        holds("zeroes", content[4 << 20:(4 << 20) + 524288] == bytes(524288), "others")
+        holds("the rest", content[6 << 20:] == b"x" * (2 << 20), "changed")
+    equal("messages", vm.errors(), "")
+
+
 @test("lab")
 def rootfs_is_vda_wherever_it_stands(t):
     one, root, two = (t.file(name, name.encode() * 128, size=1 << 20) for name in ("oneX", "root", "twoX"))
