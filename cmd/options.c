@@ -145,6 +145,7 @@ int parse_keys(const char *name, char *keys, parse_key_fn *parse_key, void *conf
 int parse_file(const char *name, char *text, const char **path, int *fd, struct error *err)
 {
 	unsigned long number = 0;
+	char label[64];
 	int ret;
 
 	*path = NULL;
@@ -155,7 +156,8 @@ int parse_file(const char *name, char *text, const char **path, int *fd, struct 
 		*path = text;
 		return 0;
 	}
-	ret = parse_number(name, text + 3, 0, 1u << 20, &number, err);
+	snprintf(label, sizeof(label), "%s: fd", name);
+	ret = parse_number(label, text + 3, 0, 1u << 20, &number, err);
 	if (ret < 0)
 		return ret;
 	if (number <= STDERR_FILENO)

@@ -131,7 +131,8 @@ Test(options, refusals_quote_what_was_given)
 	expect_refused("--kernel k --frob", "'--frob'");
 	expect_refused("--kernel k stray", "'stray'");
 	expect_refused("--kernel k --drive fd=1", "descriptor 1");
-	expect_refused("--kernel k --drive fd=x", "'x'");
+	expect_refused("--kernel k --drive fd=x", "--drive: fd: 'x'");
+	expect_refused("--kernel k --drive fd=", "--drive: fd: ''");
 	expect_refused("--kernel k --drive :ro", "empty");
 	expect_refused("--kernel k --drive d,loop=1,direct=on,loop=1", "loop is given twice");
 	expect_refused("--kernel k --timings=yes", "--timings");
