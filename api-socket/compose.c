@@ -130,7 +130,8 @@ static void compose_vsock(struct vm_config *vm, const struct vsock_request *vsoc
 	if (vsock)
 		vm->vsock = (struct vsock_config){
 			.id = vsock->vsock_id,
-			.path = vsock->uds_path,
+			.path = vsock->uds_path.path,
+			.listener = MAX(vsock->uds_path.fd, 0),
 			.cid = vsock->guest_cid.value < CID_MIN ? CID_MIN
 								: (uint32_t)vsock->guest_cid.value,
 		};

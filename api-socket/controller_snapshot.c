@@ -44,7 +44,7 @@ static void point_to_kept(const struct controller *controller, struct vm_config 
 		const struct vsock_request *vsock = controller->vsock.data;
 
 		vm->vsock.id = vsock->vsock_id;
-		vm->vsock.path = vsock->uds_path;
+		vm->vsock.path = vsock->uds_path.path;
 	}
 }
 
@@ -210,6 +210,7 @@ static int make_machine(struct controller *controller, const struct snapshot_loa
 		return ret;
 	controller->live = vm;
 	ret = machine_prepare_early(&controller->machine, vm, controller->timeline, err);
+	vm->vsock.listener = 0; /* the request's */
 	if (ret < 0)
 		return ret;
 	machine_expect_adoption(controller->machine);

@@ -64,8 +64,9 @@ static const struct field_set pmem_override_fields = FIELD_SET("PmemOverride", s
 							       pmem_table);
 
 static const struct field vsock_table[] = {
-	FIELD(struct vsock_override, uds_path, FIELD_STRING, FIELD_REQUIRED_OR_OURS,
-	      .help = "where its socket is on this host; may be left out with guest_cid"),
+	FIELD(struct vsock_override, uds_path, FIELD_FILE, FIELD_REQUIRED_OR_OURS,
+	      .help = "where its socket is on this host, or one that listens already; may be left "
+		      "out with guest_cid"),
 	FIELD(struct vsock_override, guest_cid, FIELD_U32, FIELD_OPTIONAL, .ours = true,
 	      .help = "the guest's context id, from 3 up; Firecracker has no such field"),
 };

@@ -143,7 +143,9 @@ extern const struct field_set pmem_fields;
 struct vsock_request {
 	bool given;
 	struct opt_uint guest_cid;
-	const char *uds_path, *vsock_id;
+	struct opt_file
+		uds_path; /* of a descriptor, once it is kept, both: its path is the socket's */
+	const char *vsock_id;
 };
 
 extern const struct field_set vsock_fields;
@@ -245,7 +247,7 @@ struct pmem_override {
 
 struct vsock_override {
 	bool given;
-	const char *uds_path;
+	struct opt_file uds_path;
 	struct opt_uint guest_cid; /* ours */
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api-socket/controller_priv.h"
+#include "virtio/vsock_unix.h"
 #include "vmm/mmds/mmds.h"
 
 static int read_file_field(const struct opt_file *field, struct other_file *out, struct error *err)
@@ -78,13 +79,20 @@ static int read_pmem(const struct vm_config *vm, const struct pmem_override *ove
 static int read_vsock(const struct vm_config *vm, const struct vsock_override *override,
 		      struct machine_identity *out, struct error *err)
 {
+	const struct opt_file *socket = &override->uds_path;
+
 	if (!override->given)
 		return 0;
 	if (!vm->has_vsock)
 		return error_set(err, EINVAL, "Unknown Vsock Device.");
-	if (!is_same(override->uds_path, vm->vsock.path))
-		out->vsock_path = override->uds_path;
 	out->vsock_cid = (uint32_t) override->guest_cid.value;
+	if (socket->fd >= 0) {
+		out->vsock_path = out->vsock_listens_at;
+		out->vsock_listener = socket->fd;
+		return vsock_unix_path_of(socket->fd, out->vsock_listens_at, err);
+	}
+	if (!is_same(socket->path, vm->vsock.path))
+		out->vsock_path = socket->path;
 	return 0;
 }
 
@@ -215,6 +223,7 @@ void controller_configure_identity(struct machine_identity *identity, struct vm_
 			vm->pmems[i].fd = identity->pmems[i].fd;
 			identity->pmems[i].given = false;
 		}
+	vm->vsock.listener = identity->vsock_listener;
 	identity->vsock_path = NULL;
 }
 

@@ -22,11 +22,21 @@ struct image {
 	char id[SNAPSHOT_ID_TEXT], parent[SNAPSHOT_ID_TEXT];
 };
 
-static void read_attribute(int fd, const char *name, char text[static SNAPSHOT_ID_TEXT])
+/* What is there and no id belongs to nothing; but a parent's that is empty says that there is none. */
+static int read_attributes(struct image *image, struct error *err)
 {
-	ssize_t len = fgetxattr(fd, name, text, SNAPSHOT_ID_TEXT - 1);
+	bool has_id = snapshot_read_attribute(image->fd, SNAPSHOT_ATTRIBUTE, image->id);
+	bool has_parent = snapshot_read_attribute(image->fd, SNAPSHOT_PARENT_ATTRIBUTE,
+						  image->parent);
 
-	text[len == SNAPSHOT_ID_TEXT - 1 ? len : 0] = '\0';
+	if (has_id && !*image->id)
+		return error_set(err, EINVAL, "%s: its attribute %s is no snapshot's id",
+				 image->path, SNAPSHOT_ATTRIBUTE);
+	if (has_parent && !*image->parent &&
+	    fgetxattr(image->fd, SNAPSHOT_PARENT_ATTRIBUTE, NULL, 0) > 0)
+		return error_set(err, EINVAL, "%s: its attribute %s is no snapshot's id",
+				 image->path, SNAPSHOT_PARENT_ATTRIBUTE);
+	return 0;
 }
 
 static int open_image(struct image *image, const char *path, struct error *err)
@@ -40,9 +50,7 @@ static int open_image(struct image *image, const char *path, struct error *err)
 	if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size % PAGE_SIZE)
 		return error_set(err, EINVAL, "%s is not a memory file", path);
 	image->size = (uint64_t)st.st_size;
-	read_attribute(image->fd, SNAPSHOT_ATTRIBUTE, image->id);
-	read_attribute(image->fd, SNAPSHOT_PARENT_ATTRIBUTE, image->parent);
-	return 0;
+	return read_attributes(image, err);
 }
 
 /* What comes after `below` is a layer of it, as far as the attributes tell. */

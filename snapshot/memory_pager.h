@@ -31,7 +31,7 @@ struct memory_pager_params {
 	int fd; /* a connection that is there already; taken over, whatever the result */
 	uint64_t page_size;	  /* bytes, of what is mapped */
 	unsigned int patience_ms; /* from memory_pager_expect() to memory_pager_got() */
-	int ending_fd; /* above 0: readable while the process is to end and has not begun to; borrowed */
+	int ending_fd; /* readable while the process is to end and has not begun to; borrowed; 0: there is none */
 	/* On the pager's thread, once, before memory goes: every access is a SIGBUS or an EFAULT afterwards. Not before the
 	 * first memory_pager_got() has said that all is well: till then that one tells. */
 	void (*lost)(void *opaque, enum memory_pager_end why);

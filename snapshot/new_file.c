@@ -1,6 +1,7 @@
 #include "snapshot/new_file.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -9,17 +10,41 @@ static int failed(const struct new_file *file, const char *what, struct error *e
 	return error_set_errno(err, errno, "cannot %s %s", what, file->path);
 }
 
+/* FNV-1a: names of one folder that begin alike and are too long to have anything added. */
+static uint64_t hash_of(const char *name)
+{
+	uint64_t hash = 0xcbf29ce484222325;
+
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * 0x100000001b3;
+	return hash;
+}
+
+/* Where ".NAME.saving" is too long for a name, NAME's end is a number made of all of it. */
+static char *temporary_name(const char *name)
+{
+	const size_t room = NAME_MAX - strlen("..saving");
+	size_t head = room - 17; /* "-" and 16 digits */
+	char *out;
+	int ret;
+
+	while (head > 0 && head < strlen(name) && (name[head] & 0xc0) == 0x80)
+		head--; /* no half of a character: there are filesystems that want UTF-8 */
+	ret = strlen(name) <= room
+		      ? asprintf(&out, ".%s.saving", name)
+		      : asprintf(&out, ".%.*s-%016lx.saving", (int)head, name, hash_of(name));
+	return ret < 0 ? NULL : out;
+}
+
 /* The name that it is to have, and the one that it has until then. */
 static int find_names(struct new_file *file, const char *name, struct error *err)
 {
 	if (!*name)
 		return error_set(err, EISDIR, "%s names a folder, not a file", file->path);
 	file->target = strdup(name);
-	if (!file->target || asprintf(&file->name, ".%s.saving", name) < 0) {
-		file->name = NULL;
-		return error_set(err, ENOMEM, "%s: out of memory", file->path);
-	}
-	return 0;
+	file->name = temporary_name(name);
+	return file->target && file->name ? 0
+					  : error_set(err, ENOMEM, "%s: out of memory", file->path);
 }
 
 static int open_folder(struct new_file *file, struct error *err)
@@ -52,16 +77,33 @@ static int check_target(const struct new_file *file, mode_t *mode, struct error 
 	return error_set(err, EINVAL, "%s is there and not a regular file", file->path);
 }
 
+static int refuse_what_is_there(const struct new_file *file, int unlinked, struct error *err)
+{
+	if (unlinked == EISDIR)
+		return error_set(err, EEXIST,
+				 "cannot create %s: in its folder, %s is a folder where a file is "
+				 "written first; remove or rename it",
+				 file->path, file->name);
+	return error_set(err, EEXIST,
+			 "cannot create %s: in its folder, %s is there where a file is written "
+			 "first, and cannot be removed: %s",
+			 file->path, file->name, strerrordesc_np(unlinked));
+}
+
 static int open_beside(struct new_file *file, mode_t mode, struct error *err)
 {
 	const char *name = file->name;
+	int unlinked;
 
 	if (!name) /* find_names() has made it */
 		return -EINVAL;
-	(void)unlinkat(file->dir, name, 0); /* of a save that died */
+	unlinked = unlinkat(file->dir, name, 0) < 0 ? errno : 0; /* of a save that died */
 	file->fd = openat(file->dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 			  mode);
-	return file->fd < 0 ? failed(file, "create", err) : 0;
+	if (file->fd >= 0)
+		return 0;
+	return errno == EEXIST && unlinked ? refuse_what_is_there(file, unlinked, err)
+					   : failed(file, "create", err);
 }
 
 int new_file_open(struct new_file *file, const char *path, struct error *err)

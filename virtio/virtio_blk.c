@@ -155,7 +155,7 @@ static void transfer(struct virtio_blk *blk, struct blk_request *request, enum b
 {
 	if (kind == BLK_READ)
 		request->written += request->bytes;
-	if (!blk_in_range(blk, request->sector, request->bytes) ||
+	if (request->bytes > BLK_BYTES_MAX || !blk_in_range(blk, request->sector, request->bytes) ||
 	    (kind == BLK_WRITE && blk->file->read_only)) {
 		blk_refuse(request, VIRTIO_BLK_S_IOERR);
 		return;

@@ -1,10 +1,6 @@
 /* What a drive tells its driver: features and configuration space (5.2.3, 5.2.4). */
 #include "virtio/virtio_blk_priv.h"
 
-/* A driver that cuts at this size cuts nothing that Linux sends (1,280 KiB a request at most), and
- * no request of BLK_SEG_MAX such segments keeps a loop for long. */
-#define SIZE_MAX_BYTES (1u << 20)
-
 static void describe_topology(struct virtio_blk_config *config, const struct blk_file *file)
 {
 	const uint32_t block = file->block_size;
@@ -42,7 +38,7 @@ uint64_t blk_describe(struct virtio_blk *blk, unsigned int num_queues, unsigned 
 			    1ull << VIRTIO_BLK_F_BLK_SIZE | 1ull << VIRTIO_BLK_F_TOPOLOGY;
 
 	config->capacity = blk->file->size / BLK_SECTOR;
-	config->size_max = SIZE_MAX_BYTES;
+	config->size_max = BLK_SIZE_MAX;
 	/* Without indirect descriptors a request must fit into the ring, header and status too. */
 	config->seg_max = queue_size > 3 ? MIN(BLK_SEG_MAX, queue_size - 2) : 1;
 	describe_topology(config, blk->file);

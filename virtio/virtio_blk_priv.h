@@ -14,8 +14,16 @@
 #define BLK_SEG_MAX 126u
 #define BLK_IOV_MAX (BLK_SEG_MAX + sizeof(struct virtio_blk_outhdr) + 1)
 
-/* One request's work is bounded: 2 GiB of a map changed, and zeroes that may have to be written
- * out as data. */
+/* A driver that cuts at this size cuts nothing that Linux sends (1,280 KiB a request at most), and
+ * no request of BLK_SEG_MAX such segments keeps a loop for long. */
+#define BLK_SIZE_MAX MIB(1)
+
+/*
+ * One request's work is bounded: data as much as the segments that we promise have (a ring of 256
+ * chains of 4 GiB would keep a pause, or the end, waiting for more than a minute even of the page
+ * cache), 2 GiB of a map changed, and zeroes that may have to be written out as data.
+ */
+#define BLK_BYTES_MAX (BLK_SEG_MAX * BLK_SIZE_MAX)
 #define BLK_DISCARD_MAX_SECTORS (1u << 22)
 #define BLK_ZEROES_MAX_SECTORS (1u << 18)
 

@@ -187,7 +187,7 @@ static int init_vsock(struct virtio_vsock *vsock, const struct virtio_vsock_para
 	if (vsock_table_init(&vsock->table) < 0)
 		return error_set(err, ENOMEM, "vsock: no memory for %u connections",
 				 VSOCK_CONNS_MAX);
-	ret = vsock_unix_open(&vsock->host, params->path, err);
+	ret = vsock_unix_open(&vsock->host, params->path, params->listener, err);
 	if (ret < 0)
 		return ret;
 	vsock->config.guest_cid = params->cid;

@@ -18,7 +18,8 @@ struct vsock_unix;
 
 struct virtio_vsock_params {
 	const char *path; /* where the host's programs connect to; and the prefix of their ports */
-	uint32_t cid;	  /* the guest's, VSOCK_CID_MIN to VSOCK_CID_MAX */
+	int listener; /* above 0: listens at its own path, which `path` is; stays the caller's */
+	uint32_t cid; /* the guest's, VSOCK_CID_MIN to VSOCK_CID_MAX */
 };
 
 /* What a snapshot holds of it. The connections are not in it: a restored guest is told that they

@@ -21,6 +21,62 @@ int vsock_unix_socket(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Of a listener, a number that the kernel knows. */
+static int option_of(int fd, int option)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -errno : value;
+}
+
+int vsock_unix_path_of(int fd, char path[static VSOCK_UNIX_PATH_MAX + 1], struct error *err)
+{
+	struct sockaddr_un addr = { 0 };
+	socklen_t len = sizeof(addr);
+	const int domain = option_of(fd, SO_DOMAIN);
+	size_t length;
+
+	if (domain < 0)
+		return error_set(err, EINVAL, "vsock: the descriptor is no socket");
+	if (domain != AF_UNIX || option_of(fd, SO_TYPE) != SOCK_STREAM)
+		return error_set(err, EINVAL,
+				 "vsock: the descriptor is no Unix socket for streams");
+	if (option_of(fd, SO_ACCEPTCONN) != 1)
+		return error_set(err, EINVAL, "vsock: the descriptor's socket does not listen");
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
+		return error_set_errno(err, errno, "vsock: the descriptor's socket");
+	/* A path that fills the address has no end. */
+	length = strnlen(addr.sun_path, sizeof(addr.sun_path));
+	if (length == 0)
+		return error_set(err, EINVAL,
+				 "vsock: the descriptor's socket has no path, and the guest's "
+				 "connections go to sockets beside it");
+	if (length > VSOCK_UNIX_PATH_MAX)
+		return error_set(
+			err, EINVAL,
+			"vsock: a path has at most %u bytes, as a port's number follows, not "
+			"the %zu of the descriptor's socket",
+			VSOCK_UNIX_PATH_MAX, length);
+	memcpy(path, addr.sun_path, length);
+	path[length] = '\0';
+	return 0;
+}
+
+/* Whoever made it keeps its file: no device and inode are those of a file of ours. */
+static int take_listener(struct vsock_unix *host, int listener, struct error *err)
+{
+	int ret = vsock_unix_path_of(listener, host->path, err);
+
+	if (ret < 0)
+		return ret;
+	host->listener = fcntl(listener, F_DUPFD_CLOEXEC, 3);
+	/* accept() is not to wait when somebody else took the connection, or it has gone. */
+	if (host->listener < 0 || fcntl(host->listener, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		return error_set_errno(err, errno, "vsock: the descriptor of %s", host->path);
+	return 0;
+}
+
 static int listen_at(struct vsock_unix *host, const char *path, struct error *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -46,12 +102,12 @@ static int listen_at(struct vsock_unix *host, const char *path, struct error *er
 	return 0;
 }
 
-int vsock_unix_open(struct vsock_unix *host, const char *path, struct error *err)
+int vsock_unix_open(struct vsock_unix *host, const char *path, int listener, struct error *err)
 {
 	int ret;
 
 	*host = (struct vsock_unix){ .listener = -1, .spare = -1 };
-	ret = listen_at(host, path, err);
+	ret = listener > 0 ? take_listener(host, listener, err) : listen_at(host, path, err);
 	if (ret < 0) {
 		vsock_unix_close(host);
 		return ret;

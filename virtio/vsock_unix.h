@@ -24,16 +24,22 @@ struct vsock_unix {
 	char path[VSOCK_UNIX_PATH_MAX + 1];
 	int listener;
 	int spare; /* given up for a moment to accept, and refuse, when descriptors have run out */
-	dev_t dev; /* of our socket file, so that only ours is removed */
+	dev_t dev; /* of our socket file, so that only ours is removed; 0: it is not ours */
 	ino_t ino;
 	struct log_limit warnings;
 };
 
 /*
  * Listens. -EINVAL for a path that is too long, -EADDRINUSE when there is anything at
- * the path already; the error names it. Control thread.
+ * the path already; the error names it. `listener` above 0 is a socket that listens already, whose path is its own
+ * (vsock_unix_path_of()) and whose file stays; it stays the caller's, and waits for nobody from then on. Control thread.
  */
-must_check int vsock_unix_open(struct vsock_unix *host, const char *path, struct error *err);
+must_check int vsock_unix_open(struct vsock_unix *host, const char *path, int listener,
+			       struct error *err);
+
+/* The path of a Unix socket that listens. -EINVAL: `fd` is none, or has no path, or one that is too long. Any thread. */
+must_check int vsock_unix_path_of(int fd, char path[static VSOCK_UNIX_PATH_MAX + 1],
+				  struct error *err);
 
 /* Stops to listen and removes the socket file if it is still ours. Harmless on listener -1. */
 void vsock_unix_close(struct vsock_unix *host);

@@ -145,15 +145,15 @@ static int change_pmem(struct machine *machine, unsigned int index, struct other
 	return ret;
 }
 
-static int change_vsock(struct machine *machine, const char *path, struct machine_former *former,
-			struct error *err)
+static int change_vsock(struct machine *machine, const struct machine_identity *to,
+			struct machine_former *former, struct error *err)
 {
 	struct virtio_device *dev = machine_device(machine, VIRTIO_ID_VSOCK, 0);
 	int ret;
 
 	if (!dev)
 		return error_set(err, EINVAL, "the machine has no vsock");
-	ret = vsock_unix_open(&former->vsock, path, err);
+	ret = vsock_unix_open(&former->vsock, to->vsock_path, to->vsock_listener, err);
 	if (ret < 0)
 		return ret;
 	former->has_vsock = true;
@@ -175,7 +175,7 @@ static int change_all(struct machine *machine, struct machine_identity *to,
 		if (to->pmems[i].given)
 			ret = change_pmem(machine, i, &to->pmems[i], former, err);
 	if (ret == 0 && to->vsock_path)
-		ret = change_vsock(machine, to->vsock_path, former, err);
+		ret = change_vsock(machine, to, former, err);
 	if (ret < 0 || !to->console.given)
 		return ret;
 	former->has_console = true;

@@ -59,14 +59,6 @@ int save_take_dirty(struct save *save, struct error *err)
 	return ret;
 }
 
-/* Whose memory is there already? Empty when nothing tells. */
-static void read_id(int fd, char id[static SNAPSHOT_ID_TEXT])
-{
-	ssize_t len = fgetxattr(fd, SNAPSHOT_ATTRIBUTE, id, SNAPSHOT_ID_TEXT - 1);
-
-	id[len == SNAPSHOT_ID_TEXT - 1 ? len : 0] = '\0';
-}
-
 /*
  * A copy without its attribute is believed to be of the last save, as a load believes it; but not when that was
  * a layer, for then it could as well be of what the layer is for.
@@ -75,11 +67,11 @@ static int check_base(const struct save *save, int fd, struct error *err)
 {
 	const struct machine_base *base = &save->machine->base;
 	char wanted[SNAPSHOT_ID_TEXT], failed[SNAPSHOT_ID_TEXT], has[SNAPSHOT_ID_TEXT];
+	const bool is_known = snapshot_read_attribute(fd, SNAPSHOT_ATTRIBUTE, has);
 
-	read_id(fd, has);
 	snapshot_id_text(base->failed, failed);
 	snapshot_id_text(base->id, wanted);
-	if (strcmp(has, wanted) == 0 || strcmp(has, failed) == 0 || (!*has && !base->is_layer))
+	if (strcmp(has, wanted) == 0 || strcmp(has, failed) == 0 || (!is_known && !base->is_layer))
 		return 0;
 	return error_set(
 		err, EINVAL,

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "vmm/machine_snapshot_priv.h"
@@ -96,21 +97,21 @@ static int open_memory(struct machine_snapshot *snapshot, const char *path, stru
 /* The two files belong together by an id; an image that was copied without its attributes has none. */
 static int check_pair(const struct machine_snapshot *snapshot, struct error *err)
 {
-	char wanted[SNAPSHOT_ID_TEXT], has[SNAPSHOT_ID_TEXT] = "";
-	ssize_t len = snapshot->has_pager ? 0
-					  : fgetxattr(snapshot->memory, SNAPSHOT_ATTRIBUTE, has,
-						      sizeof(has) - 1);
+	char wanted[SNAPSHOT_ID_TEXT], has[SNAPSHOT_ID_TEXT];
 
-	if (len <= 0)
+	if (snapshot->has_pager ||
+	    !snapshot_read_attribute(snapshot->memory, SNAPSHOT_ATTRIBUTE, has))
 		return 0;
 	snapshot_id_text(snapshot->info.id, wanted);
-	if ((size_t)len == strlen(wanted) && memcmp(has, wanted, strlen(wanted)) == 0)
+	if (strcmp(has, wanted) == 0)
 		return 0;
-	return error_set(
-		err, EINVAL,
-		"snapshot: %s and %s do not belong together: the memory is of snapshot %s, "
-		"the state of %s",
-		snapshot->memory_name, snapshot->state.name, has, wanted);
+	return error_set(err, EINVAL,
+			 "snapshot: %s and %s do not belong together: the memory is of %s, "
+			 "the state of %s",
+			 snapshot->memory_name, snapshot->state.name,
+			 *has ? has
+			      : "an unknown one (its attribute " SNAPSHOT_ATTRIBUTE " is no id)",
+			 wanted);
 }
 
 /* Room for as many paths as a machine can have, of which few are touched: pages of its own, not malloc's, which
@@ -122,7 +123,7 @@ static struct machine_snapshot *new_snapshot(void)
 
 	if (pages == MAP_FAILED)
 		return NULL;
-	pages->memory = pages->ending_fd = -1;
+	pages->memory = -1;
 	return pages;
 }
 
@@ -202,23 +203,28 @@ static int open_files(struct machine_snapshot *snapshot, const struct snapshot_f
 	return ret < 0 ? ret : check_pair(snapshot, err);
 }
 
+static void close_ending(int fd)
+{
+	if (fd > 0)
+		close(fd);
+}
+
 int machine_snapshot_open(struct machine_snapshot **out, const struct snapshot_file *state,
 			  const struct snapshot_file *memory, struct error *err)
 {
 	struct machine_snapshot *snapshot = *out ? *out : new_snapshot();
 	int memory_fd = memory->path ? -1 : memory->fd;
-	int ending_fd = memory->ending_fd > 0 ? memory->ending_fd : -1;
 	int ret;
 
 	*out = NULL;
 	if (!snapshot) {
 		close_fd(&memory_fd);
-		close_fd(&ending_fd);
+		close_ending(memory->ending_fd);
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	}
 	snapshot->has_pager = memory->is_pager;
 	snapshot->pager_patience_ms = memory->patience_ms;
-	snapshot->ending_fd = ending_fd;
+	snapshot->ending_fd = memory->ending_fd;
 	snapshot->memory = memory_fd;
 	ret = open_files(snapshot, state, memory, err);
 	if (ret < 0) {
@@ -236,7 +242,7 @@ void machine_snapshot_close(struct machine_snapshot *snapshot)
 		return;
 	state_file_fini(&snapshot->state);
 	close_fd(&snapshot->memory);
-	close_fd(&snapshot->ending_fd);
+	close_ending(snapshot->ending_fd);
 	free(snapshot->state_name);
 	free(snapshot->memory_name);
 	munmap(snapshot, sizeof(*snapshot));

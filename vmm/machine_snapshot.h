@@ -60,7 +60,7 @@ struct snapshot_file {
 	bool is_pager; /* memory: the socket of, or a connection to, who fills it in (snapshot/memory_pager.h) */
 	unsigned int
 		patience_ms; /* with it: for how long a load, a pause or a resume waits for pages at most */
-	int ending_fd; /* with it: above 0, readable while the process is to end and has not begun to */
+	int ending_fd; /* with it: readable while the process is to end and has not begun to; 0: there is none */
 };
 
 /*
@@ -125,7 +125,9 @@ struct machine_identity {
 		bool given;
 		uint8_t mac[6];
 	} macs[VM_NETS_MAX];
-	const char *vsock_path;	   /* NULL: the shape's */
+	const char *vsock_path;			      /* NULL: the shape's */
+	char vsock_listens_at[VM_VSOCK_PATH_MAX + 1]; /* room for the path of: */
+	int vsock_listener;	   /* above 0: listens there already; stays the caller's */
 	uint32_t vsock_cid;	   /* 0: the saved one */
 	struct other_file console; /* its fd: borrowed as vm_config.console_fd is; no path */
 	struct mmds *mmds; /* serves the interfaces that the snapshot says; NULL: it says none */

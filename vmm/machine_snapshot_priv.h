@@ -17,7 +17,7 @@ struct machine_snapshot {
 	struct mmds_config mmds;
 	bool has_pager;
 	unsigned int pager_patience_ms;
-	int ending_fd; /* as in snapshot_file; -1: none */
+	int ending_fd; /* as in snapshot_file; ours */
 	int memory;    /* the image, or a connection to the pager; -1: by its name */
 	char *state_name, *memory_name; /* for messages */
 };

@@ -27,7 +27,9 @@ static void make_room_for_descriptors(void)
 int machine_add_vsock(struct machine *machine, struct error *err)
 {
 	const struct vsock_config *vsock = &machine->config->vsock;
-	const struct virtio_vsock_params params = { .path = vsock->path, .cid = vsock->cid };
+	const struct virtio_vsock_params params = { .path = vsock->path,
+						    .listener = vsock->listener,
+						    .cid = vsock->cid };
 	struct virtio_device *dev = NULL;
 	struct irq_line *irq = NULL;
 	struct boot_device at = { 0 };

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #define INFO(member, kind) STATE_FIELD(struct snapshot_info, member, kind, 1)
 
@@ -33,6 +34,14 @@ void snapshot_id_text(const uint8_t id[static SNAPSHOT_ID_SIZE], char out[static
 {
 	for (unsigned int i = 0; i < SNAPSHOT_ID_SIZE; i++)
 		snprintf(out + 2 * i, 3, "%02x", id[i]);
+}
+
+bool snapshot_read_attribute(int fd, const char *name, char text[static SNAPSHOT_ID_TEXT])
+{
+	const ssize_t len = fgetxattr(fd, name, text, SNAPSHOT_ID_TEXT - 1);
+
+	text[len == SNAPSHOT_ID_TEXT - 1 ? len : 0] = '\0';
+	return len >= 0 || errno == ERANGE;
 }
 
 #define LEAF(member) STATE_FIELD(struct kvm_cpuid_entry2, member, STATE_U32, 1)

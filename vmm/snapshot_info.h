@@ -34,6 +34,12 @@ extern const struct state_desc snapshot_info_desc;
 #define SNAPSHOT_ID_TEXT (2 * SNAPSHOT_ID_SIZE + 1)
 void snapshot_id_text(const uint8_t id[static SNAPSHOT_ID_SIZE], char out[static SNAPSHOT_ID_TEXT]);
 
+/*
+ * What such an attribute of a memory file says, or false: the file has none, or it cannot be read here. What is no id (it
+ * has another length) is told as "", which is nobody's.
+ */
+bool snapshot_read_attribute(int fd, const char *name, char text[static SNAPSHOT_ID_TEXT]);
+
 /* Section "cpuid": what all vCPUs have in common. */
 struct cpuid_state {
 	uint32_t unused; /* a count cannot be a structure's first member */

@@ -60,7 +60,8 @@ struct vsock_config {
 	const char *id; /* may be NULL */
 	const char
 		*path; /* the Unix socket that the host connects to; and the prefix of its ports */
-	uint32_t cid;  /* the guest's, from 3 up */
+	int listener; /* above 0: it listens there already; stays the caller's, till the machine is made */
+	uint32_t cid; /* the guest's, from 3 up */
 };
 
 struct balloon_config {

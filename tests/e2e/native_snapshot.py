@@ -246,6 +246,25 @@ def snapshot_pair_that_does_not_belong_together(t):
 
 
 @test("native")
+def snapshot_memory_of_nobody(t):
+    """An attribute that is no snapshot's id, being empty or too long, is another's; where there is none the file is believed."""
+    vm = start(t)
+    save(t, vm)
+    vm.end()
+    try:
+        os.getxattr(t.path("memory"), "user.mayfly.snapshot")
+    except OSError:
+        raise Skip("no user attributes here") from None
+    mine = os.getxattr(t.path("memory"), "user.mayfly.snapshot")
+    for number, text in enumerate((b"", mine + b"0", mine[:-1], b"x" * 500)):
+        os.setxattr(t.path("memory"), "user.mayfly.snapshot", text)
+        refused_load(t, "do not belong together: the memory is of " + (text.decode() if len(text) == 32 else "an unknown one"),
+                     name=f"{number}.sock")
+    os.removexattr(t.path("memory"), "user.mayfly.snapshot")
+    Served(t, name="good.sock").put("/snapshot/load", load_body(t, resume_vm=False))
+
+
+@test("native")
 def snapshot_needs_a_pause(t):
     vm = start(t)
     vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m")},
@@ -273,6 +292,38 @@ def snapshot_on_a_full_disk(t):
     resource.prlimit(vm.process.pid, resource.RLIMIT_FSIZE, limits)
     holds("the old pair", [open(t.path(name), "rb").read() for name in ("state", "memory")] == before)
     holds("nothing beside it", not [name for name in os.listdir(t.dir) if name.endswith(".saving")])
+    save(t, vm)
+
+
+@test("native")
+def snapshot_under_the_longest_names(t):
+    """The name that a file has until it is whole fits too: of 247 bytes and more, of two that differ at their end, of characters
+    of several bytes; what a save that was killed has left goes with the next one."""
+    vm = start(t)
+    vm.patch("/vm", {"state": "Paused"})
+    for names in (("s" * 247, "m" * 247), ("s" * 248, "m" * 248), ("x" * 254 + "s", "x" * 254 + "m"), ("\u20ac" * 85, "m" + "\u00e9" * 127)):
+        body = {"snapshot_path": t.path(names[0]), "mem_file_path": t.path(names[1])}
+        vm.put("/snapshot/create", body)
+        vm.put("/snapshot/create", body)
+        equal("files left", [name for name in os.listdir(t.dir) if name.endswith(".saving")], [])
+    number = 0xcbf29ce484222325
+    for byte in b"s" * 248:
+        number = (number ^ byte) * 0x100000001b3 % 2**64
+    left = t.file(f".{'s' * 230}-{number:016x}.saving", b"half")
+    vm.put("/snapshot/create", {"snapshot_path": t.path("s" * 248), "mem_file_path": t.path("m")})
+    holds("what was left is gone", not os.path.exists(left))
+
+
+@test("native")
+def snapshot_with_a_folder_in_its_way(t):
+    """Where a file is written first there is something that no save left: said by its name, and the guest goes on."""
+    vm = start(t)
+    vm.patch("/vm", {"state": "Paused"})
+    for name in ("s", "m"):
+        os.mkdir(t.path(f".{name}.saving"))
+        vm.refused("PUT", "/snapshot/create", {"snapshot_path": t.path("s"), "mem_file_path": t.path("m")},
+                   f"cannot create {t.path(name)}: in its folder, .{name}.saving is a folder", "remove or rename it")
+        os.rmdir(t.path(f".{name}.saving"))
     save(t, vm)
 
 

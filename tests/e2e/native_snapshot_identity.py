@@ -1,6 +1,7 @@
 """Who a clone is: drives, taps, addresses, sockets, output and metadata in the call that loads it, and in a prepared process."""
 
 import os
+import socket
 import struct
 
 from api import Served
@@ -50,13 +51,23 @@ def identity(t, fds=True):
     body = {"drive_overrides": [{"drive_id": "rootfs", "path_on_host": {"fd": 1} if fds else disk}],
             "network_overrides": [{"iface_id": "eth0", "host_dev_name": {"fd": 0} if fds else "tap1",
                                    "guest_mac": NEW_MAC}],
-            "vsock_override": {"uds_path": t.path("elsewhere"), "guest_cid": 77},
+            "vsock_override": {"uds_path": {"fd": 3} if fds else t.path("elsewhere"), "guest_cid": 77},
             "serial_override": {"serial_out_path": {"fd": 2} if fds else t.path("output")},
             "mmds": {"who": "the clone"}}
     if not fds:
         return body, []
     output = os.open(t.path("output"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    return body, [open_tap("tap1"), os.open(disk, os.O_RDWR), output]
+    return body, [open_tap("tap1"), os.open(disk, os.O_RDWR), output, listener(t.path("elsewhere"))]
+
+
+def listener(path, kind=socket.SOCK_STREAM, listens_there=True, family=socket.AF_UNIX):
+    """A socket of ours, as a descriptor."""
+    made = socket.socket(family, kind)
+    if path is not None:
+        made.bind(path)
+    if listens_there:
+        made.listen()
+    return made.detach()
 
 
 def nested(depth):
@@ -80,6 +91,8 @@ def snapshot_identity(t, prepared, fds):
     clone = clone_of(t, prepared)
     body, passed = identity(t, fds)
     clone.put("/snapshot/load", load_body(t, resume_vm=False, **body), passed)
+    if fds:
+        holds("our listener", f"socket:[{os.fstat(passed[3]).st_ino}]" in opened(clone), opened(clone))
     for fd in passed:
         os.close(fd)
     config = clone.get("/vm/config")
@@ -99,6 +112,61 @@ def snapshot_identity(t, prepared, fds):
     lacks("standard output", clone.text(), "R")
     with open(t.path("output"), encoding="utf-8") as file:
         contains("the serial port's output", file.read(), "R")
+    equal("a socket that is another's, afterwards", os.path.exists(t.path("elsewhere")), fds)
+
+
+@test("native", "snapshot-identity-by-a-wrong-socket", prepared=False)
+@test("native", "snapshot-identity-of-a-prepared-process-by-a-wrong-socket", prepared=True)
+def snapshot_identity_wrong_socket(t, prepared):
+    """What cannot be a vsock's socket is refused, at the load and where it is put; a prepared process goes on."""
+    saved_with_mmds(t)
+    wrong = [(os.open(t.path("disk"), os.O_RDWR), "is no socket"),
+             (listener(None, listens_there=False), "does not listen"),
+             (listener(t.path("seqpacket"), socket.SOCK_SEQPACKET), "is no Unix socket for streams"),
+             (listener(t.path("datagrams"), socket.SOCK_DGRAM, False), "is no Unix socket for streams"),
+             (listener(None, family=socket.AF_INET), "is no Unix socket for streams"),
+             (listener(t.path("silent"), listens_there=False), "does not listen"),
+             (listener(f"\0{t.path('abstract')}"), "has no path"),
+             (listener(f"/tmp/{os.getpid()}-".ljust(97, "l")), "at most 96 bytes")]
+    os.unlink(f"/tmp/{os.getpid()}-".ljust(97, "l"))
+    clone = clone_of(t, prepared) if prepared else None
+    before = sorted(opened(clone)) if prepared else []
+    putter = Served(t, name="putter.sock")
+    for number, (fd, why) in enumerate(wrong):
+        vm = clone or Served(t, name=f"{number}.sock")
+        answer = vm.client.call("PUT", "/snapshot/load", load_body(t, vsock_override={"uds_path": {"fd": 0}}), [fd])
+        equal("status", answer.status, 400)
+        contains("the refusal", answer.fault(), "Load snapshot error: vsock: ", why)
+        answer = putter.client.call("PUT", "/vsock", {"guest_cid": 3, "uds_path": {"fd": 0}}, [fd])
+        equal("status", answer.status, 400)
+        contains("the refusal", answer.fault(), "Vsock config error: vsock: ", why)
+        os.close(fd)
+    if prepared:
+        equal("open files", sorted(opened(clone)), before)
+        holds("the shape's socket", listens(t.path("shape")))
+    answer = putter.client.call("PUT", "/vsock", {"guest_cid": 3, "uds_path": {"fd": 1}}, [])
+    contains("of one that did not come", answer.fault(), "no descriptor 1 came along, but 0")
+
+
+@test("native")
+def snapshot_of_a_vsock_by_descriptor(t):
+    """Put before the start: shown and saved by its path; a clone makes one there, and only its own goes with it."""
+    fd = listener(t.path("vsock"))
+    vm = start(t, drive=False, before=lambda vm: vm.put("/vsock", {"guest_cid": 33, "uds_path": {"fd": 0}}, [fd]))
+    os.close(fd)
+    equal("its socket", vm.get("/vm/config")["vsock"], {"guest_cid": 33, "uds_path": t.path("vsock")})
+    holds("it listens", listens(t.path("vsock")))
+    save(t, vm)
+    vm.end()
+    holds("its file stays", os.path.exists(t.path("vsock")))
+    os.unlink(t.path("vsock"))
+    release(t)
+    clone = Served(t, name="clone.sock")
+    clone.put("/snapshot/load", load_body(t, resume_vm=False))
+    holds("a socket of its own", listens(t.path("vsock")))
+    clone.patch("/vm", {"state": "Resumed"})
+    clone.ends(0)
+    holds("which goes with it", not os.path.exists(t.path("vsock")))
 
 
 @test("native")

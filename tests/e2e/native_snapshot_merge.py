@@ -55,6 +55,22 @@ def snapshot_layers_make_a_layer(t):
 
 
 @test("native")
+def snapshot_layers_of_nobody(t):
+    """An attribute that is no id belongs to nothing; only a parent's may be empty: what was merged into memory has none."""
+    one, two = layer(t, 1, (1, 700)), layer(t, 2, (700, 1300))
+    for name, texts in (("snapshot", (b"", b"1" * 33, b"1" * 31)), ("parent", (b"1" * 33, b"1" * 31))):
+        before = os.getxattr(two, f"user.mayfly.{name}")
+        for text in texts:
+            os.setxattr(two, f"user.mayfly.{name}", text)
+            done = merge_files(one, two, output=t.path("layer"))
+            equal("status", done.returncode, 152)
+            contains("the refusal", done.stderr, f"{two}: its attribute user.mayfly.{name} is no snapshot's id")
+        os.setxattr(two, f"user.mayfly.{name}", before)
+    os.setxattr(one, "user.mayfly.parent", b"")
+    equal("mayfly snapshot merge", merge_files(one, two, output=t.path("layer")).stderr, "")
+
+
+@test("native")
 def snapshot_layers_where_holes_are_lost(t):
     """Where a page takes a block of 2 MiB, the rest of it would be zeroes over what has not changed."""
     layers = [layer(t, 1, (1, 700)), layer(t, 2, (700, 1300))]

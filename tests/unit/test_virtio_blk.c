@@ -239,6 +239,34 @@ BOTH(lie_wrong_direction)
 	cr_expect_eq(elem.len, 1);
 }
 
+static uint8_t read_mebibytes(unsigned int n)
+{
+	struct fake_buffer buffers[BLK_IOV_MAX] = { { HEADER, 16, false } };
+	struct vring_used_elem elem;
+
+	for (unsigned int i = 0; i < n; i++)
+		buffers[1 + i] = (struct fake_buffer){ FAKE_HIGH, MIB(1), true };
+	buffers[1 + n] = (struct fake_buffer){ STATUS, 1, true };
+	*status_byte() = 0xff;
+	set_header(HEADER, VIRTIO_BLK_T_IN, 0);
+	fake_indirect(&fake, 0x30000, buffers, n + 2);
+	fake_kick(&fake);
+	cr_assert(fake_wait_used(&fake, &elem));
+	return *status_byte();
+}
+
+/* seg_max times size_max is what a request may be, and no chain makes it more. */
+BOTH(lie_more_data_than_all_segments_may_have)
+{
+	struct error err = { 0 };
+
+	cr_assert_eq(ftruncate(file, 1 << 30), 0);
+	cr_assert_eq(virtio_blk_set_backing(fake.dev, NULL, dup(file), &err), 0, "%s", err.text);
+	cr_expect_eq(read_mebibytes(BLK_SEG_MAX), VIRTIO_BLK_S_OK);
+	cr_expect_eq(read_mebibytes(BLK_SEG_MAX + 1), VIRTIO_BLK_S_IOERR);
+	cr_expect_eq(device_status(), 15);
+}
+
 /* A broken chain behind good ones: those are answered, and answered right. */
 BOTH(lie_among_honest_requests)
 {

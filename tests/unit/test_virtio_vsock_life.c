@@ -327,11 +327,11 @@ Test(virtio_vsock_life, behind_the_longest_path_fits_the_longest_port)
 	int listener, fd;
 
 	memset(longest + strlen(longest), 'x', VSOCK_UNIX_PATH_MAX + 1 - strlen(longest));
-	cr_assert_eq(vsock_unix_open(&host, longest, &err), -EINVAL);
+	cr_assert_eq(vsock_unix_open(&host, longest, 0, &err), -EINVAL);
 	cr_expect(strstr(err.text, "1 to 96 bytes"), "%s", err.text);
 	longest[VSOCK_UNIX_PATH_MAX] = '\0';
 	unlink(longest);
-	cr_assert_eq(vsock_unix_open(&host, longest, &err), 0, "%s", err.text);
+	cr_assert_eq(vsock_unix_open(&host, longest, 0, &err), 0, "%s", err.text);
 	snprintf(port, sizeof(port), "%s_%u", longest, UINT32_MAX);
 	unlink(port);
 	listener = listen_at(port);
@@ -341,6 +341,40 @@ Test(virtio_vsock_life, behind_the_longest_path_fits_the_longest_port)
 	close(fd);
 	close(listener);
 	vsock_unix_close(&host);
+}
+
+/* Somebody's listener: accepted from without waiting, connected beside, and its file is not ours to remove. */
+Test(virtio_vsock_life, a_listener_that_came)
+{
+	const char *at_path = "/tmp/mayfly-came", *port = "/tmp/mayfly-came_7";
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct vsock_unix host;
+	struct error err = { 0 };
+	int came, beside, fd;
+
+	unlink(at_path);
+	unlink(port);
+	came = listen_at(at_path);
+	beside = listen_at(port);
+	cr_assert_eq(vsock_unix_open(&host, NULL, came, &err), 0, "%s", err.text);
+	cr_expect_str_eq(host.path, at_path);
+	cr_expect_eq(vsock_unix_accept(&host), -EAGAIN);
+	close(came);
+	memcpy(addr.sun_path, at_path, strlen(at_path));
+	fd = vsock_unix_socket();
+	cr_expect_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	came = vsock_unix_accept(&host);
+	cr_expect_geq(came, 0);
+	close(came);
+	close(fd);
+	fd = vsock_unix_socket();
+	cr_expect_eq(vsock_unix_connect(&host, fd, 7), 0);
+	close(fd);
+	vsock_unix_close(&host);
+	cr_expect_eq(access(at_path, F_OK), 0);
+	unlink(at_path);
+	unlink(port);
+	close(beside);
 }
 
 LOOPS(virtio_vsock_life, saved_state)
