@@ -100,6 +100,11 @@ bool event_loop_answers(struct event_loop *loop, uint64_t ns)
 		if (!answers)
 			break;
 	}
+	if (answers) { /* TSan knows sem_wait() and not sem_clockwait(): this shows it the order */
+		sem_post(&call.done);
+		while (sem_wait(&call.done) < 0)
+			;
+	}
 	sem_destroy(&call.done);
 	return answers;
 }

@@ -17,7 +17,7 @@ void loop_lend(struct event_loop *loop)
 
 /*
  * A mutex knows no turn: one who borrows again and again could keep the loop out for ever. So the wish is said first, and
- * the loop waits for the end of one borrowing at most (or of two, where the other had looked before).
+ * the loop waits for the end of one borrowing, at most.
  */
 void loop_take_back(struct event_loop *loop)
 {
@@ -29,10 +29,10 @@ void loop_take_back(struct event_loop *loop)
 
 bool event_loop_borrow(struct event_loop *loop)
 {
-	if (atomic_load_explicit(&loop->wants_baton, memory_order_relaxed) ||
-	    pthread_mutex_trylock(&loop->baton) != 0)
+	if (pthread_mutex_trylock(&loop->baton) != 0)
 		return false;
-	if (loop->is_lent) {
+	/* Said while another had it: then it is the loop's, though we were faster. */
+	if (loop->is_lent && !atomic_load_explicit(&loop->wants_baton, memory_order_relaxed)) {
 		borrowed = loop;
 		return true;
 	}

@@ -63,11 +63,12 @@ static inline bool blk_io_changes(const struct blk_io *io)
 
 struct blk_backend_ops {
 	const char *name; /* for messages */
-	bool at_once;	  /* submit() moves here and now what needs no waiting */
 	/* Arms what it waits on; and lets go of it, with nothing in flight. May be NULL. */
 	int (*start)(struct blk_backend *backend);
 	void (*stop)(struct blk_backend *backend);
 	void (*submit)(struct blk_backend *backend, struct blk_io *io);
+	/* Does submit() move small requests here and now, and wait for nothing? As far as is known. NULL: no. */
+	bool (*at_once)(struct blk_backend *backend);
 	void (*destroy)(struct blk_backend *backend);
 };
 
@@ -98,6 +99,11 @@ static inline void blk_backend_submit(struct blk_backend *backend, struct blk_io
 {
 	io->backend = backend;
 	backend->ops->submit(backend, io);
+}
+
+static inline bool blk_backend_at_once(struct blk_backend *backend)
+{
+	return backend->ops->at_once && backend->ops->at_once(backend);
 }
 
 static inline int blk_backend_start(struct blk_backend *backend)

@@ -172,6 +172,17 @@ static void submit(struct blk_backend *backend, struct blk_io *io)
 		blk_backend_submit(this->engine, io);
 }
 
+/* A write that waited makes all of them suspect: the next ones may wait where only the loop does. */
+static bool at_once(struct blk_backend *backend)
+{
+	const struct blk_inline *this = inline_of(backend);
+
+	if (this->reads == NOT_HERE)
+		return false;
+	return this->writes != MAY_WAIT ||
+	       (this->suspects == 0 && clock_now_ns(CLOCK_MONOTONIC) >= this->writes_paused_until);
+}
+
 /* Life -------------------------------------------------------------------------------------------*/
 
 static int start(struct blk_backend *backend)
@@ -192,7 +203,7 @@ static void destroy(struct blk_backend *backend)
 
 static const struct blk_backend_ops ops = {
 	.name = "cached",
-	.at_once = true,
+	.at_once = at_once,
 	.start = start,
 	.stop = stop,
 	.submit = submit,

@@ -330,7 +330,7 @@ static bool blk_at_once(const struct virtio_queue *queue)
 {
 	const struct virtio_blk *blk = blk_of(queue->dev);
 
-	return blk->in_flight == 0 && blk->backend->ops->at_once && !blk->before.file &&
+	return blk->in_flight == 0 && !blk->before.file && blk_backend_at_once(blk->backend) &&
 	       !rate_limiter_limits(&blk->limiter);
 }
 

@@ -98,7 +98,7 @@ int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_params
 		free_drive(blk);
 		return ret;
 	}
-	blk->dev.serves_here = blk->backend->ops->at_once;
+	blk->dev.serves_here = blk_backend_at_once(blk->backend);
 	*out = &blk->dev;
 	return 0;
 }

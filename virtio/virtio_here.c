@@ -83,6 +83,9 @@ static bool serve_here(struct virtio_queue *queue)
 		queue->here.now = true;
 		queue->dev->ops->notify(queue);
 		queue->here.now = false;
+		/* It had to be the engine's after all: what is asked for is not in the page cache, say. */
+		if (!queue->dev->ops->at_once(queue))
+			give_up(&queue->here);
 	}
 	event_loop_give_back(loop);
 	return is_served;

@@ -122,6 +122,44 @@ STARTED(what_the_vcpu_wrote_is_there)
 	}
 }
 
+/* As Linux asks: for an interrupt when its last known answer is passed. */
+STARTED(with_event_indices_each_answer_interrupts_once)
+{
+	volatile uint16_t *used_event;
+
+	fake_drive(&fake, offered(), 256);
+	used_event = &fake.avail->ring[fake.layout.size];
+	by_vcpu = by_loop = 0;
+	for (uint64_t i = 0; i < 300; i++) {
+		*used_event = fake.last_used;
+		ask(VIRTIO_BLK_T_IN, i, 512);
+	}
+	cr_expect_gt(atomic_load(&by_vcpu), 150);
+	cr_expect_eq(by_vcpu + by_loop, 300);
+}
+
+STARTED(what_is_not_in_the_page_cache_is_the_loops)
+{
+	cr_assert_gt(answers_here(100, 512), 30);
+	for (uint64_t i = 0; i < 20; i++) {
+		cr_assert_eq(fdatasync(file), 0);
+		cr_assert_eq(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), 0);
+		ask(VIRTIO_BLK_T_IN, i * 64, 512);
+	}
+	/* At least that many have to come alone again. */
+	cr_expect_eq(answers_here(4, 512), 0);
+}
+
+/* More than a vCPU may take at once. */
+STARTED(the_rest_of_many_is_the_loops)
+{
+	cr_assert_gt(answers_here(100, 512), 30);
+	for (int i = 0; i < 40; i++)
+		offer(VIRTIO_BLK_T_IN, 0, 512);
+	notify();
+	wait_for_answers(40);
+}
+
 STARTED(several_at_once_are_the_loops_again)
 {
 	cr_assert_gt(answers_here(100, 512), 30);
