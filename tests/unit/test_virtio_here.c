@@ -125,13 +125,13 @@ STARTED(what_the_vcpu_wrote_is_there)
 /* As Linux asks: for an interrupt when its last known answer is passed. */
 STARTED(with_event_indices_each_answer_interrupts_once)
 {
-	volatile uint16_t *used_event;
+	uint16_t *used_event;
 
 	fake_drive(&fake, offered(), 256);
 	used_event = &fake.avail->ring[fake.layout.size];
 	by_vcpu = by_loop = 0;
 	for (uint64_t i = 0; i < 300; i++) {
-		*used_event = fake.last_used;
+		__atomic_store_n(used_event, fake.last_used, __ATOMIC_RELAXED);
 		ask(VIRTIO_BLK_T_IN, i, 512);
 	}
 	cr_expect_gt(atomic_load(&by_vcpu), 150);
