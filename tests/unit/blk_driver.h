@@ -88,6 +88,15 @@ static inline void begin(enum event_loop_kind kind, const char *folder,
 	fake_drive(&fake, offered(), params.queue_size ? (uint16_t)params.queue_size : 256);
 }
 
+/* The same with a loop that has a thread; its driver is still to come. */
+static inline void begin_started(enum event_loop_kind kind, struct virtio_blk_params params)
+{
+	log_set_level(LOG_ERROR);
+	make_file_in("/tmp");
+	fake_init_started(&fake, kind);
+	create_with(params);
+}
+
 static inline void end(void)
 {
 	fake_fini(&fake);
@@ -130,19 +139,27 @@ static inline bool sends_data(uint32_t type)
 	       type == VIRTIO_BLK_T_WRITE_ZEROES;
 }
 
-/* One request of header, data and status; returns the status, 0xff when none came. */
-static inline uint8_t request(uint32_t type, uint64_t sector, uint64_t data, uint32_t len,
-			      uint32_t *written)
+/* A chain of header, data (if there is any) and status into the ring of `queue`, the driver or a copy of it. */
+static inline void put_request(struct fake_driver *queue, uint32_t type, uint64_t sector,
+			       uint64_t data, uint32_t len)
 {
 	const struct fake_buffer buffers[] = { { HEADER, 16, false },
 					       { data, len, !sends_data(type) },
 					       { STATUS, 1, true } };
 	const struct fake_buffer bare[] = { { HEADER, 16, false }, { STATUS, 1, true } };
+
+	set_header(HEADER, type, sector);
+	fake_chain(queue, len ? buffers : bare, len ? 3 : 2);
+}
+
+/* One request of header, data and status; returns the status, 0xff when none came. */
+static inline uint8_t request(uint32_t type, uint64_t sector, uint64_t data, uint32_t len,
+			      uint32_t *written)
+{
 	struct vring_used_elem elem = { 0 };
 
 	*status_byte() = 0xff;
-	set_header(HEADER, type, sector);
-	fake_chain(&fake, len ? buffers : bare, len ? 3 : 2);
+	put_request(&fake, type, sector, data, len);
 	fake_kick(&fake);
 	cr_assert(fake_wait_used(&fake, &elem));
 	if (written)

@@ -12,13 +12,7 @@ static const struct bucket_config none;
 /* A request by a copy of the driver for another queue, or by the one for the first; not waited for. */
 static void offer(struct fake_driver *queue, uint32_t type, uint64_t sector, uint32_t len)
 {
-	const struct fake_buffer buffers[] = { { HEADER, 16, false },
-					       { DATA, len, !sends_data(type) },
-					       { STATUS, 1, true } };
-	const struct fake_buffer bare[] = { { HEADER, 16, false }, { STATUS, 1, true } };
-
-	set_header(HEADER, type, sector);
-	fake_chain(queue, len ? buffers : bare, len ? 3 : 2);
+	put_request(queue, type, sector, DATA, len);
 	fake_kick(queue);
 }
 

@@ -195,11 +195,8 @@ static void change_files(enum event_loop_kind kind)
 	struct error err = { 0 };
 	unsigned long seen = 0;
 
-	log_set_level(LOG_ERROR);
-	make_file_in("/tmp");
+	begin_started(kind, (struct virtio_blk_params){ .num_queues = 1 });
 	make_other();
-	fake_init_started(&fake, kind);
-	create_with((struct virtio_blk_params){ .num_queues = 1 });
 	fake_drive(&fake, offered(), 256);
 	cr_assert_eq(pthread_create(&user.thread, NULL, use, &user), 0);
 	for (int i = 0; i < 40; i++) {

@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
-#include "base/event_loop.h"
+#include "tests/unit/started_loop.h"
 
 /* Two tests and not a parameterized one: Criterion's parameters do not work under TSan. */
 #define BOTH(name)                                 \
@@ -34,18 +34,6 @@ static void on_loop(enum event_loop_kind kind, void (*test)(struct event_loop *l
 	event_loop_destroy(loop);
 }
 
-static void on_thread(enum event_loop_kind kind, void (*test)(struct event_loop *loop))
-{
-	struct event_loop *loop = NULL;
-	struct error err = { 0 };
-
-	cr_assert_eq(event_loop_start(&loop, kind, "test", &err), 0, "%s", err.text);
-	cr_assert_eq(event_loop_wait_started(loop, &err), 0, "%s", err.text);
-	cr_assert_eq(event_loop_has_ring(loop), kind == EVENT_LOOP_URING);
-	test(loop);
-	event_loop_destroy(loop);
-}
-
 #define BOTH_THREADED(name)                        \
 	static void name(struct event_loop *loop); \
 	Test(event_loop_epoll, name)               \
@@ -57,32 +45,6 @@ static void on_thread(enum event_loop_kind kind, void (*test)(struct event_loop 
 		on_thread(EVENT_LOOP_URING, name); \
 	}                                          \
 	static void name(struct event_loop *loop)
-
-struct counter {
-	struct loop_watch watch;
-	struct event_loop *loop;
-	atomic_int calls;
-};
-
-static void count(struct loop_watch *watch)
-{
-	atomic_fetch_add(&container_of(watch, struct counter, watch)->calls, 1);
-}
-
-static void counter_init(struct counter *counter, struct event_loop *loop)
-{
-	*counter = (struct counter){ .loop = loop };
-	counter->watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	counter->watch.ready = count;
-	cr_assert_geq(counter->watch.fd, 0);
-}
-
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	cr_assert_eq(write(fd, &one, sizeof(one)), (ssize_t)sizeof(one));
-}
 
 /* Turns until nothing more happens: a watch may need a turn to be armed. */
 static void settle(struct event_loop *loop)
@@ -272,21 +234,6 @@ BOTH_THREADED(calls_of_many_threads_are_served_one_at_a_time)
 	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
 	cr_expect_eq(call.value, 2000);
-}
-
-static int watch_call(void *arg)
-{
-	struct counter *counter = arg;
-
-	return event_loop_watch(counter->loop, &counter->watch);
-}
-
-static int unwatch_call(void *arg)
-{
-	struct counter *counter = arg;
-
-	event_loop_unwatch(counter->loop, &counter->watch);
-	return 0;
 }
 
 BOTH_THREADED(a_running_loop_sees_a_storm_of_signals)

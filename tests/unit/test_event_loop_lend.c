@@ -1,27 +1,10 @@
 /* A loop that sleeps is lent, on epoll and on io_uring: its work is done by one thread at a time, and it gets its turn. */
-#include <criterion/criterion.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <pthread.h>
-#include <semaphore.h>
-#include <stdatomic.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
-#include "base/event_loop.h"
+#include "tests/unit/started_loop.h"
 
 #define PATIENCE 5000 /* ms */
-
-static void on_thread(enum event_loop_kind kind, void (*test)(struct event_loop *loop))
-{
-	struct event_loop *loop = NULL;
-	struct error err = { 0 };
-
-	cr_assert_eq(event_loop_start(&loop, kind, "test", &err), 0, "%s", err.text);
-	cr_assert_eq(event_loop_wait_started(loop, &err), 0, "%s", err.text);
-	test(loop);
-	event_loop_destroy(loop);
-}
 
 #define BOTH(name)                                 \
 	static void name(struct event_loop *loop); \
@@ -79,90 +62,65 @@ BOTH(what_a_borrower_defers_runs_when_it_gives_back)
 	cr_expect(pthread_equal(deferred.ran_on, pthread_self()));
 }
 
-struct gate {
-	struct event_loop *loop;
-	struct loop_watch watch;
-	sem_t entered, leave;
-	bool opened;
-};
-
-static int wait_at_gate(void *arg)
-{
-	struct gate *gate = arg;
-
-	sem_post(&gate->entered);
-	sem_wait(&gate->leave);
-	return 0;
-}
-
-static void *call_gate(void *arg)
-{
-	struct gate *gate = arg;
-
-	event_loop_call(gate->loop, wait_at_gate, gate);
-	return NULL;
-}
-
 BOTH(a_loop_at_work_is_not_lent)
 {
-	struct gate gate = { .loop = loop };
+	struct holder holder;
 	pthread_t caller;
 
-	sem_init(&gate.entered, 0, 0);
-	sem_init(&gate.leave, 0, 0);
-	pthread_create(&caller, NULL, call_gate, &gate);
-	sem_wait(&gate.entered);
+	holder_init(&holder, loop);
+	pthread_create(&caller, NULL, call_hold, &holder);
+	sem_wait(&holder.begun);
 	for (int i = 0; i < 100; i++)
 		cr_assert(!event_loop_borrow(loop));
-	sem_post(&gate.leave);
+	sem_post(&holder.go);
 	pthread_join(caller, NULL);
 	borrow(loop);
 	event_loop_give_back(loop);
 }
 
-static void open_gate(struct loop_watch *watch)
-{
-	container_of(watch, struct gate, watch)->opened = true;
-}
-
 /* A drain: the callback sleeps in the loop, in the middle of something. */
-static int drain(void *arg)
-{
-	struct gate *gate = arg;
-	int ret = event_loop_watch(gate->loop, &gate->watch);
+struct drain {
+	struct counter counter;
+	sem_t begun;
+};
 
-	sem_post(&gate->entered);
-	while (ret == 0 && !gate->opened)
-		event_loop_run_once(gate->loop, true);
-	event_loop_unwatch(gate->loop, &gate->watch);
+static int drain_loop(void *arg)
+{
+	struct drain *drain = arg;
+	struct event_loop *loop = drain->counter.loop;
+	int ret = event_loop_watch(loop, &drain->counter.watch);
+
+	sem_post(&drain->begun);
+	while (ret == 0 && atomic_load(&drain->counter.calls) == 0)
+		event_loop_run_once(loop, true);
+	event_loop_unwatch(loop, &drain->counter.watch);
 	return ret;
 }
 
 static void *call_drain(void *arg)
 {
-	struct gate *gate = arg;
+	struct drain *drain = arg;
 
-	event_loop_call(gate->loop, drain, gate);
+	event_loop_call(drain->counter.loop, drain_loop, drain);
 	return NULL;
 }
 
 BOTH(a_callback_that_waits_is_not_disturbed)
 {
-	const uint64_t one = 1;
-	struct gate gate = { .loop = loop, .watch.ready = open_gate };
+	struct drain drain;
 	pthread_t caller;
 
-	gate.watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	sem_init(&gate.entered, 0, 0);
-	pthread_create(&caller, NULL, call_drain, &gate);
-	sem_wait(&gate.entered);
+	counter_init(&drain.counter, loop);
+	sem_init(&drain.begun, 0, 0);
+	pthread_create(&caller, NULL, call_drain, &drain);
+	sem_wait(&drain.begun);
 	for (int i = 0; i < 20; i++) {
 		usleep(1000); /* it sleeps by now */
 		cr_assert(!event_loop_borrow(loop));
 	}
-	cr_assert_eq(write(gate.watch.fd, &one, sizeof(one)), sizeof(one));
+	signal_fd(drain.counter.watch.fd);
 	pthread_join(caller, NULL);
-	close(gate.watch.fd);
+	close(drain.counter.watch.fd);
 }
 
 Test(event_loop_lend, one_that_is_driven_by_hand_is_not_lent)
@@ -270,55 +228,28 @@ BOTH(one_at_a_time_and_the_loop_gets_its_turn)
 
 #define TURNS 40
 
-struct events {
-	struct event_loop *loop;
-	struct loop_watch watch;
-	atomic_int seen;
-};
-
-static int watch_events(void *arg)
-{
-	struct events *events = arg;
-
-	return event_loop_watch(events->loop, &events->watch);
-}
-
-static int unwatch_events(void *arg)
-{
-	struct events *events = arg;
-
-	event_loop_unwatch(events->loop, &events->watch);
-	return 0;
-}
-
-static void count_event(struct loop_watch *watch)
-{
-	atomic_fetch_add(&container_of(watch, struct events, watch)->seen, 1);
-}
-
 /* One who gives it back and asks again at once is behind the loop that waits. A loop that was not even woken in that time,
  * on a busy machine, does not wait yet: hence most of them, and not all. */
 BOTH(the_loop_is_next)
 {
-	struct events events = { .loop = loop, .watch.ready = count_event };
-	const uint64_t one = 1;
+	struct counter counter;
 	int passed_over = 0;
 
-	events.watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	cr_assert_eq(event_loop_call(loop, watch_events, &events), 0);
+	counter_init(&counter, loop);
+	cr_assert_eq(event_loop_call(loop, watch_call, &counter), 0);
 	for (int i = 0; i < TURNS; i++) {
 		borrow(loop);
-		cr_assert_eq(write(events.watch.fd, &one, sizeof(one)), sizeof(one));
+		signal_fd(counter.watch.fd);
 		usleep(5000);
 		event_loop_give_back(loop);
 		if (event_loop_borrow(loop)) {
-			passed_over += atomic_load(&events.seen) <= i;
+			passed_over += atomic_load(&counter.calls) <= i;
 			event_loop_give_back(loop);
 		}
-		while (atomic_load(&events.seen) <= i)
+		while (atomic_load(&counter.calls) <= i)
 			usleep(100);
 	}
 	cr_expect_lt(passed_over, TURNS / 2);
-	event_loop_call(loop, unwatch_events, &events);
-	close(events.watch.fd);
+	event_loop_call(loop, unwatch_call, &counter);
+	close(counter.watch.fd);
 }

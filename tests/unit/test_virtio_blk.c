@@ -342,10 +342,7 @@ static void storm(enum event_loop_kind kind)
 	unsigned int sent = 0, done = 0;
 	struct vring_used_elem elem;
 
-	log_set_level(LOG_ERROR);
-	make_file_in("/tmp");
-	fake_init_started(&fake, kind);
-	create_with((struct virtio_blk_params){ 0 });
+	begin_started(kind, (struct virtio_blk_params){ 0 });
 	fake_drive(&fake, FLUSH | INDIRECT | EVENT_IDX, 64);
 	for (time_t stop = time(NULL) + 50; done < total && time(NULL) < stop;) {
 		while (sent < total && sent - done < 32) {

@@ -13,12 +13,7 @@ static struct virtio_gather *gather(void)
 
 static void offer_of(uint32_t len)
 {
-	const struct fake_buffer buffers[] = { { HEADER, 16, false },
-					       { DATA, len, true },
-					       { STATUS, 1, true } };
-
-	set_header(HEADER, VIRTIO_BLK_T_IN, 0);
-	fake_chain(&fake, buffers, 3);
+	put_request(&fake, VIRTIO_BLK_T_IN, 0, DATA, len);
 }
 
 /* As many as are said, by one notification, answered. */

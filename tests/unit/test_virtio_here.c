@@ -18,13 +18,10 @@ static void note_who(struct irq_line *line)
 	atomic_fetch_add(pthread_equal(pthread_self(), vcpu) ? &by_vcpu : &by_loop, 1);
 }
 
-static void begin_started(enum event_loop_kind kind, struct virtio_blk_params params)
+static void begin_watched(enum event_loop_kind kind, struct virtio_blk_params params)
 {
-	log_set_level(LOG_ERROR);
-	make_file_in("/tmp");
-	fake_init_started(&fake, kind);
+	begin_started(kind, params);
 	fake_end_audit(&fake);
-	create_with(params);
 	vcpu = pthread_self();
 	fake.irq.raise = note_who;
 	fake_drive(&fake, offered() & ~EVENT_IDX, 256);
@@ -34,27 +31,17 @@ static void begin_started(enum event_loop_kind kind, struct virtio_blk_params pa
 	static void name(void);                                                             \
 	Test(virtio_here, name##_threads)                                                   \
 	{                                                                                   \
-		begin_started(EVENT_LOOP_EPOLL, (struct virtio_blk_params){ __VA_ARGS__ }); \
+		begin_watched(EVENT_LOOP_EPOLL, (struct virtio_blk_params){ __VA_ARGS__ }); \
 		name();                                                                     \
 		end();                                                                      \
 	}                                                                                   \
 	Test(virtio_here, name##_uring)                                                     \
 	{                                                                                   \
-		begin_started(EVENT_LOOP_URING, (struct virtio_blk_params){ __VA_ARGS__ }); \
+		begin_watched(EVENT_LOOP_URING, (struct virtio_blk_params){ __VA_ARGS__ }); \
 		name();                                                                     \
 		end();                                                                      \
 	}                                                                                   \
 	static void name(void)
-
-static void offer(uint32_t type, uint64_t sector, uint32_t len)
-{
-	const struct fake_buffer buffers[] = { { HEADER, 16, false },
-					       { DATA, len, type == VIRTIO_BLK_T_IN },
-					       { STATUS, 1, true } };
-
-	set_header(HEADER, type, sector);
-	fake_chain(&fake, buffers, 3);
-}
 
 static void notify(void)
 {
@@ -77,7 +64,7 @@ static void wait_for_answers(unsigned int count)
 static void ask(uint32_t type, uint64_t sector, uint32_t len)
 {
 	*status_byte() = 0xff;
-	offer(type, sector, len);
+	put_request(&fake, type, sector, DATA, len);
 	notify();
 	wait_for_answers(1);
 	cr_assert_eq(*status_byte(), VIRTIO_BLK_S_OK);
@@ -155,7 +142,7 @@ STARTED(the_rest_of_many_is_the_loops)
 {
 	cr_assert_gt(answers_here(100, 512), 30);
 	for (int i = 0; i < 40; i++)
-		offer(VIRTIO_BLK_T_IN, 0, 512);
+		put_request(&fake, VIRTIO_BLK_T_IN, 0, DATA, 512);
 	notify();
 	wait_for_answers(40);
 }
@@ -164,7 +151,7 @@ STARTED(several_at_once_are_the_loops_again)
 {
 	cr_assert_gt(answers_here(100, 512), 30);
 	for (int i = 0; i < 3; i++)
-		offer(VIRTIO_BLK_T_IN, 0, 512);
+		put_request(&fake, VIRTIO_BLK_T_IN, 0, DATA, 512);
 	notify();
 	wait_for_answers(3);
 	usleep(300);
@@ -187,17 +174,8 @@ STARTED(those_of_a_drive_with_a_limit_are_the_loops,
 STARTED(a_flush_among_them_is_answered)
 {
 	cr_assert_gt(answers_here(100, 512), 30);
-	for (int i = 0; i < 20; i++) {
-		const struct fake_buffer bare[] = { { HEADER, 16, false }, { STATUS, 1, true } };
-
-		*status_byte() = 0xff;
-		set_header(HEADER, VIRTIO_BLK_T_FLUSH, 0);
-		fake_chain(&fake, bare, 2);
-		notify();
-		wait_for_answers(1);
-		cr_assert_eq(*status_byte(), VIRTIO_BLK_S_OK);
-		usleep(300);
-	}
+	for (int i = 0; i < 20; i++)
+		ask(VIRTIO_BLK_T_FLUSH, 0, 0);
 }
 
 STARTED(a_lie_that_the_vcpu_finds_breaks_the_device_once)
@@ -236,7 +214,7 @@ STARTED(a_notify_storm_of_another_vcpu_through_resets)
 		fake_drive(&fake, offered(), 256);
 		for (uint64_t i = 0; i < 20; i++) {
 			*status_byte() = 0xff;
-			offer(VIRTIO_BLK_T_IN, i, 512);
+			put_request(&fake, VIRTIO_BLK_T_IN, i, DATA, 512);
 			notify();
 			wait_for_answers(1);
 			cr_assert_eq(*status_byte(), VIRTIO_BLK_S_OK);
