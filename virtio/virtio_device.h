@@ -44,9 +44,8 @@ struct virtio_gather {
 
 /* Whether a vCPU that notifies serves the queue itself (virtio_here.c). */
 struct virtio_here {
-	bool now; /* one does */
-	uint16_t
-		alone; /* turns of the loop, one after the other, that found one small chain each */
+	bool now;	 /* one does */
+	uint16_t alone;	 /* turns of the loop's in a row that found one small chain each */
 	uint16_t wanted; /* how many of them it takes */
 	uint16_t left;	 /* times until the loop is to have a look again */
 };
@@ -260,7 +259,7 @@ void virtio_queue_serve(struct virtio_queue *queue, int (*serve)(struct virtio_q
 /* Loop thread. Serves a queue again that was left waiting; does nothing if that is over (reset). */
 void virtio_queue_resume(struct virtio_queue *queue);
 
-/* Loop thread. notify() is called in the loop's next turn, after everyone else has had theirs. */
+/* Any thread. notify() is called in the loop's next turn, after everyone else has had theirs. */
 void virtio_queue_serve_later(struct virtio_queue *queue);
 
 /* Loop thread, from serve(): this chain takes longer than an interrupt costs the guest; of a device

@@ -15,6 +15,9 @@ void virtio_queue_close(struct virtio_queue *queue);
 /* virtio_gather.c; loop thread, but for the first. For devices that gather. */
 void virtio_gather_init(struct virtio_queue *queue);
 
+/* Does it wait for more than one chain? A driver without event indices cannot be asked to. */
+bool virtio_gather_is_on(const struct virtio_queue *queue);
+
 /* A notification came. True: not yet; notify() will be called. */
 bool virtio_gather_waits(struct virtio_queue *queue);
 

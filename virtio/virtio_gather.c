@@ -92,13 +92,18 @@ static bool start_wait(struct virtio_queue *queue, uint16_t have)
 	return true;
 }
 
+bool virtio_gather_is_on(const struct virtio_queue *queue)
+{
+	return queue->gather.target > 1 && queue->ring.event_idx;
+}
+
 bool virtio_gather_waits(struct virtio_queue *queue)
 {
 	struct virtio_gather *gather = &queue->gather;
 	struct virtqueue *ring = &queue->ring;
 	uint16_t have;
 
-	if (gather->target < 2 || !ring->desc || !ring->event_idx)
+	if (!virtio_gather_is_on(queue) || !ring->desc)
 		return false;
 	have = pending(ring);
 	if (!gather->waits) {

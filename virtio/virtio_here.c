@@ -9,7 +9,6 @@
  * loop's that found one small chain each, and now and then leaves one to the loop again. Each time that this finds more,
  * the next attempt takes longer.
  */
-#include "base/log.h"
 #include "virtio/virtio_device_priv.h"
 
 #define WANTED_MIN 4u
@@ -50,18 +49,13 @@ unsigned int virtio_here_budget(const struct virtio_queue *queue, unsigned int b
 	return queue->here.now ? MIN(budget, BUDGET) : budget;
 }
 
-static bool gathers(const struct virtio_queue *queue)
-{
-	return queue->gather.target > 1 && queue->ring.event_idx;
-}
-
 /* With the loop borrowed. An unarmed watch: the queue is not enabled, or the device stopped. */
 static bool is_for_here(struct virtio_queue *queue)
 {
 	struct virtio_here *here = &queue->here;
 
 	if (!queue->notified.node || queue->dev->broken || here->alone < here->wanted ||
-	    gathers(queue) || !queue->dev->ops->at_once(queue))
+	    virtio_gather_is_on(queue) || !queue->dev->ops->at_once(queue))
 		return false;
 	if (here->left == 0) {
 		here->left = LEFT_MAX;
@@ -93,11 +87,6 @@ static bool serve_here(struct virtio_queue *queue)
 
 void virtio_device_notify(struct virtio_device *dev, uint32_t queue)
 {
-	const uint64_t one = 1;
-	ssize_t ret = 0;
-
-	if (queue >= dev->queue_count || (dev->serves_here && serve_here(&dev->queues[queue])))
-		return;
-	ret = write(dev->queues[queue].notified.fd, &one, sizeof(one));
-	(void)ret; /* EAGAIN: 2^64 - 2 notifications are pending */
+	if (queue < dev->queue_count && !(dev->serves_here && serve_here(&dev->queues[queue])))
+		virtio_queue_serve_later(&dev->queues[queue]);
 }

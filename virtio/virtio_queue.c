@@ -71,7 +71,7 @@ void virtio_queue_publish(struct virtio_queue *queue)
 	publish(&queue->publish);
 }
 
-/* A notification to ourselves: arrives with the loop's next turn, after everyone else's. */
+/* A notification, to ourselves too: arrives with the loop's next turn, after everyone else's. */
 void virtio_queue_serve_later(struct virtio_queue *queue)
 {
 	const uint64_t one = 1;
