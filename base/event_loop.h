@@ -4,8 +4,8 @@
  * not wanted; watches and calls look the same on both.
  *
  * Every callback runs on the loop's thread (or on one that has borrowed the loop), one at a time. Everything
- * here but event_loop_call(), event_loop_borrow(), event_loop_wait_started() and event_loop_destroy() may be
- * used only on that thread (before the start: by the creator). A callback must not block, and must never wait for a vCPU.
+ * here may be used only there (before the start: by the creator), but for what says "any thread" and
+ * event_loop_wait_started() and event_loop_destroy(). A callback must not block, and must never wait for a vCPU.
  */
 #pragma once
 
@@ -55,7 +55,7 @@ void event_loop_destroy(struct event_loop *loop);
  */
 int event_loop_call(struct event_loop *loop, int (*fn)(void *arg), void *arg);
 
-/* Does the loop's thread come to such a call within this time? As event_loop_call(). */
+/* Does the loop's thread come to such a call within this time? Any thread, as event_loop_call(). */
 bool event_loop_answers(struct event_loop *loop, uint64_t ns);
 
 /*

@@ -98,12 +98,6 @@ static void epoll_turn(struct event_loop *loop, enum loop_wait wait)
 		free_nodes(&state->dead);
 }
 
-static bool epoll_has_unsent(const struct event_loop *loop)
-{
-	(void)loop;
-	return false;
-}
-
 static void epoll_fini(struct event_loop *loop)
 {
 	struct epoll_state *state = loop->backend_state;
@@ -119,7 +113,6 @@ static const struct loop_backend epoll_backend = {
 	.watch = epoll_watch,
 	.unwatch = epoll_unwatch,
 	.turn = epoll_turn,
-	.has_unsent = epoll_has_unsent,
 	.fini = epoll_fini,
 };
 

@@ -46,7 +46,7 @@ void event_loop_give_back(struct event_loop *loop)
 	bool leaves;
 
 	loop_run_defers(loop);
-	leaves = loop->delays || loop->backend->has_unsent(loop);
+	leaves = loop->delays || (loop->backend->has_unsent && loop->backend->has_unsent(loop));
 	loop->is_lent = !leaves;
 	borrowed = NULL;
 	pthread_mutex_unlock(&loop->baton);

@@ -30,7 +30,7 @@ struct loop_backend {
 	void (*unwatch)(struct event_loop *loop, struct watch_node *node, int fd);
 	/* Handles what is ready; waits first if nothing is. */
 	void (*turn)(struct event_loop *loop, enum loop_wait wait);
-	/* Is there something that only the loop's own thread can send on its way? */
+	/* Is there something that only the loop's own thread can send on its way? NULL: never. */
 	bool (*has_unsent)(const struct event_loop *loop);
 	void (*fini)(struct event_loop *loop);
 };
@@ -68,7 +68,7 @@ struct event_loop {
 	atomic_bool wants_baton; /* its thread is awake again: nobody else is let in */
 	bool is_lent; /* under the baton: its thread sleeps, and has nothing left to do */
 
-	/* The only things other threads touch. */
+	/* What other threads touch without the baton. */
 	pthread_mutex_t call_lock;
 	struct loop_call *calls;
 	struct loop_call **calls_tail;
