@@ -31,7 +31,7 @@ static int parse_body(struct state_section *section, const struct mp_value *body
 	section->version = version.number;
 	section->fields = in.at;
 	section->end = in.end;
-	return mp_skip(&in) < 0 || in.at != in.end ? -EINVAL : 0;
+	return 0;
 }
 
 static int parse_section(struct state_file *file, struct mp_reader *in, struct error *err)
@@ -177,22 +177,42 @@ uint32_t state_file_count(const struct state_file *file, const char *name)
 	return count;
 }
 
+static const struct state_section *find(const struct state_file *file, const char *name,
+					uint32_t index)
+{
+	for (uint32_t i = 0; i < file->count; i++)
+		if (file->sections[i].index == index && mp_is(&file->sections[i].name, name))
+			return &file->sections[i];
+	return NULL;
+}
+
 int state_file_fill(const struct state_file *file, const struct state_desc *desc, uint32_t index,
 		    void *zeroes, struct error *err)
 {
-	for (uint32_t i = 0; i < file->count; i++) {
-		const struct state_section *section = &file->sections[i];
-		struct mp_reader in = { .at = section->fields, .end = section->end };
+	const struct state_section *section = find(file, desc->name, index);
+	struct mp_reader in;
+	int ret;
 
-		if (section->index != index || !mp_is(&section->name, desc->name))
-			continue;
-		if (state_fill(&in, desc, section->version, zeroes, err) == 0)
-			return 0;
-		return error_prefix(err, "snapshot %s: section %s %u", file->name, desc->name,
-				    index);
-	}
-	return error_set(err, ENOENT, "snapshot %s: there is no section %s %u", file->name,
-			 desc->name, index);
+	if (!section)
+		return error_set(err, ENOENT, "snapshot %s: there is no section %s %u", file->name,
+				 desc->name, index);
+	in = (struct mp_reader){ .at = section->fields, .end = section->end };
+	ret = state_fill(&in, desc, section->version, zeroes, err);
+	if (ret == 0 && in.at != in.end)
+		ret = error_set(err, EINVAL, "there is more in it than its fields");
+	return ret == 0 ? 0
+			: error_prefix(err, "snapshot %s: section %s %u", file->name, desc->name,
+				       index);
+}
+
+bool state_file_has(const struct state_file *file, const struct state_desc *desc, uint32_t index,
+		    const struct state_buffer *fields)
+{
+	const struct state_section *section = find(file, desc->name, index);
+
+	return section && section->version == desc->version &&
+	       (size_t)(section->end - section->fields) == fields->len &&
+	       memcmp(section->fields, fields->bytes, fields->len) == 0;
 }
 
 int state_file_get(const struct state_file *file, const struct state_desc *desc, uint32_t index,

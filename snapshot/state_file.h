@@ -71,5 +71,9 @@ must_check int state_file_get(const struct state_file *file, const struct state_
 must_check int state_file_fill(const struct state_file *file, const struct state_desc *desc,
 			       uint32_t index, void *zeroes, struct error *err);
 
+/* Has the index-th section exactly these fields? They are of the table as it is now. */
+bool state_file_has(const struct state_file *file, const struct state_desc *desc, uint32_t index,
+		    const struct state_buffer *fields);
+
 /* How many sections have this name. */
 uint32_t state_file_count(const struct state_file *file, const char *name);

@@ -1,7 +1,9 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <msgpack/pack.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <zlib.h>
 
 #include "snapshot/state_file.h"
 
@@ -294,6 +296,74 @@ Test(state_file, sections_are_found_by_name_and_index)
 	cr_expect_str_eq(err.text, "snapshot s: there is no section inner 1");
 	state_file_fini(&file);
 	free(bytes.bytes);
+}
+
+/* A section whose checksum holds and in whose end something else follows its fields. */
+static struct state_buffer make_file_with_more(void)
+{
+	struct state_writer writer = { 0 };
+	struct state_buffer out, body = { 0 };
+	const struct inner i = example().one;
+	const char nil = (char)0xc0;
+	msgpack_packer packer;
+
+	msgpack_packer_init(&packer, &body, state_buffer_write);
+	msgpack_pack_array(&packer, 4);
+	msgpack_pack_str_with_body(&packer, inner_desc.name, strlen(inner_desc.name));
+	msgpack_pack_uint32(&packer, 0);
+	msgpack_pack_uint32(&packer, inner_desc.version);
+	state_encode(&body, &inner_desc, &i);
+	state_buffer_write(&body, &nil, 1);
+	msgpack_packer_init(&packer, &writer.body, state_buffer_write);
+	msgpack_pack_array(&packer, 2);
+	msgpack_pack_uint32(&packer, (uint32_t)crc32(0, body.bytes, (uInt)body.len));
+	msgpack_pack_bin_with_body(&packer, body.bytes, body.len);
+	writer.count = 1;
+	cr_assert_eq(state_writer_finish(&writer, &out, NULL), 0);
+	state_writer_fini(&writer);
+	free(body.bytes);
+	return out;
+}
+
+Test(state_file, what_follows_the_fields_is_refused)
+{
+	struct state_buffer bytes = make_file_with_more();
+	struct state_file file;
+	struct error err = { 0 };
+	struct inner i;
+
+	cr_assert_eq(state_file_parse(&file, bytes.bytes, bytes.len, "s", &err), 0, "%s", err.text);
+	cr_expect_eq(state_file_get(&file, &inner_desc, 0, &i, &err), -EINVAL);
+	cr_expect_str_eq(err.text,
+			 "snapshot s: section inner 0: there is more in it than its fields");
+	state_file_fini(&file);
+	free(bytes.bytes);
+}
+
+Test(state_file, a_section_is_compared_with_what_would_be_written)
+{
+	struct state_buffer bytes = make_file(), same = { 0 }, other = { 0 };
+	struct state_desc later = outer_desc;
+	struct outer o = example();
+	struct state_file file;
+	struct error err;
+
+	cr_assert_eq(state_file_parse(&file, bytes.bytes, bytes.len, "s", &err), 0);
+	state_encode(&same, &outer_desc, &o);
+	o.small = 2;
+	state_encode(&other, &outer_desc, &o);
+	later.version++;
+	cr_expect(state_file_has(&file, &outer_desc, 0, &same));
+	cr_expect_not(state_file_has(&file, &outer_desc, 1, &same), "another in one field");
+	cr_expect_not(state_file_has(&file, &outer_desc, 0, &other));
+	cr_expect_not(state_file_has(&file, &outer_desc, 2, &same), "there is none");
+	cr_expect_not(state_file_has(&file, &later, 0, &same), "of an older table");
+	same.len--;
+	cr_expect_not(state_file_has(&file, &outer_desc, 0, &same));
+	state_file_fini(&file);
+	free(bytes.bytes);
+	free(same.bytes);
+	free(other.bytes);
 }
 
 Test(state_file, every_truncation_and_every_flipped_bit_is_refused)
