@@ -11,6 +11,9 @@ static void raise_irqfd(struct irq_line *line)
 	const uint64_t one = 1;
 
 	atomic_fetch_add_explicit(&irqfd->raised, 1, memory_order_relaxed);
+	/* KVM would hand it to a kernel thread, only to find out the same. */
+	if (!atomic_load_explicit(&irqfd->has_route, memory_order_acquire))
+		return;
 	/* Fails only when 2^64 - 1 signals are waiting; KVM consumes each as it comes. */
 	if (write(irqfd->fd, &one, sizeof(one)) < 0)
 		log_debug("an interrupt could not be signalled");
@@ -42,6 +45,7 @@ static void route_pin(struct ioapic *ioapic, unsigned int pin, const struct msi_
 	if (ioctl(routes->kvm->vm, KVM_SET_GSI_ROUTING, &routes->table) < 0)
 		log_limited(&limit, LOG_WARN, "ioapic: pin %u: the guest's route was refused: %s",
 			    pin, strerrordesc_np(errno));
+	atomic_store_explicit(&routes->lines[pin].has_route, true, memory_order_release);
 }
 
 void irq_routes_init(struct irq_routes *routes, struct kvm *kvm)

@@ -78,6 +78,14 @@ static bool is_same(const struct irq_table *a, const struct irq_table *b)
 	return same;
 }
 
+static bool has_route(const struct irq_table *table, unsigned int gsi)
+{
+	for (uint32_t i = 0; i < table->nr; i++)
+		if (table->entries[i].gsi == gsi)
+			return true;
+	return false;
+}
+
 /* All routes in one call, and none where KVM has them already: each waits for a grace period, which can take
  * milliseconds. The table is what KVM has, whatever fails. */
 static int set_table(struct irq_routes *routes, const struct irq_table *table, struct error *err)
@@ -87,6 +95,9 @@ static int set_table(struct irq_routes *routes, const struct irq_table *table, s
 	if (ioctl(routes->kvm->vm, KVM_SET_GSI_ROUTING, table) < 0)
 		return error_set_errno(err, errno, "ioapic: KVM_SET_GSI_ROUTING");
 	routes->table = *table;
+	for (unsigned int i = 0; i < LAYOUT_IOAPIC_PINS; i++)
+		atomic_store_explicit(&routes->lines[i].has_route, has_route(table, i),
+				      memory_order_release);
 	return 0;
 }
 
