@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "snapshot/memory_image.h"
 #include "virtio/virtio_device.h"
+#include "vmm/machine_known.h"
 #include "vmm/machine_priv.h"
 #include "vmm/machine_snapshot.h"
 
@@ -250,6 +251,7 @@ void machine_destroy(struct machine *machine)
 {
 	machine_stop(machine);
 	machine_free_devices(machine);
+	machine_unlearn(machine);
 	for (unsigned int i = 0; i < VM_IO_LOOPS_MAX; i++)
 		event_loop_destroy(machine->loops[i]);
 	for (unsigned int i = 0; i < machine->vcpu_count; i++)

@@ -1,150 +1,12 @@
 /* A snapshot, taken up by a machine that was prepared for it. */
-#include <stdio.h>
 #include <string.h>
 
 #include "virtio/virtio_device_state.h"
-#include "vmm/clock_state.h"
 #include "vmm/irq_state.h"
 #include "vmm/legacy/legacy_state.h"
+#include "vmm/machine_adopt_priv.h"
 #include "vmm/machine_identity.h"
-#include "vmm/machine_snapshot_priv.h"
-#include "vmm/snapshot_needs.h"
-#include "vmm/vcpu_state.h"
-
-struct vcpu_adoption {
-	struct vcpu_state state;
-	struct vcpu_load load;
-	struct error err;
-};
-
-struct adoption {
-	struct machine *machine;
-	const struct machine_snapshot *snapshot;
-	struct clock_state clock;
-	struct cpuid cpuid;
-	bool cpuid_differs;
-	struct vcpu_adoption *vcpus; /* [machine->vcpu_count] */
-};
-
-/* Does it fit? ------------------------------------------------------------------------------------*/
-
-/* Devices are compared one by one; what is done for each interface goes by the configuration, which may lie. */
-static int check_nets(const struct adoption *adoption, struct error *err)
-{
-	const uint32_t saved = adoption->snapshot->saved.net_count;
-	const unsigned int prepared = adoption->machine->config->net_count;
-
-	if (saved == prepared)
-		return 0;
-	return error_set(err, EINVAL,
-			 "snapshot %s: it has %u interfaces, the machine was prepared with %u",
-			 adoption->snapshot->state.name, saved, prepared);
-}
-
-static int check_shape(const struct adoption *adoption, struct error *err)
-{
-	const struct machine *machine = adoption->machine;
-	const struct state_file *state = &adoption->snapshot->state;
-	const struct saved_config *saved = &adoption->snapshot->saved;
-	uint32_t vcpus = state_file_count(state, vcpu_state_desc.name);
-	uint32_t devices = state_file_count(state, virtio_device_state_desc.name);
-
-	if (machine->adopted || machine->started)
-		return error_set(err, EBUSY, "the machine runs already");
-	if (saved->vcpus != machine->vcpu_count || vcpus != machine->vcpu_count)
-		return error_set(err, EINVAL,
-				 "snapshot %s: it has %u vCPUs, the machine was prepared with %u",
-				 state->name, saved->vcpus, machine->vcpu_count);
-	if (saved->memory != guest_memory_size(&machine->memory))
-		return error_set(
-			err, EINVAL,
-			"snapshot %s: it has %lu MiB of memory, the machine was prepared with %lu",
-			state->name, saved->memory >> 20,
-			guest_memory_size(&machine->memory) >> 20);
-	if (devices != machine->device_count)
-		return error_set(err, EINVAL,
-				 "snapshot %s: it has %u virtio devices, the machine was prepared "
-				 "with %u",
-				 state->name, devices, machine->device_count);
-	return check_nets(adoption, err);
-}
-
-struct missing_text {
-	char text[400];
-};
-
-static void add_missing(void *opaque, const char *name)
-{
-	struct missing_text *missing = opaque;
-	size_t used = strlen(missing->text);
-
-	snprintf(missing->text + used, sizeof(missing->text) - used, "%s%s", used ? ", " : "",
-		 name);
-}
-
-static void add_feature(void *opaque, uint32_t function, uint32_t index, const char *reg,
-			uint32_t bits)
-{
-	char name[64];
-
-	snprintf(name, sizeof(name), "%#x.%u.%s %#x", function, index, reg, bits);
-	add_missing(opaque, name);
-}
-
-static int check_capabilities(const struct adoption *adoption, struct error *err)
-{
-	struct missing_text missing = { "" };
-
-	if (snapshot_missing_capabilities(&adoption->snapshot->info, &adoption->machine->kvm,
-					  add_missing, &missing) == 0)
-		return 0;
-	return error_set(err, ENOTSUP,
-			 "snapshot %s: this host's KVM lacks what its state needs: %s",
-			 adoption->snapshot->state.name, missing.text);
-}
-
-static int check_cpu(struct adoption *adoption, struct error *err)
-{
-	const struct state_file *file = &adoption->snapshot->state;
-	struct cpuid *host cleanup_free = malloc(sizeof(*host));
-	struct cpuid_state *state cleanup_free = malloc(sizeof(*state));
-	struct missing_text missing = { "" };
-	int ret;
-
-	if (!state || !host)
-		return error_set(err, ENOMEM, "snapshot %s: out of memory", file->name);
-	ret = state_file_get(file, &cpuid_state_desc, 0, state, err);
-	/* A vCPU's thread may be reading it yet. */
-	if (ret < 0 || (ret = cpuid_source_wait(&adoption->machine->cpuid, 0, host, err)) < 0)
-		return ret;
-	cpuid_from_state(state, &adoption->cpuid);
-	cpuid_set_vcpu(&adoption->cpuid, 0); /* as the host's has it */
-	adoption->cpuid_differs = !cpuid_same(&adoption->cpuid, host);
-	if (adoption->cpuid_differs &&
-	    cpuid_missing(&adoption->cpuid, host, add_feature, &missing) > 0)
-		return error_set(
-			err, ENOTSUP,
-			"snapshot %s: this host's processor lacks what the guest was shown: "
-			"CPUID %s",
-			file->name, missing.text);
-	return 0;
-}
-
-static int read_vcpus(struct adoption *adoption, struct error *err)
-{
-	const struct state_file *file = &adoption->snapshot->state;
-	const unsigned int count = adoption->machine->vcpu_count;
-	int ret = state_file_get(file, &clock_state_desc, 0, &adoption->clock, err);
-
-	adoption->vcpus = calloc(count, sizeof(*adoption->vcpus));
-	if (!adoption->vcpus)
-		return error_set(err, ENOMEM, "snapshot %s: out of memory", file->name);
-	for (unsigned int i = 0; i < count && ret == 0; i++)
-		ret = state_file_fill(file, &vcpu_state_desc, i, &adoption->vcpus[i].state, err);
-	return ret;
-}
-
-/* The machine -------------------------------------------------------------------------------------*/
+#include "vmm/machine_known.h"
 
 static int load_legacy(struct adoption *adoption, struct error *err)
 {
@@ -193,11 +55,14 @@ static int load_vmclock(struct adoption *adoption, struct error *err)
 	return ret < 0 ? ret : vmclock_advance(&machine->vmclock, &machine->memory, err);
 }
 
-static struct vcpu_load how_to_load(const struct adoption *adoption, const struct vcpu_state *state)
+static struct vcpu_load how_to_load(const struct adoption *adoption, unsigned int index)
 {
+	const struct vcpu_state *state = &adoption->vcpus[index].state;
+	const struct machine_known *known = adoption->machine->known;
 	const bool again = adoption->machine->tried;
 	struct vcpu_load load = {
 		.state = state,
+		.has = known && !again ? &known->vcpus[index] : NULL,
 		.cpuid = adoption->cpuid_differs || again ? &adoption->cpuid : NULL,
 		.again = again,
 		.tsc = adoption->vcpus[0].state.tsc,
@@ -281,7 +146,7 @@ static void start_vcpu_loads(struct adoption *adoption)
 	for (unsigned int i = 0; i < machine->vcpu_count; i++) {
 		struct vcpu_adoption *vcpu = &adoption->vcpus[i];
 
-		vcpu->load = how_to_load(adoption, &vcpu->state);
+		vcpu->load = how_to_load(adoption, i);
 		vcpu_start_task(&machine->vcpus[i], vcpu_load, &vcpu->load, &vcpu->err);
 	}
 	machine->tried = true;
@@ -339,7 +204,7 @@ static int load_parts(struct adoption *adoption, const struct adopt_options *opt
 	if (beside && (ret = start_vcpus(adoption, options, err)) < 0)
 		return ret;
 	/* A dozen of calls: where the vCPUs load meanwhile and fail for what is missing, this is the reason told. */
-	ret = check_capabilities(adoption, err);
+	ret = adoption_check_capabilities(adoption, err);
 	if (ret == 0)
 		ret = load_rest(adoption, err);
 	if (!beside && (ret < 0 || (ret = start_vcpus(adoption, options, err)) < 0))
@@ -436,15 +301,6 @@ void machine_expect_adoption(struct machine *machine)
 	vcpu_keep_awake(&machine->vcpus[0]);
 }
 
-static int check(struct adoption *adoption, struct error *err)
-{
-	int ret;
-
-	if ((ret = check_shape(adoption, err)) < 0 || (ret = check_cpu(adoption, err)) < 0)
-		return ret;
-	return read_vcpus(adoption, err);
-}
-
 static void close_identity(const struct adopt_options *options)
 {
 	struct machine_identity identity;
@@ -469,13 +325,14 @@ int machine_adopt(struct machine *machine, const struct machine_snapshot *snapsh
 	}
 	adoption->machine = machine;
 	adoption->snapshot = snapshot;
-	ret = check(adoption, err);
+	ret = adoption_check(adoption, err);
 	if (ret == 0)
 		ret = load_as(adoption, options, err);
 	else
 		close_identity(options);
 	if (ret == 0) {
 		machine->adopted = machine->started = machine->paused = true;
+		machine_unlearn(machine);
 		if (adoption->cpuid_differs)
 			machine->cpuid.table = adoption->cpuid;
 	}

@@ -6,6 +6,7 @@
 #include "base/guest_dirty.h"
 #include "virtio/virtio_device.h"
 #include "vmm/cpu_template.h"
+#include "vmm/machine_known.h"
 #include "vmm/machine_priv.h"
 
 /* mmap would promise any amount; the guest would find out page by page. */
@@ -210,6 +211,8 @@ int machine_put_in_readiness(struct machine *machine, struct error *err)
 	int ret;
 
 	machine->vcpu_host.ahead = true;
-	ret = machine_begin_readiness(machine, err);
-	return ret < 0 ? ret : machine_wait_for_vcpus(machine, err);
+	if ((ret = machine_begin_readiness(machine, err)) < 0 ||
+	    (ret = machine_wait_for_vcpus(machine, err)) < 0)
+		return ret;
+	return machine_learn(machine, err);
 }

@@ -15,6 +15,7 @@
 #include "vmm/vmclock.h"
 #include "vmm/vmgenid.h"
 
+struct machine_known;
 struct machine_mmds;
 struct virtio_device;
 
@@ -78,6 +79,7 @@ struct machine {
 	bool started;		  /* the vCPUs were let run once */
 	bool paused;
 	struct machine_base base;
+	struct machine_known *known; /* of a prepared one's parts; NULL: nothing */
 	bool tried;   /* a snapshot's vCPUs were loaded, whatever became of the load */
 	bool adopted; /* a snapshot: the files behind memory are its image alone */
 

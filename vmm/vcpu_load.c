@@ -10,6 +10,11 @@ static int failed(const struct vcpu *vcpu, const char *call, struct error *err)
 	return error_set_errno(err, errno, "vCPU %u: %s", vcpu->index, call);
 }
 
+/* Has the vCPU this part of its state already? */
+#define HAS(load, part) \
+	((load)->has && \
+	 memcmp(&(load)->has->part, &(load)->state->part, sizeof((load)->state->part)) == 0)
+
 static int load_cpuid(const struct vcpu *vcpu, const struct cpuid *table, struct error *err)
 {
 	struct cpuid *mine cleanup_free = NULL;
@@ -66,14 +71,26 @@ static int load_sregs(const struct vcpu *vcpu, const struct vcpu_state *state, s
 	return ioctl(vcpu->fd, KVM_SET_SREGS, &old) < 0 ? failed(vcpu, "KVM_SET_SREGS", err) : 0;
 }
 
-static int load_extended(const struct vcpu *vcpu, const struct vcpu_state *state, struct error *err)
+static int load_xcrs(const struct vcpu *vcpu, const struct vcpu_load *load, struct error *err)
 {
+	const struct vcpu_state *state = load->state;
 	struct kvm_xcrs xcrs = { .nr_xcrs = state->xcr_count };
-	int size = kvm_check_extension(vcpu->host->kvm, KVM_CAP_XSAVE2);
 
 	memcpy(xcrs.xcrs, state->xcrs, sizeof(state->xcrs));
-	if (xcrs.nr_xcrs > 0 && ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) < 0)
-		return failed(vcpu, "KVM_SET_XCRS", err);
+	if (xcrs.nr_xcrs == 0 || (HAS(load, xcr_count) && HAS(load, xcrs)))
+		return 0;
+	return ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) < 0 ? failed(vcpu, "KVM_SET_XCRS", err) : 0;
+}
+
+static int load_extended(const struct vcpu *vcpu, const struct vcpu_load *load, struct error *err)
+{
+	const struct vcpu_state *state = load->state;
+	int ret = load_xcrs(vcpu, load, err);
+	int size;
+
+	if (ret < 0 || (HAS(load, xsave_size) && HAS(load, xsave)))
+		return ret;
+	size = kvm_check_extension(vcpu->host->kvm, KVM_CAP_XSAVE2);
 	/* KVM reads as much as it writes, whatever we have. */
 	if (size > (int)sizeof(state->xsave) || state->xsave_size < sizeof(struct kvm_xsave))
 		return error_set(err, EINVAL, "vCPU %u: extended state of an impossible size",
@@ -105,11 +122,12 @@ static int load_tsc(const struct vcpu *vcpu, const struct vcpu_load *load, struc
 static int load_apic(const struct vcpu *vcpu, const struct vcpu_load *load, struct error *err)
 {
 	const struct vcpu_state *state = load->state;
-	int ret;
+	int ret = 0;
 
 	if (ioctl(vcpu->fd, KVM_SET_LAPIC, &state->lapic) < 0)
 		return failed(vcpu, "KVM_SET_LAPIC", err);
-	ret = vcpu_write_msrs(vcpu, state->msrs, state->msr_count, err);
+	if (!HAS(load, msr_count) || !HAS(load, msrs))
+		ret = vcpu_write_msrs(vcpu, state->msrs, state->msr_count, err);
 	if (ret == 0)
 		ret = load_tsc(vcpu, load, err);
 	if (ret < 0)
@@ -131,13 +149,14 @@ static bool has_kvmclock(const struct vcpu_state *state)
 	return false;
 }
 
-static int load_rest(const struct vcpu *vcpu, const struct vcpu_state *state, struct error *err)
+static int load_rest(const struct vcpu *vcpu, const struct vcpu_load *load, struct error *err)
 {
+	const struct vcpu_state *state = load->state;
 	struct kvm_mp_state mp = { .mp_state = state->mp_state };
 
-	if (ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, state->events) < 0)
+	if (!HAS(load, events) && ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, state->events) < 0)
 		return failed(vcpu, "KVM_SET_VCPU_EVENTS", err);
-	if (ioctl(vcpu->fd, KVM_SET_MP_STATE, &mp) < 0)
+	if (!HAS(load, mp_state) && ioctl(vcpu->fd, KVM_SET_MP_STATE, &mp) < 0)
 		return failed(vcpu, "KVM_SET_MP_STATE", err);
 	/* The guest was away: no lockup of its own. */
 	if (has_kvmclock(state))
@@ -159,6 +178,9 @@ static int load_rest(const struct vcpu *vcpu, const struct vcpu_state *state, st
  *   TSC deadline     KVM drops it unless the APIC's timer is in that mode; may expire at once
  *   events           after REGS and SREGS, which touch what is pending
  *   MP state         last: SREGS may make a halted first vCPU runnable
+ *
+ * What a vCPU was made with and is to have is left out: by nothing above is it lost. SREGS and REGS themselves, the APIC
+ * and the TSC are always set.
  */
 int vcpu_load(struct vcpu *vcpu, void *arg, struct error *err)
 {
@@ -172,11 +194,11 @@ int vcpu_load(struct vcpu *vcpu, void *arg, struct error *err)
 		return ret;
 	if (ioctl(vcpu->fd, KVM_SET_REGS, &state->regs) < 0)
 		return failed(vcpu, "KVM_SET_REGS", err);
-	ret = load_extended(vcpu, state, err);
+	ret = load_extended(vcpu, load, err);
 	if (ret < 0)
 		return ret;
-	if (ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &state->debugregs) < 0)
+	if (!HAS(load, debugregs) && ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &state->debugregs) < 0)
 		return failed(vcpu, "KVM_SET_DEBUGREGS", err);
 	ret = load_apic(vcpu, load, err);
-	return ret < 0 ? ret : load_rest(vcpu, state, err);
+	return ret < 0 ? ret : load_rest(vcpu, load, err);
 }

@@ -45,6 +45,7 @@ int vcpu_save(struct vcpu *vcpu, void *state, struct error *err);
 /* What loading needs beside the state. */
 struct vcpu_load {
 	const struct vcpu_state *state;
+	const struct vcpu_state *has; /* what it was made with, and has; NULL: who knows */
 	const struct cpuid *cpuid; /* of all vCPUs; NULL: the one that it has is right */
 	uint64_t tsc;		   /* one value for all vCPUs, where there is no offset */
 	bool has_tsc_offset;

@@ -1,4 +1,5 @@
 /* Machines saved and taken up again, in one process: their guests are a few instructions. */
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -6,8 +7,10 @@
 #include "vmm/layout.h"
 #include "vmm/machine_priv.h"
 #include "vmm/machine_snapshot.h"
+#include "vmm/vcpu_state.h"
 
 #define PATIENCE_MS 20000
+#define MSR_LSTAR 0xc0000082u
 
 static struct payload guest;
 static char folder[] = "/tmp/mayfly-snapshot-XXXXXX";
@@ -158,6 +161,60 @@ Test(machine_snapshot, a_restored_guest_goes_on_where_it_was)
 		machine_resume(guest.machine);
 		cr_assert_gt(follow(PATIENCE_MS), 0, "the guest does not go on");
 	}
+}
+
+static void set_lstar(uint64_t value)
+{
+	cr_assert_eq(vcpu_set_msr(&guest.machine->vcpus[0], MSR_LSTAR, value), 0);
+}
+
+static uint64_t lstar(void)
+{
+	uint64_t value;
+
+	cr_assert_eq(vcpu_get_msr(&guest.machine->vcpus[0], MSR_LSTAR, &value), 0);
+	return value;
+}
+
+/* A prepared machine's vCPU is not given what it has, but all that it has not. */
+Test(machine_snapshot, what_a_vcpu_was_not_made_with_is_loaded)
+{
+	struct kvm_debugregs regs = { 0 };
+
+	start(1);
+	machine_pause(guest.machine);
+	cr_assert_eq(ioctl(guest.machine->vcpus[0].fd, KVM_GET_DEBUGREGS, &regs), 0);
+	regs.db[1] = 0x1234;
+	cr_assert_eq(ioctl(guest.machine->vcpus[0].fd, KVM_SET_DEBUGREGS, &regs), 0);
+	set_lstar(0x5678);
+	pause_and_save();
+	machine_destroy(guest.machine);
+	restore();
+	cr_assert_eq(ioctl(guest.machine->vcpus[0].fd, KVM_GET_DEBUGREGS, &regs), 0);
+	cr_expect_eq(regs.db[1], 0x1234);
+	cr_expect_eq(lstar(), 0x5678);
+	machine_resume(guest.machine);
+	cr_assert_gt(follow(PATIENCE_MS), 0);
+}
+
+/* Nor may it keep what a load that failed has left there. */
+Test(machine_snapshot, what_a_failed_load_has_set_is_set_anew)
+{
+	const struct adopt_options options = { 0 };
+	struct error err = { 0 };
+
+	start(1);
+	pause_and_save();
+	machine_destroy(guest.machine);
+	open_snapshot();
+	prepare();
+	/* What the first attempt has loaded before it failed. */
+	set_lstar(0x5678);
+	guest.machine->tried = true;
+	cr_assert_eq(machine_adopt(guest.machine, snapshot, &options, &err), 0, "%s", err.text);
+	cr_expect_eq(lstar(), 0);
+	machine_resume(guest.machine);
+	cr_assert_gt(follow(PATIENCE_MS), 0);
 }
 
 Test(machine_snapshot, the_saved_machine_goes_on_too)
