@@ -239,12 +239,11 @@ static int unpack_field(struct mp_reader *in, const struct state_field *field, u
 static const struct state_field *find_field(const struct state_desc *desc,
 					    const struct mp_value *name, uint32_t next)
 {
-	for (uint32_t i = 0; i < desc->field_count; i++) {
-		const struct state_field *field = &desc->fields[(next + i) % desc->field_count];
-
-		if (mp_is(name, field->name))
-			return field;
-	}
+	if (next < desc->field_count && mp_is(name, desc->fields[next].name))
+		return &desc->fields[next];
+	for (uint32_t i = 0; i < desc->field_count; i++)
+		if (mp_is(name, desc->fields[i].name))
+			return &desc->fields[i];
 	return NULL;
 }
 

@@ -72,9 +72,11 @@ static void add_feature(void *opaque, uint32_t function, uint32_t index, const c
 
 int adoption_check_capabilities(const struct adoption *adoption, struct error *err)
 {
+	const struct machine *machine = adoption->machine;
 	struct missing_text missing = { "" };
 
-	if (snapshot_missing_capabilities(&adoption->snapshot->info, &adoption->machine->kvm,
+	if (snapshot_missing_capabilities(&adoption->snapshot->info, &machine->kvm,
+					  machine->known ? &machine->known->capabilities : NULL,
 					  add_missing, &missing) == 0)
 		return 0;
 	return error_set(err, ENOTSUP,

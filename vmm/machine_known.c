@@ -6,6 +6,7 @@
 
 #include "vmm/machine_known.h"
 #include "vmm/machine_priv.h"
+#include "vmm/snapshot_needs.h"
 
 static int know_cpuid(struct machine_known *known, struct machine *machine, struct error *err)
 {
@@ -42,6 +43,7 @@ int machine_learn(struct machine *machine, struct error *err)
 	if (!known)
 		return error_set(err, ENOMEM, "out of memory");
 	machine->known = known;
+	snapshot_find_capabilities(&machine->kvm, &known->capabilities);
 	ret = know_cpuid(known, machine, err);
 	return ret < 0 ? ret : know_vcpus(known, machine, err);
 }

@@ -8,9 +8,10 @@
 struct machine;
 
 struct machine_known {
-	struct state_buffer cpuid; /* as its section of a snapshot has it */
-	struct vcpu_state
-		*vcpus; /* [machine->vcpu_count]: as they were made; none has run or been loaded */
+	struct state_buffer cpuid;	   /* as its section of a snapshot has it */
+	struct snapshot_info capabilities; /* these of it: KVM's, here */
+	/* [machine->vcpu_count]: as they were made; none has run or been loaded. */
+	struct vcpu_state *vcpus;
 };
 
 /* Fills in machine->known; its vCPUs are made. What a failure leaves, machine_unlearn() frees. */

@@ -174,7 +174,8 @@ unsigned int snapshot_check(const struct snapshot_view *view,
 	if (kvm_open(&check.kvm, &err) < 0) {
 		lack(&check, "%s", err.text);
 	} else {
-		snapshot_missing_capabilities(&view->info, &check.kvm, lack_capability, &check);
+		snapshot_missing_capabilities(&view->info, &check.kvm, NULL, lack_capability,
+					      &check);
 		check_cpuid(&check);
 		check_msrs(&check);
 		check_xsave(&check);

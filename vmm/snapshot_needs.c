@@ -32,12 +32,17 @@ const char *capability_name(uint32_t capability, char text[static CAPABILITY_TEX
 	return text;
 }
 
-static void need(struct snapshot_info *info, uint32_t capability)
+static bool has(const struct snapshot_info *info, uint32_t capability)
 {
 	for (uint32_t i = 0; i < info->capability_count; i++)
 		if (info->capabilities[i] == capability)
-			return;
-	if (info->capability_count < SNAPSHOT_CAPABILITIES_MAX)
+			return true;
+	return false;
+}
+
+static void need(struct snapshot_info *info, uint32_t capability)
+{
+	if (!has(info, capability) && info->capability_count < SNAPSHOT_CAPABILITIES_MAX)
 		info->capabilities[info->capability_count++] = capability;
 }
 
@@ -71,7 +76,15 @@ void snapshot_need_vcpu(struct snapshot_info *info, const struct vcpu_state *sta
 		need(info, KVM_CAP_TSC_DEADLINE_TIMER);
 }
 
+void snapshot_find_capabilities(const struct kvm *kvm, struct snapshot_info *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (kvm_check_extension(kvm, (int)names[i].capability) > 0)
+			need(out, names[i].capability);
+}
+
 unsigned int snapshot_missing_capabilities(const struct snapshot_info *info, const struct kvm *kvm,
+					   const struct snapshot_info *known,
 					   void (*missing)(void *opaque, const char *name),
 					   void *opaque)
 {
@@ -80,7 +93,8 @@ unsigned int snapshot_missing_capabilities(const struct snapshot_info *info, con
 	for (uint32_t i = 0; i < info->capability_count; i++) {
 		char text[CAPABILITY_TEXT];
 
-		if (kvm_check_extension(kvm, (int)info->capabilities[i]) > 0)
+		if ((known && has(known, info->capabilities[i])) ||
+		    kvm_check_extension(kvm, (int)info->capabilities[i]) > 0)
 			continue;
 		missing(opaque, capability_name(info->capabilities[i], text));
 		count++;

@@ -14,9 +14,14 @@ void snapshot_need_basics(struct snapshot_info *info);
 /* Adds what this vCPU's state needs. Pure. */
 void snapshot_need_vcpu(struct snapshot_info *info, const struct vcpu_state *state);
 
+/* Adds those of the capabilities that this file knows which the host has. Control thread. */
+void snapshot_find_capabilities(const struct kvm *kvm, struct snapshot_info *out);
+
 /* Calls missing() for each that this host has not, with its name ("KVM_CAP_XSAVE2", or "capability 208" of one that is
- * not known here); returns how many. info is untrusted. Control thread. */
+ * not known here); returns how many. info is untrusted. `known` lists what KVM need not be asked for; may be NULL.
+ * Control thread. */
 unsigned int snapshot_missing_capabilities(const struct snapshot_info *info, const struct kvm *kvm,
+					   const struct snapshot_info *known,
 					   void (*missing)(void *opaque, const char *name),
 					   void *opaque);
 
