@@ -45,6 +45,8 @@ guest_races void blk_complete(struct blk_request *request, uint8_t status)
 	virtio_queue_push(queue, request->head,
 			  status == VIRTIO_BLK_S_OK || request->written == 1 ? request->written
 									     : 0);
+	if (request->bytes > LARGE_BYTES)
+		virtio_queue_show(queue);
 	blk->in_flight--;
 	give_back(blk, request);
 }

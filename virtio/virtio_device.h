@@ -272,6 +272,10 @@ static inline void virtio_queue_is_large(struct virtio_queue *queue)
 /* Loop thread. Hands a chain back; published, with one interrupt a batch, at the turn's end. */
 void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written);
 
+/* Loop thread. Lets the driver see what was pushed before the turn's end, without an interrupt: where the rest of the turn
+ * takes long, a driver that handles the interrupt before goes on with this one and makes its next request meanwhile. */
+void virtio_queue_show(struct virtio_queue *queue);
+
 /* Loop thread. Publishes what was pushed at once: for the first of a batch whose rest takes time. */
 void virtio_queue_publish(struct virtio_queue *queue);
 

@@ -110,6 +110,13 @@ static bool event_passed(uint16_t event, uint16_t new, uint16_t old)
 	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
 }
 
+void virtqueue_show(struct virtqueue *vq)
+{
+	/* 2.7.8.2: the entries, and the buffers they speak of, before the index that shows them. */
+	__atomic_store_n(&vq->used->idx, vq->state.next_used, __ATOMIC_RELEASE);
+	guest_dirty(vq->mem, &vq->used->idx, sizeof(vq->used->idx));
+}
+
 bool virtqueue_publish(struct virtqueue *vq)
 {
 	const uint16_t old = vq->published, new = vq->state.next_used;

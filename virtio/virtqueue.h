@@ -50,12 +50,13 @@ struct virtqueue {
 	struct vring_used *used;
 
 	uint16_t avail_seen; /* what the driver's index was when last read */
-	uint16_t published;  /* what our index is in guest memory */
-	uint16_t in_flight;  /* chains popped and not yet pushed */
-	bool event_idx;	     /* VIRTIO_RING_F_EVENT_IDX was negotiated */
-	bool indirect;	     /* VIRTIO_RING_F_INDIRECT_DESC was negotiated */
-	bool notify_off;     /* we told the driver not to notify */
-	const char *broken;  /* which rule the driver broke, NULL while it behaves */
+	uint16_t
+		published; /* what our index was when we last looked whether the driver wants an interrupt */
+	uint16_t in_flight; /* chains popped and not yet pushed */
+	bool event_idx;	    /* VIRTIO_RING_F_EVENT_IDX was negotiated */
+	bool indirect;	    /* VIRTIO_RING_F_INDIRECT_DESC was negotiated */
+	bool notify_off;    /* we told the driver not to notify */
+	const char *broken; /* which rule the driver broke, NULL while it behaves */
 };
 
 /* One chain. iov[0, readable) is the driver's to the device, iov[readable, readable + writable)
@@ -113,7 +114,10 @@ static inline bool virtqueue_has_more(const struct virtqueue *vq)
 /* Hands a chain back, `written` bytes filled. The driver does not see it yet. */
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written);
 
-/* Shows the driver what was pushed. True when it wants an interrupt for that. */
+/* Shows the driver what was pushed, should it be looking; virtqueue_publish() is still to come. */
+void virtqueue_show(struct virtqueue *vq);
+
+/* The same. True when the driver wants an interrupt for what was pushed since the last time. */
 must_check bool virtqueue_publish(struct virtqueue *vq);
 
 /* Asks for no notifications: we look at the ring anyway. A hint; they may come still. */

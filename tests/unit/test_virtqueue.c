@@ -149,6 +149,36 @@ Test(virtqueue, a_batch_that_passes_the_event_index_interrupts_once)
 	cr_expect(!virtqueue_publish(&vq));
 }
 
+static void push_one(void)
+{
+	const struct fake_buffer buffer = { FAKE_DATA, 8, true };
+
+	fake_chain(&fake, &buffer, 1);
+	cr_assert_eq(pop(), 1);
+	virtqueue_push(&vq, chain.head, 0);
+}
+
+/* Seen at once, and told of by the interrupt that all of them have. */
+Test(virtqueue, what_is_shown_early_is_published_all_the_same)
+{
+	enable(16, EVENT_IDX);
+	fake.avail->ring[16] = 0;
+	push_one();
+	cr_expect_eq(fake.used->idx, 0);
+	virtqueue_show(&vq);
+	cr_expect_eq(fake.used->idx, 1);
+	push_one();
+	virtqueue_show(&vq);
+	cr_expect_eq(fake.used->idx, 2);
+	cr_expect(virtqueue_publish(&vq), "entry 0 was asked for");
+	cr_expect(!virtqueue_publish(&vq));
+	push_one();
+	virtqueue_show(&vq);
+	/* The driver has seen it meanwhile, and asks for the next. */
+	fake.avail->ring[16] = 3;
+	cr_expect(!virtqueue_publish(&vq), "nobody waits for entry 2 any more");
+}
+
 Test(virtqueue, notifications_go_off_and_on_by_flag)
 {
 	virtqueue_disable_notify(&vq);
