@@ -48,6 +48,17 @@ struct virtio_here {
 	uint16_t alone;	 /* turns of the loop's in a row that found one small chain each */
 	uint16_t wanted; /* how many of them it takes */
 	uint16_t left;	 /* times until the loop is to have a look again */
+	bool is_past;	 /* notifications go past the vCPU, to notify_fd: virtio_bell.bind() */
+	uint16_t turns;	 /* that speak for the opposite */
+};
+
+/*
+ * What a device whose vCPUs may serve it has of its owner: the ways that notifications can take. bind() has the queue's go
+ * straight to its notify_fd, or come with an exit to virtio_mmio_write(), as they do at first. On the device's loop's
+ * thread; may wait a moment for vCPUs. -errno: it is as before.
+ */
+struct virtio_bell {
+	int (*bind)(struct virtio_bell *bell, unsigned int queue, bool to_fd);
 };
 
 /* One queue of a device: the ring and how it is woken. Loop thread only, but for notify_fd. */
@@ -137,6 +148,8 @@ struct virtio_device {
 	uint16_t queue_size_max;
 	const void *config; /* the device's configuration space, in itself */
 	size_t config_size; /* bytes */
+	struct virtio_bell
+		*bell; /* of a device that serves_here; NULL: notifications stay as they are */
 	bool serves_here; /* notifications come to virtio_mmio_write(), not to the eventfds; has ops->at_once */
 	int notice_fd; /* an eventfd: something has happened that others want to know; 0: nobody does */
 

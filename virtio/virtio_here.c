@@ -7,13 +7,22 @@
  * A guest that has more to ask must not be held up by that: it would be answered before it can send the next, and never be
  * seen to have two. So the loop, beside whom the guest goes on, decides: a vCPU serves only after several turns of the
  * loop's that found one small chain each, and now and then leaves one to the loop again. Each time that this finds more,
- * the next attempt takes longer.
+ * the next attempt takes longer. And the notifications of a queue that keeps finding more go past the vCPU then, straight
+ * from KVM to the loop: 32 requests of 4 KiB at a time are a tenth to a third faster so.
  */
+#include <string.h>
+
+#include "base/log.h"
 #include "virtio/virtio_device_priv.h"
 
 #define WANTED_MIN 4u
 #define WANTED_MAX 256u
 #define LEFT_MAX 64u
+
+/* Turns of the loop's that found more, less those that did not, until notifications go past the vCPU; and the reverse,
+ * until they come to it again. To change it costs more than many of them. */
+#define TURNS 64u
+#define AGAINST 4u /* how many of them one of the other kind undoes */
 
 /* Chains that other vCPUs may add meanwhile: as many as cost the loop's other devices nothing to speak of. */
 #define BUDGET 4u
@@ -30,11 +39,41 @@ static void give_up(struct virtio_here *here)
 	here->alone = 0;
 }
 
-void virtio_here_learn(struct virtio_queue *queue, unsigned int chains)
+static void bind(struct virtio_queue *queue, bool to_fd)
+{
+	struct virtio_device *dev = queue->dev;
+	const int ret = dev->bell->bind(dev->bell, queue->index, to_fd);
+
+	if (ret == 0) {
+		queue->here.is_past = to_fd;
+		return;
+	}
+	log_info("%s: queue %u: its notifications cannot be led elsewhere: %s", dev->name,
+		 queue->index, strerrordesc_np(-ret));
+	dev->bell = NULL;
+}
+
+static void steer(struct virtio_queue *queue, bool found_more)
 {
 	struct virtio_here *here = &queue->here;
 
-	if (chains > 1 || queue->gather.large)
+	if (found_more == here->is_past)
+		here->turns = here->turns > AGAINST ? (uint16_t)(here->turns - AGAINST) : 0;
+	else if (++here->turns == TURNS) {
+		here->turns = 0;
+		bind(queue, found_more);
+	}
+}
+
+void virtio_here_learn(struct virtio_queue *queue, unsigned int chains)
+{
+	struct virtio_here *here = &queue->here;
+	const bool found_more = chains > 1 || queue->gather.large;
+
+	/* Not with the loop borrowed: binding is its own thread's. */
+	if (queue->dev->bell && !here->now && chains > 0)
+		steer(queue, found_more);
+	if (found_more)
 		give_up(here);
 	else if (here->now || chains == 0)
 		return;

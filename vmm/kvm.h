@@ -55,5 +55,9 @@ int kvm_check_extension(const struct kvm *kvm, int capability);
 must_check int kvm_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value,
 			     uint32_t len);
 
+/* No more; the write is an exit again. The arguments are those of the call that it undoes. */
+must_check int kvm_end_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value,
+				 uint32_t len);
+
 /* A signal of the eventfd delivers the GSI's route. */
 must_check int kvm_irqfd(const struct kvm *kvm, int eventfd, uint32_t gsi);

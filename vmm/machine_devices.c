@@ -38,15 +38,28 @@ int machine_reserve(struct machine *machine, struct boot_device *at, struct irq_
 	return irq_routes_line(&machine->routes, at->gsi, irq, err);
 }
 
-/* A guest's notification goes from KVM straight to the device's loop; or, where the vCPU may serve it, to us. */
-static int bind_queues(struct machine *machine, struct virtio_device *dev, uint64_t gpa,
-		       struct error *err)
+static int bind_queue(struct virtio_bell *opaque, unsigned int queue, bool to_fd)
 {
-	if (dev->serves_here)
+	const struct machine_bell *bell = container_of(opaque, struct machine_bell, bell);
+	const uint64_t gpa = bell->gpa + VIRTIO_MMIO_QUEUE_NOTIFY_OFFSET;
+	const int fd = virtio_device_notify_fd(bell->dev, queue);
+
+	return to_fd ? kvm_ioeventfd(bell->kvm, fd, gpa, queue, 4)
+		     : kvm_end_ioeventfd(bell->kvm, fd, gpa, queue, 4);
+}
+
+/* A guest's notification goes from KVM straight to the device's loop; or, where the vCPU may serve it, to us as long as that
+ * is worth it. */
+static int bind_queues(struct machine_bell *bell, struct error *err)
+{
+	struct virtio_device *dev = bell->dev;
+
+	if (dev->serves_here) {
+		dev->bell = &bell->bell;
 		return 0;
+	}
 	for (unsigned int i = 0; i < virtio_device_queue_count(dev); i++) {
-		int ret = kvm_ioeventfd(&machine->kvm, virtio_device_notify_fd(dev, i),
-					gpa + VIRTIO_MMIO_QUEUE_NOTIFY_OFFSET, i, 4);
+		int ret = bind_queue(&bell->bell, i, true);
 
 		if (ret < 0)
 			return error_set_errno(err, ret, "cannot bind queue %u (KVM_IOEVENTFD)", i);
@@ -93,6 +106,9 @@ int machine_show_registers(struct machine *machine, struct error *err)
 int machine_attach(struct machine *machine, struct virtio_device *dev, const struct boot_device *at,
 		   struct error *err)
 {
+	struct machine_bell *bell = &machine->bells[machine->device_count];
+
+	*bell = (struct machine_bell){ { bind_queue }, &machine->kvm, dev, at->gpa };
 	dev->notice_fd = machine->notice_fd;
 	machine->devices[machine->device_count] = dev;
 	machine->addresses[machine->device_count++] = *at;
@@ -100,7 +116,7 @@ int machine_attach(struct machine *machine, struct virtio_device *dev, const str
 		return error_set(err, ENOSPC, "too many devices on the bus");
 	if (machine->registers)
 		virtio_mmio_show(dev, machine->registers + (at->gpa - LAYOUT_VIRTIO_MMIO));
-	return bind_queues(machine, dev, at->gpa, err);
+	return bind_queues(bell, err);
 }
 
 static int add_rng(struct machine *machine, struct error *err)

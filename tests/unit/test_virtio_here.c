@@ -193,6 +193,85 @@ STARTED(a_lie_that_the_vcpu_finds_breaks_the_device_once)
 	cr_expect_eq(*(uint64_t *)fake_ptr(&fake, DATA, 8), 7);
 }
 
+/* Where the owner leads the notifications, as it was last told, and how often. */
+static struct {
+	struct virtio_bell bell;
+	atomic_bool to_fd, fails;
+	atomic_uint calls, by_vcpu;
+} led;
+
+static int lead(struct virtio_bell *bell, unsigned int queue, bool to_fd)
+{
+	(void)bell;
+	cr_assert_eq(queue, 0);
+	atomic_fetch_add(&led.calls, 1);
+	atomic_fetch_add(&led.by_vcpu, pthread_equal(pthread_self(), vcpu) != 0);
+	if (atomic_load(&led.fails))
+		return -ENOSPC;
+	atomic_store(&led.to_fd, to_fd);
+	return 0;
+}
+
+static void begin_led(void)
+{
+	led.bell.bind = lead;
+	led.to_fd = led.fails = false;
+	led.calls = led.by_vcpu = 0;
+	fake.dev->bell = &led.bell;
+}
+
+static void ask_for(unsigned int count)
+{
+	const uint64_t one = 1;
+
+	for (unsigned int i = 0; i < count; i++)
+		put_request(&fake, VIRTIO_BLK_T_IN, 0, DATA, 512);
+	if (!atomic_load(&led.to_fd))
+		notify();
+	else
+		cr_assert_eq(write(virtio_device_notify_fd(fake.dev, 0), &one, sizeof(one)),
+			     (ssize_t)sizeof(one));
+	wait_for_answers(count);
+	usleep(300);
+}
+
+STARTED(those_of_many_at_once_go_past_the_vcpu_until_they_are_few)
+{
+	begin_led();
+	cr_assert_gt(answers_here(100, 512), 30);
+	for (int i = 0; i < 300 && !atomic_load(&led.to_fd); i++)
+		ask_for(3);
+	cr_expect(led.to_fd);
+	for (int i = 0; i < 100; i++)
+		ask_for(3);
+	cr_expect_eq(led.calls, 1);
+	for (int i = 0; i < 300 && atomic_load(&led.to_fd); i++)
+		ask_for(1);
+	cr_expect_not(led.to_fd);
+	cr_expect_eq(led.calls, 2);
+	cr_expect_eq(led.by_vcpu, 0, "with the loop borrowed");
+	cr_expect_gt(answers_here(400, 512), 50);
+}
+
+/* To lead them elsewhere costs more than it brings where both come. */
+STARTED(those_of_few_and_many_by_turns_stay)
+{
+	begin_led();
+	for (int i = 0; i < 200; i++)
+		ask_for(i % 2 ? 1 : 3);
+	cr_expect_eq(led.calls, 0);
+}
+
+STARTED(what_cannot_be_led_elsewhere_is_not_tried_again)
+{
+	begin_led();
+	atomic_store(&led.fails, true);
+	for (int i = 0; i < 200; i++)
+		ask_for(3);
+	cr_expect_eq(led.calls, 1);
+	cr_expect_gt(answers_here(300, 512), 30);
+}
+
 static atomic_bool over;
 
 static void *storm(void *arg)
