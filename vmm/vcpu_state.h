@@ -46,8 +46,8 @@ int vcpu_save(struct vcpu *vcpu, void *state, struct error *err);
 struct vcpu_load {
 	const struct vcpu_state *state;
 	const struct vcpu_state *has; /* what it was made with, and has; NULL: who knows */
-	const struct cpuid *cpuid; /* of all vCPUs; NULL: the one that it has is right */
-	uint64_t tsc;		   /* one value for all vCPUs, where there is no offset */
+	const struct cpuid *cpuid;    /* of all vCPUs; NULL: the one that it has is right */
+	uint64_t tsc;		      /* one value for all vCPUs, where there is no offset */
 	bool has_tsc_offset;
 	uint64_t tsc_offset;
 	bool again; /* after a load that failed: what that one set, if this one has nothing to set there, goes */
