@@ -127,8 +127,8 @@ UNIT_NOTES = """\
 """
 COUNTER_NOTES = """\
   interrupts: half of the exits to MMIO. For each, a peer's guest reads InterruptStatus and writes InterruptACK. mayfly's reads
-  the one from memory; but its notifications are exits to MMIO too, so that the vCPU can serve them, and there are about as
-  many. The peers' end in the kernel (ioeventfd) and count among the exits only.
+  the one from memory; but at depth 1 its notifications are exits to MMIO too, so that the vCPU can serve them, and there are
+  as many. The others end in the kernel (ioeventfd) and count among the exits only.
   Why not fewer: fio keeps 32 requests in flight, so a guest that takes n completions per interrupt has 1000 / n of
   them, and n is at most 32: 31 interrupts, 31 exits to MMIO per 1,000. But a guest that is told of all 32 at once
   has nothing in flight while it sends the next 32, and the monitor nothing to do. mayfly gathers up to 16 requests of

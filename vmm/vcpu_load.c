@@ -10,10 +10,14 @@ static int failed(const struct vcpu *vcpu, const char *call, struct error *err)
 	return error_set_errno(err, errno, "vCPU %u: %s", vcpu->index, call);
 }
 
-/* Has the vCPU this part of its state already? */
-#define HAS(load, part) \
-	((load)->has && \
-	 memcmp(&(load)->has->part, &(load)->state->part, sizeof((load)->state->part)) == 0)
+/* Has the vCPU these bytes of its state already? What lies between two fields may differ: then they are set once more. */
+static bool has(const struct vcpu_load *load, size_t offset, size_t size)
+{
+	return load->has && memcmp((const uint8_t *)load->has + offset,
+				   (const uint8_t *)load->state + offset, size) == 0;
+}
+
+#define HAS(load, part) has(load, offsetof(struct vcpu_state, part), sizeof((load)->state->part))
 
 static int load_cpuid(const struct vcpu *vcpu, const struct cpuid *table, struct error *err)
 {
