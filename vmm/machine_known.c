@@ -2,10 +2,8 @@
  * What a prepared machine is like before it takes a snapshot up. A load need not set what is so already, nor decode what
  * a save here would have written in the same bytes: each is some microseconds of the tens that a load has.
  */
-#include <string.h>
-
 #include "vmm/machine_known.h"
-#include "vmm/machine_priv.h"
+#include "vmm/machine_snapshot_priv.h"
 #include "vmm/snapshot_needs.h"
 
 static int know_cpuid(struct machine_known *known, struct machine *machine, struct error *err)
@@ -19,22 +17,6 @@ static int know_cpuid(struct machine_known *known, struct machine *machine, stru
 	return known->cpuid.failed ? error_set(err, ENOMEM, "out of memory") : 0;
 }
 
-static int know_vcpus(struct machine_known *known, struct machine *machine, struct error *err)
-{
-	struct error first = { 0 };
-
-	known->vcpus = calloc(machine->vcpu_count, sizeof(*known->vcpus));
-	if (!known->vcpus)
-		return error_set(err, ENOMEM, "out of memory");
-	for (unsigned int i = 0; i < machine->vcpu_count && first.code == 0; i++) {
-		vcpu_start_task(&machine->vcpus[i], vcpu_save, &known->vcpus[i], &first);
-		(void)!vcpu_wait_task(&machine->vcpus[i]);
-	}
-	if (first.code < 0)
-		*err = first;
-	return first.code;
-}
-
 int machine_learn(struct machine *machine, struct error *err)
 {
 	struct machine_known *known = calloc(1, sizeof(*known));
@@ -45,7 +27,7 @@ int machine_learn(struct machine *machine, struct error *err)
 	machine->known = known;
 	snapshot_find_capabilities(&machine->kvm, &known->capabilities);
 	ret = know_cpuid(known, machine, err);
-	return ret < 0 ? ret : know_vcpus(known, machine, err);
+	return ret < 0 ? ret : machine_save_vcpus(machine, &known->vcpus, err);
 }
 
 void machine_unlearn(struct machine *machine)

@@ -18,15 +18,14 @@
 
 /* Sections ----------------------------------------------------------------------------------------*/
 
-/* All vCPUs at once, each on its thread. */
-static int save_vcpus(struct save *save, struct error *err)
+int machine_save_vcpus(struct machine *machine, struct vcpu_state **out, struct error *err)
 {
-	struct machine *machine = save->machine;
 	const unsigned int count = machine->vcpu_count;
-	struct vcpu_state *states cleanup_free = calloc(count, sizeof(*states));
+	struct vcpu_state *states = calloc(count, sizeof(*states));
 	struct error errors[LAYOUT_VCPUS_MAX] = { 0 };
 	int ret = 0;
 
+	*out = states;
 	if (!states)
 		return error_set(err, ENOMEM, "snapshot: out of memory");
 	for (unsigned int i = 0; i < count; i++)
@@ -36,6 +35,16 @@ static int save_vcpus(struct save *save, struct error *err)
 			*err = errors[i];
 			ret = err->code;
 		}
+	}
+	return ret;
+}
+
+static int save_vcpus(struct save *save, struct error *err)
+{
+	struct vcpu_state *states cleanup_free = NULL;
+	int ret = machine_save_vcpus(save->machine, &states, err);
+
+	for (unsigned int i = 0; i < save->machine->vcpu_count && ret == 0; i++) {
 		snapshot_need_vcpu(&save->info, &states[i]);
 		state_writer_add(&save->writer, &vcpu_state_desc, i, &states[i]);
 	}

@@ -1,4 +1,4 @@
-/* Private to vmm/machine_{save,save_diff,snapshot,adopt,adopt_memory}.c. */
+/* Private to vmm/machine_{save,save_diff,snapshot,adopt,adopt_check,adopt_memory,known}.c. */
 #pragma once
 
 #include "snapshot/state_file.h"
@@ -21,6 +21,13 @@ struct machine_snapshot {
 	int memory;    /* the image, or a connection to the pager; -1: by its name */
 	char *state_name, *memory_name; /* for messages */
 };
+
+struct vcpu_state;
+
+/* vmm/machine_save.c: what all vCPUs, of which none runs, have in them: each reads its own at the same time. The caller
+ * frees *out, whatever the result. */
+must_check int machine_save_vcpus(struct machine *machine, struct vcpu_state **out,
+				  struct error *err);
 
 /* vmm/machine_save_diff.c: from now on it is noted which pages change, if it is not yet. No vCPU and no device runs. */
 must_check int machine_track(struct machine *machine, struct error *err);
