@@ -45,8 +45,9 @@ guest_races void blk_complete(struct blk_request *request, uint8_t status)
 	virtio_queue_push(queue, request->head,
 			  status == VIRTIO_BLK_S_OK || request->written == 1 ? request->written
 									     : 0);
+	/* The rest of the turn may take long: a driver that handles the interrupt before goes on with this one. */
 	if (request->bytes > LARGE_BYTES)
-		virtio_queue_show(queue);
+		virtqueue_show(&queue->ring);
 	blk->in_flight--;
 	give_back(blk, request);
 }

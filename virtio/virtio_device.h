@@ -53,12 +53,13 @@ struct virtio_here {
 };
 
 /*
- * What a device whose vCPUs may serve it has of its owner: the ways that notifications can take. bind() has the queue's go
+ * Of the owner of devices whose vCPUs may serve them: the ways that notifications can take. bind() has the queue's go
  * straight to its notify_fd, or come with an exit to virtio_mmio_write(), as they do at first. On the device's loop's
  * thread; may wait a moment for vCPUs. -errno: it is as before.
  */
 struct virtio_bell {
-	int (*bind)(struct virtio_bell *bell, unsigned int queue, bool to_fd);
+	int (*bind)(struct virtio_bell *bell, struct virtio_device *dev, unsigned int queue,
+		    bool to_fd);
 };
 
 /* One queue of a device: the ring and how it is woken. Loop thread only, but for notify_fd. */
@@ -284,10 +285,6 @@ static inline void virtio_queue_is_large(struct virtio_queue *queue)
 
 /* Loop thread. Hands a chain back; published, with one interrupt a batch, at the turn's end. */
 void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t written);
-
-/* Loop thread. Lets the driver see what was pushed before the turn's end, without an interrupt: where the rest of the turn
- * takes long, a driver that handles the interrupt before goes on with this one and makes its next request meanwhile. */
-void virtio_queue_show(struct virtio_queue *queue);
 
 /* Loop thread. Publishes what was pushed at once: for the first of a batch whose rest takes time. */
 void virtio_queue_publish(struct virtio_queue *queue);

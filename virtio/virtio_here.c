@@ -42,7 +42,7 @@ static void give_up(struct virtio_here *here)
 static void bind(struct virtio_queue *queue, bool to_fd)
 {
 	struct virtio_device *dev = queue->dev;
-	const int ret = dev->bell->bind(dev->bell, queue->index, to_fd);
+	const int ret = dev->bell->bind(dev->bell, dev, queue->index, to_fd);
 
 	if (ret == 0) {
 		queue->here.is_past = to_fd;

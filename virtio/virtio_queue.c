@@ -65,11 +65,6 @@ void virtio_queue_push(struct virtio_queue *queue, uint16_t head, uint32_t writt
 	event_loop_defer(queue->dev->loop, &queue->publish);
 }
 
-void virtio_queue_show(struct virtio_queue *queue)
-{
-	virtqueue_show(&queue->ring);
-}
-
 void virtio_queue_publish(struct virtio_queue *queue)
 {
 	event_loop_undefer(queue->dev->loop, &queue->publish);

@@ -15,8 +15,7 @@ struct irqfd_line {
 	struct irq_line line;
 	int fd;
 	_Atomic uint64_t raised; /* so often; read by any thread */
-	_Atomic bool
-		has_route; /* the guest has set one; no route goes again. Written under the IOAPIC's lock */
+	_Atomic bool has_route;	 /* in KVM's table. Written under the IOAPIC's lock */
 };
 
 /* Laid out as struct kvm_irq_routing, whose entries have no number. */

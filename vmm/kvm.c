@@ -235,29 +235,19 @@ int kvm_create_irqchip(struct kvm *kvm, unsigned int pins, struct error *err)
 	return 0;
 }
 
-static int set_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value,
-			 uint32_t len, uint32_t flags)
+int kvm_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value, uint32_t len,
+		  bool bound)
 {
 	struct kvm_ioeventfd event = {
 		.datamatch = value,
 		.addr = addr,
 		.len = len,
 		.fd = eventfd,
-		.flags = flags | (len ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0),
+		.flags = (len ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0) |
+			 (bound ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
 	return ioctl(kvm->vm, KVM_IOEVENTFD, &event) < 0 ? -errno : 0;
-}
-
-int kvm_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value, uint32_t len)
-{
-	return set_ioeventfd(kvm, eventfd, addr, value, len, 0);
-}
-
-int kvm_end_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value,
-		      uint32_t len)
-{
-	return set_ioeventfd(kvm, eventfd, addr, value, len, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
 int kvm_irqfd(const struct kvm *kvm, int eventfd, uint32_t gsi)

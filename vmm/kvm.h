@@ -51,13 +51,10 @@ must_check int kvm_create_irqchip(struct kvm *kvm, unsigned int pins, struct err
  * the capability. */
 int kvm_check_extension(const struct kvm *kvm, int capability);
 
-/* The eventfd is signalled when the guest writes `value` (`len` bytes, 0: any) at addr. */
+/* The eventfd is signalled when the guest writes `value` (`len` bytes, 0: any) at addr. Not bound: no more, after a call
+ * that was the same but for that; the write is an exit again. */
 must_check int kvm_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value,
-			     uint32_t len);
-
-/* No more; the write is an exit again. The arguments are those of the call that it undoes. */
-must_check int kvm_end_ioeventfd(const struct kvm *kvm, int eventfd, uint64_t addr, uint32_t value,
-				 uint32_t len);
+			     uint32_t len, bool bound);
 
 /* A signal of the eventfd delivers the GSI's route. */
 must_check int kvm_irqfd(const struct kvm *kvm, int eventfd, uint32_t gsi);

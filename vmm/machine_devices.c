@@ -38,28 +38,38 @@ int machine_reserve(struct machine *machine, struct boot_device *at, struct irq_
 	return irq_routes_line(&machine->routes, at->gsi, irq, err);
 }
 
-static int bind_queue(struct virtio_bell *opaque, unsigned int queue, bool to_fd)
+static int bind_queue(struct machine *machine, unsigned int device, unsigned int queue, bool to_fd)
 {
-	const struct machine_bell *bell = container_of(opaque, struct machine_bell, bell);
-	const uint64_t gpa = bell->gpa + VIRTIO_MMIO_QUEUE_NOTIFY_OFFSET;
-	const int fd = virtio_device_notify_fd(bell->dev, queue);
+	const int fd = virtio_device_notify_fd(machine->devices[device], queue);
+	const uint64_t gpa = machine->addresses[device].gpa + VIRTIO_MMIO_QUEUE_NOTIFY_OFFSET;
 
-	return to_fd ? kvm_ioeventfd(bell->kvm, fd, gpa, queue, 4)
-		     : kvm_end_ioeventfd(bell->kvm, fd, gpa, queue, 4);
+	return kvm_ioeventfd(&machine->kvm, fd, gpa, queue, 4, to_fd);
+}
+
+static int ring_bell(struct virtio_bell *bell, struct virtio_device *dev, unsigned int queue,
+		     bool to_fd)
+{
+	struct machine *machine = container_of(bell, struct machine, bell);
+	unsigned int device = 0;
+
+	while (machine->devices[device] != dev)
+		device++;
+	return bind_queue(machine, device, queue, to_fd);
 }
 
 /* A guest's notification goes from KVM straight to the device's loop; or, where the vCPU may serve it, to us as long as that
  * is worth it. */
-static int bind_queues(struct machine_bell *bell, struct error *err)
+static int bind_queues(struct machine *machine, unsigned int device, struct error *err)
 {
-	struct virtio_device *dev = bell->dev;
+	struct virtio_device *dev = machine->devices[device];
 
 	if (dev->serves_here) {
-		dev->bell = &bell->bell;
+		machine->bell.bind = ring_bell;
+		dev->bell = &machine->bell;
 		return 0;
 	}
 	for (unsigned int i = 0; i < virtio_device_queue_count(dev); i++) {
-		int ret = bind_queue(&bell->bell, i, true);
+		int ret = bind_queue(machine, device, i, true);
 
 		if (ret < 0)
 			return error_set_errno(err, ret, "cannot bind queue %u (KVM_IOEVENTFD)", i);
@@ -106,9 +116,6 @@ int machine_show_registers(struct machine *machine, struct error *err)
 int machine_attach(struct machine *machine, struct virtio_device *dev, const struct boot_device *at,
 		   struct error *err)
 {
-	struct machine_bell *bell = &machine->bells[machine->device_count];
-
-	*bell = (struct machine_bell){ { bind_queue }, &machine->kvm, dev, at->gpa };
 	dev->notice_fd = machine->notice_fd;
 	machine->devices[machine->device_count] = dev;
 	machine->addresses[machine->device_count++] = *at;
@@ -116,7 +123,7 @@ int machine_attach(struct machine *machine, struct virtio_device *dev, const str
 		return error_set(err, ENOSPC, "too many devices on the bus");
 	if (machine->registers)
 		virtio_mmio_show(dev, machine->registers + (at->gpa - LAYOUT_VIRTIO_MMIO));
-	return bind_queues(bell, err);
+	return bind_queues(machine, machine->device_count - 1, err);
 }
 
 static int add_rng(struct machine *machine, struct error *err)

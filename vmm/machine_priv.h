@@ -18,7 +18,6 @@
 
 struct machine_known;
 struct machine_mmds;
-struct virtio_device;
 
 struct machine_pmem {
 	struct pmem_file file;
@@ -33,14 +32,6 @@ struct machine_base {
 	uint8_t id[SNAPSHOT_ID_SIZE], parent[SNAPSHOT_ID_SIZE];
 	/* Of a save in place that failed: its file has some of what has changed since this base. Zeroes: none. */
 	uint8_t failed[SNAPSHOT_ID_SIZE];
-};
-
-/* The ways of a device's notifications. */
-struct machine_bell {
-	struct virtio_bell bell;
-	const struct kvm *kvm;
-	struct virtio_device *dev;
-	uint64_t gpa; /* of its registers */
 };
 
 struct machine {
@@ -73,8 +64,8 @@ struct machine {
 
 	struct virtio_device *devices[LAYOUT_VIRTIO_DEVICES_MAX];
 	struct boot_device addresses[LAYOUT_VIRTIO_DEVICES_MAX]; /* of the same device */
-	struct machine_bell bells[LAYOUT_VIRTIO_DEVICES_MAX];	 /* the same */
 	unsigned int device_count;
+	struct virtio_bell bell; /* of those whose vCPUs may serve them */
 	/* A page for each and the IOAPIC's, which the guest may read; NULL: this KVM cannot. */
 	uint8_t *registers;
 	struct virtio_device *balloon;		/* one of them, or NULL */

@@ -275,15 +275,24 @@ static struct state_buffer make_file(void)
 	return out;
 }
 
+static struct state_file parse_made(const struct state_buffer *bytes)
+{
+	struct state_file file;
+	struct error err = { 0 };
+
+	cr_assert_eq(state_file_parse(&file, bytes->bytes, bytes->len, "s", &err), 0, "%s",
+		     err.text);
+	return file;
+}
+
 Test(state_file, sections_are_found_by_name_and_index)
 {
 	struct state_buffer bytes = make_file();
-	struct state_file file;
+	struct state_file file = parse_made(&bytes);
 	struct error err = { 0 };
 	struct outer o;
 	struct inner i;
 
-	cr_assert_eq(state_file_parse(&file, bytes.bytes, bytes.len, "s", &err), 0, "%s", err.text);
 	cr_expect_eq(file.count, 3);
 	cr_expect_eq(state_file_count(&file, "outer"), 2);
 	cr_expect_eq(state_file_get(&file, &outer_desc, 1, &o, &err), 0);
@@ -328,11 +337,10 @@ static struct state_buffer make_file_with_more(void)
 Test(state_file, what_follows_the_fields_is_refused)
 {
 	struct state_buffer bytes = make_file_with_more();
-	struct state_file file;
+	struct state_file file = parse_made(&bytes);
 	struct error err = { 0 };
 	struct inner i;
 
-	cr_assert_eq(state_file_parse(&file, bytes.bytes, bytes.len, "s", &err), 0, "%s", err.text);
 	cr_expect_eq(state_file_get(&file, &inner_desc, 0, &i, &err), -EINVAL);
 	cr_expect_str_eq(err.text,
 			 "snapshot s: section inner 0: there is more in it than its fields");
@@ -343,12 +351,10 @@ Test(state_file, what_follows_the_fields_is_refused)
 Test(state_file, a_section_is_compared_with_what_would_be_written)
 {
 	struct state_buffer bytes = make_file(), same = { 0 }, other = { 0 };
+	struct state_file file = parse_made(&bytes);
 	struct state_desc later = outer_desc;
 	struct outer o = example();
-	struct state_file file;
-	struct error err;
 
-	cr_assert_eq(state_file_parse(&file, bytes.bytes, bytes.len, "s", &err), 0);
 	state_encode(&same, &outer_desc, &o);
 	o.small = 2;
 	state_encode(&other, &outer_desc, &o);

@@ -200,9 +200,10 @@ static struct {
 	atomic_uint calls, by_vcpu;
 } led;
 
-static int lead(struct virtio_bell *bell, unsigned int queue, bool to_fd)
+static int lead(struct virtio_bell *bell, struct virtio_device *dev, unsigned int queue, bool to_fd)
 {
 	(void)bell;
+	cr_assert_eq(dev, fake.dev);
 	cr_assert_eq(queue, 0);
 	atomic_fetch_add(&led.calls, 1);
 	atomic_fetch_add(&led.by_vcpu, pthread_equal(pthread_self(), vcpu) != 0);

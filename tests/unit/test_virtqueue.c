@@ -103,13 +103,18 @@ Test(virtqueue, goes_on_where_saved_state_says)
 
 /* Notifications and interrupts -------------------------------------------------------------------*/
 
-static bool complete_one(void)
+static void push_one(void)
 {
 	const struct fake_buffer buffer = { FAKE_DATA, 8, true };
 
 	fake_chain(&fake, &buffer, 1);
 	cr_assert_eq(pop(), 1);
 	virtqueue_push(&vq, chain.head, 0);
+}
+
+static bool complete_one(void)
+{
+	push_one();
 	return virtqueue_publish(&vq);
 }
 
@@ -147,15 +152,6 @@ Test(virtqueue, a_batch_that_passes_the_event_index_interrupts_once)
 	}
 	cr_expect(virtqueue_publish(&vq));
 	cr_expect(!virtqueue_publish(&vq));
-}
-
-static void push_one(void)
-{
-	const struct fake_buffer buffer = { FAKE_DATA, 8, true };
-
-	fake_chain(&fake, &buffer, 1);
-	cr_assert_eq(pop(), 1);
-	virtqueue_push(&vq, chain.head, 0);
 }
 
 /* Seen at once, and told of by the interrupt that all of them have. */
