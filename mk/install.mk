@@ -1,12 +1,14 @@
 # make install: the programs, bash's completion, and the client library for C programs (api-socket/client.h).
 
-# Its own objects and what they use, with nothing to be seen from outside but its interface.
+# Its own objects and what they use, with nothing to be seen from outside but its interface. Two makes of one
+# tree may be here at once, so the object in between has a name of each one's own.
 CLIENT_OBJS := $(addprefix $B/,api-socket/client.o api-socket/rpc_tree.o base/msgpack_reader.o base/error.o)
 $B/libmayfly-client.a: $(CLIENT_OBJS)
 	@$(if $(V),,echo '  AR      $@')
-	$(Q)ld -r $^ -o $B/mayfly-client.o
-	$(Q)objcopy --wildcard --keep-global-symbol='mayfly_client_*' $B/mayfly-client.o
-	$(Q)rm -f $@.tmp && $(AR) rcs $@.tmp $B/mayfly-client.o && mv $@.tmp $@
+	$(Q)dir=$$(mktemp -d $B/client.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && \
+	ld -r $^ -o $$dir/mayfly-client.o && \
+	objcopy --wildcard --keep-global-symbol='mayfly_client_*' $$dir/mayfly-client.o && \
+	$(AR) rcs $$dir/made.a $$dir/mayfly-client.o && mv $$dir/made.a $@
 
 VERSION := $(shell sed -n 's/.*MAYFLY_VERSION "\(.*\)"/\1/p' base/version.h)
 define CLIENT_PC

@@ -205,6 +205,16 @@ static void enable_controllers(void)
 	}
 }
 
+/* The first child with a cpuset, a memory controller or a quota, and the last one's end, flip static keys
+ * on paths that every CPU runs (cpusets_enabled_key is asked at each page allocation): see hold-vm.c for
+ * what such a patch may do to an emulated host. One empty child that stays keeps them as they are. */
+static void hold_cgroup(void)
+{
+	if (mkdir("/sys/fs/cgroup/held", 0755))
+		lab_fail("cannot make a cgroup");
+	put("/sys/fs/cgroup/held/cpu.max", "100000 100000");
+}
+
 static void start_loopback(void)
 {
 	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
@@ -238,6 +248,7 @@ void mount_machine(const struct job *job)
 	make_module_nodes();
 	link_standard_streams();
 	enable_controllers();
+	hold_cgroup();
 	start_loopback();
 	/* As a service manager sets it; the kernel's own 4096 is too few for a host of many VMs. */
 	setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 1024, 524288 });
